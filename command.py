@@ -1,0 +1,63 @@
+"""How every e6tag command reads its arguments and how it ends.
+
+A command prints results on standard output, progress and messages on standard error, and exits with 0, or with 1 after
+one line of error.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used.
+
+    The message is one line that names the input, says what was expected and what to do.
+    """
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that shows defaults and reports a bad argument in one line, with exit code 1."""
+
+    def __init__(self, description: str | None):
+        super().__init__(
+            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def say(message: str) -> None:
+    """Print a message for the person at the terminal, on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:
+    """Run a command's `main` and end the process as every command ends.
+
+    Args:
+        main: the command, without arguments.
+        when_interrupted: what Ctrl-C leaves behind and how to go on, added to the message.
+    """
+    try:
+        main()
+        sys.stdout.flush()
+    except InputError as error:
+        _end(f"error: {error}")
+    except KeyboardInterrupt:
+        _end(f"interrupted. {when_interrupted}".rstrip())
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone. Python would complain once more while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written: the system's words and the file's name
+        _end(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    sys.exit(0)
+
+
+def _end(line: str) -> NoReturn:
+    say(" ".join(line.split()))
+    sys.exit(1)

@@ -1,0 +1,163 @@
+"""Bytes ▶ pixels: the one way an image is read, for shards, training, evaluation and prediction alike.
+
+`normalise` runs once per picture, when a shard is written or a new picture is tagged. `fit` makes the network's input
+from a normalised picture. Prediction calls both in turn, so a picture gives the network the same pixels whether it comes
+from a shard or from a file.
+"""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "MPO")
+MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: a quarter of a gigabyte as 24-bit RGB
+MAX_ASPECT = 8  # a longer strip is shrunk until its long side is this many times `size`, to bound memory
+JPEG_QUALITY = 95
+RESIZE_MODES = ("pad", "squish", "crop")
+WHITE = (255, 255, 255)
+
+
+class ImageError(Exception):
+    """The bytes are not an image that can be read; the message is the reason, in a few words."""
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode any supported picture to 8-bit RGB, upright, first frame, transparency composited on white.
+
+    Args:
+        data: an encoded image file.
+
+    Returns:
+        A Pillow image of mode RGB.
+
+    Raises:
+        ImageError: the bytes are empty, damaged, too large or of an unknown format.
+    """
+    return _to_rgb(_open(data))
+
+
+def normalise(data: bytes, size: int) -> bytes:
+    """Re-encode any supported picture as the JPEG that a record holds.
+
+    Args:
+        data: an encoded image file.
+        size: the short side, in pixels, that larger pictures are brought down to; smaller ones keep their size.
+
+    Returns:
+        JPEG bytes without chroma subsampling or metadata.
+
+    Raises:
+        ImageError: see `decode`.
+    """
+    image = _open(data)
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the cost; twice the target keeps it sharp.
+    image.draft("RGB", (2 * size, 2 * size))
+    image = _to_rgb(image)
+    short, long = sorted(image.size)
+    scale = min(1.0, size / short, MAX_ASPECT * size / long) if long > MAX_ASPECT * size else min(1.0, size / short)
+    if scale < 1:
+        image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return encoded.getvalue()
+
+
+def fit(
+    image: Image.Image,
+    image_size: int,
+    resize: str,
+    scale: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:
+    """Resize a picture to the network's square input.
+
+    Args:
+        image: an RGB picture of any shape.
+        image_size: the side of the square, in pixels.
+        resize: `pad` keeps the whole picture and its proportions on white, `crop` keeps the proportions and fills the
+            square from the picture's centre, `squish` keeps the whole picture and fills the square.
+        scale: enlargement about the centre (augmentation).
+        shift: displacement right and down, as shares of the side (augmentation).
+
+    Returns:
+        uint8 array (image_size, image_size, 3).
+    """
+    width, height = image.size
+    if resize == "squish":
+        drawn_width = drawn_height = image_size * scale
+    else:
+        side = max(width, height) if resize == "pad" else min(width, height)
+        drawn_width, drawn_height = (pixels * image_size * scale / side for pixels in (width, height))
+    # The whole picture, drawn this large about the canvas's centre, would cover left..right, top..bottom; what falls on
+    # the canvas is resampled once, antialiased, straight from the source.
+    left = (image_size - drawn_width) / 2 + shift[0] * image_size
+    top = (image_size - drawn_height) / 2 + shift[1] * image_size
+    x0, x1 = _span(left, drawn_width, image_size)
+    y0, y1 = _span(top, drawn_height, image_size)
+    box = (
+        max(0.0, (x0 - left) * width / drawn_width),
+        max(0.0, (y0 - top) * height / drawn_height),
+        min(float(width), (x1 - left) * width / drawn_width),
+        min(float(height), (y1 - top) * height / drawn_height),
+    )
+    if box[2] <= box[0] or box[3] <= box[1]:  # thinner than a pixel after rounding
+        box = (0.0, 0.0, float(width), float(height))
+    part = image.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box=box)
+    canvas = Image.new("RGB", (image_size, image_size), WHITE)
+    canvas.paste(part, (x0, y0))
+    return np.array(canvas)
+
+
+def _span(start: float, length: float, canvas: int) -> tuple[int, int]:
+    """The whole pixels of the canvas that an interval covers: at least one."""
+    first = min(max(0, round(start)), canvas - 1)
+    return first, max(first + 1, min(canvas, round(start + length)))
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise ImageError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in _known_formats()])
+    except Image.DecompressionBombError:
+        raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:
+        start = data[:256].lstrip().lower()
+        if start.startswith((b"<!doctype html", b"<html", b"<?xml", b"<svg")):
+            raise ImageError("a web page or SVG, not a picture") from None
+        raise ImageError(f"no image format that this Pillow reads (starts with {data[:8]!r})") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{image.width:,}x{image.height:,} is more than {MAX_PIXELS:,} pixels")
+    return image
+
+
+def _known_formats() -> dict:
+    Image.init()
+    return Image.OPEN
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16-bit grayscale; Pillow's own conversion to 8 bits clips instead of scaling
+            image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+        elif image.mode == "F":
+            raise ImageError("floating-point pixels, whose range is unknown")
+        if image.has_transparency_data:
+            canvas = Image.new("RGBA", image.size, WHITE)
+            return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
+        return image.convert("RGB")
+    except ImageError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can raise almost anything inside a decoder
+        raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a truncated picture has to be an error, not a gray lower half"

@@ -1,0 +1,132 @@
+"""The record schema and the data folder: the one place where both are written and read.
+
+A data folder, `data/NAME/`, holds `{train,val,test}-00000-of-00016.tfrecord`, `tags.csv`, `manifest.json` and
+`quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id and
+the MD5 of the original file.
+"""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from command import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A row of `tags.csv`; its index in a record is its row number from 0.
+
+    Attributes:
+        tag_id: the board's own number of the tag, or the row number where it has none.
+        name: the tag.
+        category: e621's number of the tag's category (0 general, 5 species, …).
+        count: positives among the training posts of this data folder.
+    """
+
+    tag_id: int
+    name: str
+    category: int
+    count: int
+
+
+def write_tags(path: Path, tags: Iterable[Tag]) -> None:
+    """Write `tags.csv`."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Tag))
+        writer.writerows(asdict(tag).values() for tag in tags)
+    partial.replace(path)
+
+
+def read_tags(path: Path) -> list[Tag]:
+    """Read `tags.csv`.
+
+    Raises:
+        InputError: the file is missing or has other columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                Tag(int(row["tag_id"]), row["name"], int(row["category"]), int(row["count"]))
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None
+    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is damaged: expected the columns tag_id,name,category,count, received {error!r}"
+        ) from None
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file that appears under its name only when complete."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: expected a JSON object, received {type(content).__name__}")
+    return content
+
+
+def shard_paths(folder: Path, split: str) -> list[Path]:
+    """The shards of a split, in order."""
+    return sorted(folder.glob(f"{split}-?????-of-?????.tfrecord"))
+
+
+def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> bytes:
+    """Serialise one post as a `tf.train.Example`."""
+    import tensorflow as tf
+
+    def bytes_feature(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    features = {
+        "image": bytes_feature(image),
+        "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=sorted(tag_indices))),
+        "id": bytes_feature(post_id.encode()),
+        "md5": bytes_feature(md5.encode()),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def decode(record, num_tags: int) -> dict:
+    """Parse one record inside a tf.data pipeline.
+
+    Args:
+        record: a scalar string tensor.
+        num_tags: the number of rows of `tags.csv`.
+
+    Returns:
+        `image` (encoded bytes), `id` and `md5` (scalar strings), `labels` (float32, (num_tags,), 1 for each tag).
+    """
+    import tensorflow as tf
+
+    schema = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "tags": tf.io.VarLenFeature(tf.int64),
+        "id": tf.io.FixedLenFeature([], tf.string),
+        "md5": tf.io.FixedLenFeature([], tf.string),
+    }
+    example = tf.io.parse_single_example(record, schema)
+    indices = example.pop("tags").values  # (tags of this post,)
+    labels = tf.scatter_nd(indices[:, None], tf.ones_like(indices, tf.float32), [num_tags])  # (num_tags,)
+    return example | {"labels": labels}

@@ -101,7 +101,7 @@ def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> byte
 
     features = {
         "image": bytes_feature(image),
-        "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=sorted(tag_indices))),
+        "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=sorted(set(tag_indices)))),
         "id": bytes_feature(post_id.encode()),
         "md5": bytes_feature(md5.encode()),
     }

@@ -5,6 +5,7 @@ one line of error.
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -19,12 +20,10 @@ class InputError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that shows defaults and reports a bad argument in one line, with exit code 1."""
+    """An argument parser that reports a bad argument in one line, with exit code 1."""
 
     def __init__(self, description: str | None):
-        super().__init__(
-            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
-        )
+        super().__init__(description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
@@ -33,6 +32,29 @@ class Parser(argparse.ArgumentParser):
 def say(message: str) -> None:
     """Print a message for the person at the terminal, on standard error."""
     print(message, file=sys.stderr, flush=True)
+
+
+def import_quietly(library: str) -> None:
+    """Import a library whose native code prints pages that no user can act on, and that no setting turns off.
+
+    Args:
+        library: `tensorflow`, or `keras`, which imports the backend that KERAS_BACKEND names.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: pip install -r requirements.txt") from error
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nothing)
 
 
 def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:

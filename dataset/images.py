@@ -15,6 +15,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "MPO")
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: a quarter of a gigabyte as 24-bit RGB
 MAX_ASPECT = 8  # a longer strip is shrunk until its long side is this many times `size`, to bound memory
 JPEG_QUALITY = 95
+BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # without EXIF, colour profile or comments
 RESIZE_MODES = ("pad", "squish", "crop")
 WHITE = (255, 255, 255)
 
@@ -39,7 +40,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def normalise(data: bytes, size: int) -> bytes:
-    """Re-encode any supported picture as the JPEG that a record holds.
+    """Re-encode any supported picture as the JPEG that a record holds; what is one already comes back as it is.
 
     Args:
         data: an encoded image file.
@@ -52,11 +53,14 @@ def normalise(data: bytes, size: int) -> bytes:
         ImageError: see `decode`.
     """
     image = _open(data)
+    kept = image.format == "JPEG" and image.mode == "RGB" and set(image.info) <= BARE_JPEG_INFO
     # A JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the cost; twice the target keeps it sharp.
     image.draft("RGB", (2 * size, 2 * size))
     image = _to_rgb(image)
     short, long = sorted(image.size)
-    scale = min(1.0, size / short, MAX_ASPECT * size / long) if long > MAX_ASPECT * size else min(1.0, size / short)
+    scale = min(1.0, size / short, MAX_ASPECT * size / long)
+    if scale == 1 and kept:
+        return data
     if scale < 1:
         image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
@@ -158,5 +162,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         raise
     except Exception as error:  # a damaged file can raise almost anything inside a decoder
         raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
-
-

@@ -52,15 +52,12 @@ def read_tags(path: Path) -> list[Tag]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                Tag(int(row["tag_id"]), row["name"], int(row["category"]), int(row["count"]))
-                for row in csv.DictReader(file)
+                Tag(int(row["tag_id"]), row["name"], int(row["category"]), int(row["count"])) for row in csv.DictReader(file)
             ]
     except FileNotFoundError:
         raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None
     except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is damaged: expected the columns tag_id,name,category,count, received {error!r}"
-        ) from None
+        raise InputError(f"{path} is damaged: expected the columns tag_id,name,category,count, received {error!r}") from None
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -105,7 +102,8 @@ def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> byte
         "id": bytes_feature(post_id.encode()),
         "md5": bytes_feature(md5.encode()),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    # A protobuf map is otherwise written in an order that changes from process to process.
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def decode(record, num_tags: int) -> dict:

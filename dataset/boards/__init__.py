@@ -1,0 +1,119 @@
+"""Where annotated pictures come from: every board yields the same kind of post.
+
+A board is a module with a class that satisfies `Board`; `open_board` picks one by name.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from command import InputError
+
+BOARDS = ("e621", "openmoji", "folder")
+
+# e621's numbers; other boards' categories are mapped onto them.
+CATEGORIES = {
+    "general": 0,
+    "artist": 1,
+    "contributor": 2,
+    "copyright": 3,
+    "character": 4,
+    "species": 5,
+    "invalid": 6,
+    "meta": 7,
+    "lore": 8,
+}
+
+
+@dataclass(frozen=True)
+class Post:
+    """One annotated picture.
+
+    Attributes:
+        id: the board's name of the post, unique on the board.
+        tags: names of its tags, each once.
+        group: pictures of one group (a parent and its children, variants of one emoji) share a split.
+        rating: `s` (safe), `q` (questionable) or `e` (explicit).
+        md5: MD5 of the original file in hexadecimal, or empty where it is unknown until the file is read.
+        source: path or URL of the original file.
+    """
+
+    id: str
+    tags: tuple[str, ...]
+    group: str
+    rating: str
+    md5: str
+    source: str
+
+
+class Board(Protocol):
+    """A source of posts.
+
+    Attributes:
+        name: the board's name on the command line.
+        attribution: whom to credit for the pictures, and their licence; empty where that is the user's own matter.
+        skipped: why pictures are no posts here ▶ how many; complete once `posts` has been read to its end.
+        rejected: (id, reason) of each entry that was meant to be a post and cannot be; complete like `skipped`. A reason
+            is a kind, and perhaps a colon and particulars: summaries count by kind.
+    """
+
+    name: str
+    attribution: str
+    skipped: dict[str, int]
+    rejected: list[tuple[str, str]]
+
+    def posts(self) -> Iterator[Post]:
+        """Yield every post, in an order that does not change; may be called again.
+
+        Raises:
+            InputError: the board has nothing that can be used.
+        """
+        ...
+
+    def image_bytes(self, post: Post, size: int) -> bytes:
+        """Read one picture; called from several threads at once.
+
+        Args:
+            post: a post of this board.
+            size: the short side, in pixels, that the picture will be brought down to: a hint for vector graphics and
+                for boards that offer several sizes.
+
+        Returns:
+            The bytes of an encoded image file.
+
+        Raises:
+            OSError: the file is missing or cannot be read.
+            images.ImageError: the file cannot be drawn.
+        """
+        ...
+
+    def category(self, tag: str) -> int:
+        """The number, as in `CATEGORIES`, of a tag's category."""
+        ...
+
+
+def open_board(name: str, images_folder: Path | None = None, csv_path: Path | None = None) -> Board:
+    """Open a board by its name.
+
+    Args:
+        name: one of `BOARDS`.
+        images_folder: the user's images, for the board `folder`.
+        csv_path: the table of ids and tags, for the board `folder`.
+
+    Raises:
+        InputError: the board is unknown, not there yet, or lacks what it needs.
+    """
+    if name != "folder" and (images_folder or csv_path):
+        raise InputError(f"--images and --csv belong to --board folder, received --board {name}")
+    if name == "openmoji":
+        from dataset.boards.openmoji import OpenMojiBoard
+
+        return OpenMojiBoard()
+    if name == "folder":
+        from dataset.boards.folder import FolderBoard
+
+        return FolderBoard(images_folder, csv_path)
+    if name == "e621":
+        raise InputError("the e621 board comes next; use --board openmoji or --board folder for now")
+    raise InputError(f"expected a board of {', '.join(BOARDS)}, received {name!r}")

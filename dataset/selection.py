@@ -1,0 +1,130 @@
+"""A board and options ▶ the tags and posts of a data folder, by split, in the order they are written."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from command import InputError
+from dataset.boards import CATEGORIES, Board, Post
+from dataset.records import SPLITS
+from dataset.sampling import Annotations, balanced_sample, priorities, split_of, vocabulary
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the content of a data folder; recorded in its manifest.
+
+    Attributes:
+        board: the board's name.
+        images: folder of the user's images, or None.
+        csv: the user's table of ids and tags, or None.
+        tags: how many tags, at most.
+        positives: wanted posts a tag.
+        min_positives: the fewest posts, among those of the training split's groups, that make a tag eligible.
+        size: the short side, in pixels, that larger pictures are brought down to.
+        seed: of the choice of posts and of their order.
+        val: share of the groups in the validation split, in percent.
+        test: share of the groups in the test split, in percent.
+        categories: names of the categories that tags are chosen from.
+    """
+
+    board: str
+    images: str | None
+    csv: str | None
+    tags: int
+    positives: int
+    min_positives: int
+    size: int
+    seed: int
+    val: float
+    test: float
+    categories: list[str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A chosen post and the numbers of its tags, as rows of `tags.csv`."""
+
+    post: Post
+    tags: list[int]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a data folder will hold.
+
+    Attributes:
+        tags: the names of the chosen tags, most frequent first.
+        entries: split ▶ its posts, shuffled.
+        num_posts: how many posts the board has.
+        digest: changes with any of the above, so that a run is not continued over a board that has changed.
+    """
+
+    tags: list[str]
+    entries: dict[str, list[Entry]]
+    num_posts: int
+    digest: str
+
+
+def select(board: Board, options: Options) -> Selection:
+    """Choose tags and posts.
+
+    Tags are chosen by their frequency in the training split's groups, so that validation and test posts decide nothing.
+    The board is read twice: first its tags alone, which are kept as numbers, then the chosen posts.
+
+    Raises:
+        InputError: the board has no posts, or no tag or no training post is left.
+    """
+    ids: list[str] = []
+    splits: list[int] = []
+
+    def tags_by_post():
+        for post in board.posts():
+            ids.append(post.id)
+            splits.append(SPLITS.index(split_of(post.group, options.val, options.test)))
+            yield dict.fromkeys(post.tags)
+
+    annotations = Annotations.of(tags_by_post())
+    if not ids:
+        raise InputError(f"the board {board.name} has no posts")
+    annotations = _with_vocabulary(board, options, annotations, np.array(splits) == SPLITS.index("train"))
+    chosen = balanced_sample(annotations, priorities(ids, options.seed, "choice"), options.positives)
+    entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
+    for number, post in enumerate(board.posts()):
+        if chosen[number]:
+            tags = annotations.tags[annotations.offsets[number] : annotations.offsets[number + 1]]
+            entries[SPLITS[splits[number]]].append(Entry(post, sorted(tags.tolist())))
+    entries = {split: _shuffled(of_split, options.seed) for split, of_split in entries.items()}
+    if not entries["train"]:
+        raise InputError(f"no training posts: all {len(ids):,} posts fell into other splits; give more images")
+    return Selection(annotations.names, entries, len(ids), _digest(annotations.names, entries))
+
+
+def _with_vocabulary(board: Board, options: Options, annotations: Annotations, train: np.ndarray) -> Annotations:
+    """The annotations with the chosen tags alone."""
+    wanted = {CATEGORIES[category] for category in options.categories}
+    counts = annotations.counts(train)
+    counts[[board.category(name) not in wanted for name in annotations.names]] = 0
+    tags = vocabulary(annotations.names, counts, options.tags, options.min_positives)
+    if not tags:
+        most = int(counts.max(initial=0))
+        raise InputError(
+            f"no tag of the categories {', '.join(options.categories)} has {options.min_positives:,} training posts "
+            f"(--min-positives); the most frequent has {most:,}"
+        )
+    return annotations.restricted(tags)
+
+
+def _shuffled(entries: list[Entry], seed: int) -> list[Entry]:
+    order = np.argsort(priorities((entry.post.id for entry in entries), seed, "order"), kind="stable")
+    return [entries[number] for number in order]
+
+
+def _digest(tags: list[str], entries: dict[str, list[Entry]]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr(tags).encode())
+    for split, of_split in entries.items():
+        for entry in of_split:
+            digest.update(repr((split, entry.post.id, entry.post.md5, entry.tags)).encode())
+    return digest.hexdigest()

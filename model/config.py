@@ -1,0 +1,140 @@
+"""Every choice of a training run in one flat, typed record; train.py's options are made from it."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from command import InputError
+from dataset.images import RESIZE_MODES
+
+
+def choice(default, help_text: str, options: tuple[str, ...] | None = None):
+    """A field of `Config` with what `--help` says of it and the values it may take."""
+    return field(default=default, metadata={"help": help_text, "choices": options})
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run's configuration, as `config.json` holds it.
+
+    Raises:
+        InputError: a value is not one of its choices, or out of range.
+    """
+
+    preset: str = choice("tiny", "size of the network", ("tiny", "base", "large"))
+    recipe: str = choice("default", "how it is trained", ("default", "plain", "e6tag"))
+    epochs: int = choice(4, "passes over the training split")
+    batch_size: int = choice(64, "images a step")
+    seed: int = choice(0, "of weights, order and augmentation")
+    image_size: int = choice(64, "side of the network's input, in pixels")
+    resize: str = choice("pad", "how a picture becomes a square", RESIZE_MODES)
+    activation: str = choice("silu", "of the trunk", ("silu", "relu"))
+    head: str = choice("attention", "pooling with an attention residual, or alone", ("attention", "pool"))
+    noise: str = choice("diagonal", "noise on the logits", ("none", "diagonal", "low-rank"))
+    num_factors: int = choice(8, "rank of the low-rank noise")
+    temperature: float = choice(1.0, "of the noise layer")
+    loss: str = choice("focal", "of each tag", ("bce", "focal", "robust"))
+    learning_rate: float = choice(1.0, "maximum of the cycle; the loss is the sum over tags")
+    first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
+    last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
+    cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
+    warmup: float = choice(0.3, "share of the steps on which the rate rises")
+    momentum: float = choice(0.95, "at both ends of the cycle")
+    lowest_momentum: float = choice(0.85, "where the learning rate is highest")
+    weight_decay: float = choice(0.0, "decoupled, of kernels")
+    flip: bool = choice(True, "augmentation: mirror left and right")
+    vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
+    shift: float = choice(0.08, "augmentation: largest translation, as a share of the side")
+    zoom: float = choice(0.15, "augmentation: largest change of scale, as a share")
+    colour: float = choice(0.15, "augmentation: largest change of brightness, contrast and saturation, as a share")
+    rotation: float = choice(0.0, "augmentation: largest rotation, in degrees")
+
+    def __post_init__(self):
+        for entry in fields(self):
+            options, value = entry.metadata["choices"], getattr(self, entry.name)
+            if options and value not in options:
+                raise InputError(f"{_flag(entry.name)} has to be one of {', '.join(options)}. Received: {value!r}")
+        for name in ("epochs", "batch_size", "image_size", "num_factors", "temperature", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
+        for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{_flag(name)} has to be at least 0 and under 1. Received: {getattr(self, name)}")
+        if self.image_size % 32:
+            raise InputError(f"--image-size has to be a multiple of 32. Received: {self.image_size}")
+
+    def as_dict(self) -> dict:
+        """For `config.json`."""
+        return asdict(self)
+
+
+def from_dict(values: dict) -> Config:
+    """The configuration that `as_dict` gave.
+
+    Raises:
+        InputError: a key is unknown or a value wrong.
+    """
+    unknown = set(values) - {entry.name for entry in fields(Config)}
+    if unknown:
+        raise InputError(f"unknown settings in the configuration: {', '.join(sorted(unknown))}")
+    return Config(**values)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Widths and depths of a preset; see `model.resnet.trunk`."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    stem_stride: int
+    num_heads: int
+    head_size: int
+
+
+ARCHITECTURES = {
+    "tiny": Architecture((64, 128, 256, 512), (1, 1, 2, 2), 2, 8, 32),
+    "base": Architecture((256, 512, 1024, 2048), (3, 4, 6, 3), 4, 8, 64),
+    "large": Architecture((256, 512, 1024, 2048), (3, 4, 23, 3), 4, 16, 64),
+}
+
+# What a preset or a recipe sets; an option given on the command line wins over both.
+PRESETS = {
+    "tiny": {"image_size": 64, "batch_size": 64},
+    "base": {"image_size": 224, "batch_size": 12},
+    "large": {"image_size": 320, "batch_size": 12},
+}
+RECIPES = {
+    "default": {},
+    # The plain ResNet that the default is measured against.
+    "plain": {
+        "activation": "relu",
+        "head": "pool",
+        "noise": "none",
+        "loss": "bce",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "lowest_momentum": 0.9,
+    },
+    # As published in 2021.
+    "e6tag": {
+        "batch_size": 12,
+        "epochs": 4,
+        "noise": "low-rank",
+        "loss": "robust",
+        "learning_rate": 4.0,
+        "first_learning_rate": 0.025,
+        "last_learning_rate": 0.025,
+        "cycle": "triangle",
+        "warmup": 0.5,
+        "momentum": 0.99,
+        "lowest_momentum": 0.99,
+    },
+}
+
+
+def resolve(given: dict) -> Config:
+    """The configuration for the options given on the command line, over the recipe's, the preset's and the defaults."""
+    base = Config(**{name: given[name] for name in ("preset", "recipe") if name in given})
+    return replace(base, **(PRESETS[base.preset] | RECIPES[base.recipe] | given))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

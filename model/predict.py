@@ -1,0 +1,106 @@
+"""A trained run as a function from pictures to tags.
+
+from model.predict import Tagger
+tagger = Tagger.load("runs/openmoji")
+for tags in tagger.tag(["cat.png", "dog.jpg"]):
+    print(tags)  # {"animal": 0.93, "cat": 0.81, …}, best first
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from command import InputError
+from dataset import images
+from model import runs
+from model.runs import Run
+
+MAX_FILE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A network with its vocabulary.
+
+    Attributes:
+        run: the run folder's contents.
+        network: pixels ▶ scores; see `model.tagger.TaggerNetwork`.
+        thresholds: the probability from which a tag is given, float32 (tags,).
+    """
+
+    run: Run
+    network: keras.Model
+    thresholds: np.ndarray
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Tagger":
+        """Read a run folder.
+
+        Raises:
+            InputError: it is missing, unfinished or damaged.
+        """
+        run = runs.load(Path(folder))
+        network = runs.load_network(run.folder / "model.keras")
+        if network.num_tags != len(run.tags):
+            raise InputError(f"{folder}: the network has {network.num_tags} outputs, tags.csv {len(run.tags)} rows")
+        return cls(run, network, runs.load_thresholds(run))
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        """The network's input for an encoded picture: the pixels that the same picture has in a shard.
+
+        Returns:
+            uint8 (image_size, image_size, 3).
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        stored = images.decode(images.normalise(data, self.run.stored_size))
+        return images.fit(stored, self.run.config.image_size, self.run.config.resize)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, tags)."""
+        return keras.ops.convert_to_numpy(self.network(pixels, training=False)["probability"])
+
+    def tag(
+        self, pictures: Iterable[str | Path | bytes], threshold: float | None = None, top: int | None = None
+    ) -> list[dict[str, float]]:
+        """Tag pictures, all in one batch.
+
+        Args:
+            pictures: paths or encoded bytes.
+            threshold: the probability from which a tag is given; the run's own thresholds if None.
+            top: give at most this many tags.
+
+        Returns:
+            For each picture its tags and their probabilities, best first.
+
+        Raises:
+            ImageError, OSError: a picture cannot be read.
+        """
+        pixels = [self.pixels(picture if isinstance(picture, bytes) else read_file(picture)) for picture in pictures]
+        return [self.choose(row, threshold, top) for row in self.probabilities(np.stack(pixels))] if pixels else []
+
+    def choose(self, probabilities: np.ndarray, threshold: float | None, top: int | None) -> dict[str, float]:
+        """The tags of one picture's probabilities (tags,), best first; arguments as in `tag`."""
+        order = np.argsort(-probabilities, kind="stable")
+        limits = self.thresholds if threshold is None else np.full(len(order), threshold)
+        chosen = [index for index in order if probabilities[index] >= limits[index]][:top]
+        return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen}
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        ImageError: it is no file, or too large for a picture.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise images.ImageError("not a file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise images.ImageError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+    return path.read_bytes()

@@ -1,0 +1,160 @@
+"""The run folder `runs/NAME/`: the one place where it is written and read.
+
+config.json      the run's configuration, and what the data was (tags, stored size, training frequencies' basis)
+tags.csv         the vocabulary, as in the data folder
+model.keras      the network, uncompiled: all that prediction needs
+checkpoint.keras the network with its optimizer, while training goes on
+thresholds.csv   the probability from which each tag is given
+history.csv      one row an epoch
+logs/            for TensorBoard
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from command import InputError
+from dataset import records
+from model.config import Config, from_dict
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder's contents without the network.
+
+    Attributes:
+        folder: where it is.
+        config: how it was trained.
+        tags: the vocabulary; `count` is a tag's positives in the training split.
+        data: the data folder it was trained on.
+        stored_size: short side of the stored pictures, in pixels; new pictures are brought to it first.
+        train_images: images in the training split.
+    """
+
+    folder: Path
+    config: Config
+    tags: list[records.Tag]
+    data: str
+    stored_size: int
+    train_images: int
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """The share of training images that have each tag, float64 (tags,)."""
+        return np.array([tag.count for tag in self.tags]) / self.train_images
+
+    def save(self) -> None:
+        """Write `config.json` and `tags.csv`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        records.write_tags(self.folder / "tags.csv", self.tags)
+        facts = {"data": self.data, "stored_size": self.stored_size, "train_images": self.train_images}
+        records.write_json(self.folder / "config.json", {"config": self.config.as_dict()} | facts)
+
+
+def load(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: it is missing, damaged or from another version.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no run at {folder}: train.py makes one")
+    content = records.read_json(folder / "config.json")
+    try:
+        return Run(
+            folder=folder,
+            config=from_dict(content["config"]),
+            tags=records.read_tags(folder / "tags.csv"),
+            data=str(content["data"]),
+            stored_size=int(content["stored_size"]),
+            train_images=int(content["train_images"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'config.json'} is not a run's configuration: {error!r}") from None
+
+
+def save_thresholds(run: Run, thresholds: np.ndarray) -> None:
+    """Write `thresholds.csv` from float (tags,)."""
+    partial = run.folder / "thresholds.partial"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "threshold"))
+        writer.writerows((tag.name, f"{value:.6g}") for tag, value in zip(run.tags, thresholds, strict=True))
+    partial.replace(run.folder / "thresholds.csv")
+
+
+def load_thresholds(run: Run) -> np.ndarray:
+    """Read `thresholds.csv`: float32 (tags,).
+
+    Raises:
+        InputError: it is missing, or not of this run's tags.
+    """
+    path = run.folder / "thresholds.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = {row["name"]: float(row["threshold"]) for row in csv.DictReader(file)}
+        return np.array([rows[tag.name] for tag in run.tags], np.float32)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: has its training finished?") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: expected name,threshold for every tag, received {error!r}") from None
+
+
+def save_history(folder: Path, rows: list[dict]) -> None:
+    """Write `history.csv`, a row an epoch."""
+    partial = folder / "history.partial"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[-1], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(folder / "history.csv")
+
+
+def read_history(folder: Path) -> list[dict]:
+    """The rows of `history.csv`, none if there is no such file."""
+    path = folder / "history.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def newest(folder: Path, holding: str, made_by: str) -> Path:
+    """The folder below `folder` whose file `holding` is the newest.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(folder.glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise InputError(f"nothing under {folder}/ yet: {made_by} makes it")
+    return found[-1].parent
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write a network to a `.keras` file that appears under its name only when complete."""
+    partial = path.with_suffix(".partial.keras")
+    network.save(partial)
+    partial.replace(path)
+
+
+def load_network(path: Path) -> keras.Model:
+    """Read a `.keras` file; nothing in it is unpickled and no code in it runs.
+
+    Raises:
+        InputError: the file is missing, damaged or of another kind.
+    """
+    from model.tagger import TaggerNetwork
+
+    if not path.is_file():
+        raise InputError(f"{path} is missing: has its training finished?")
+    try:
+        network = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # a damaged zip, HDF5 or JSON inside raises whatever its reader raises
+        raise InputError(f"{path} cannot be read as a network: {error}") from None
+    if not isinstance(network, TaggerNetwork):
+        raise InputError(f"{path} holds {type(network).__name__}: expected a network saved by train.py")
+    return network

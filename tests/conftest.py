@@ -1,0 +1,34 @@
+"""What several test files share: a small data folder of real pictures, made by download.py, and a run trained on it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def program(script: str, *options, **kwargs) -> subprocess.CompletedProcess:
+    """Run one of the suite's commands as a user does, in another process."""
+    command = [sys.executable, str(ROOT / script), *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def emoji_data(tmp_path_factory) -> Path:
+    """Some hundred OpenMoji pictures with twelve tags."""
+    folder = tmp_path_factory.mktemp("data") / "emoji"
+    options = ("--tags", 12, "--positives", 25, "--size", 64, "--val", 15, "--test", 15)
+    done = program("download.py", "--board", "openmoji", "--out", folder, *options)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def emoji_run(emoji_data, tmp_path_factory) -> Path:
+    """A run of two short epochs on those pictures."""
+    folder = tmp_path_factory.mktemp("runs") / "emoji"
+    done = program("train.py", "--data", emoji_data, "--run", folder, "--epochs", 2, "--batch-size", 32)
+    assert done.returncode == 0, done.stderr
+    return folder

@@ -1,0 +1,43 @@
+"""Reading data folders back, for tests."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset import records
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as tests compare it."""
+
+    id: str
+    md5: str
+    image: bytes
+    tags: frozenset[str]
+
+
+def read_split(folder: Path, split: str) -> list[Record]:
+    """All records of a split, in order."""
+    import tensorflow as tf
+
+    names = [tag.name for tag in records.read_tags(folder / "tags.csv")]
+    found = []
+    for path in records.shard_paths(folder, split):
+        for serialised in tf.data.TFRecordDataset(str(path)):
+            record = records.decode(serialised, len(names))
+            tags = frozenset(name for name, label in zip(names, record["labels"].numpy(), strict=True) if label)
+            post_id, md5 = (record[key].numpy().decode() for key in ("id", "md5"))
+            found.append(Record(post_id, md5, record["image"].numpy(), tags))
+    return found
+
+
+def read_quarantine(folder: Path) -> dict[str, str]:
+    """Post id ▶ reason."""
+    with (folder / "quarantine.csv").open(newline="", encoding="utf-8") as file:
+        return {row["id"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

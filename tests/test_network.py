@@ -1,0 +1,155 @@
+"""The network: what reaches its weights, what its size depends on, and what a saved file gives back."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+from keras import ops
+
+from model import losses, runs
+from model.config import Config, resolve
+from model.schedule import CycledSGD
+from model.tagger import TaggerNetwork
+
+SMALL = Config(image_size=32)
+
+
+def small_network(num_tags: int = 7, **changes) -> TaggerNetwork:
+    keras.utils.set_random_seed(1)
+    return TaggerNetwork(num_tags, replace(SMALL, **changes).as_dict())
+
+
+def pixels(number: int, side: int = 32) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (number, side, side, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss": "robust", "noise": "low-rank"},
+        {"loss": "bce", "noise": "none", "head": "pool", "activation": "relu"},
+    ],
+    ids=["default", "robust", "plain"],
+)
+def test_a_gradient_reaches_every_weight(changes):
+    """Layers that start at zero hold back those behind them for a step or two."""
+    network = small_network(**changes)
+    network.compile(optimizer=CycledSGD(0.05, 0.9))
+    before = [ops.convert_to_numpy(weight) for weight in network.trainable_weights]
+    labels = (np.random.default_rng(3).random((8, 7)) < 0.4).astype(np.float32)
+    for _ in range(4):
+        network.train_on_batch(pixels(8), labels)
+    for weight, old in zip(network.trainable_weights, before, strict=True):
+        assert not np.array_equal(ops.convert_to_numpy(weight), old), weight.path
+    assert all(np.isfinite(ops.convert_to_numpy(weight)).all() for weight in network.weights)
+
+
+def test_only_the_output_depends_on_the_number_of_tags():
+    few, many = small_network(10), small_network(30)
+    differing = [
+        weight.path
+        for weight, other in zip(few.weights, many.weights, strict=True)
+        if tuple(weight.shape) != tuple(other.shape)
+    ]
+    assert differing and all("tags/" in path for path in differing)
+    features = few.get_layer("features").output.shape[-1]
+    assert many.count_params() - few.count_params() == 20 * 2 * (features + 1)
+
+
+def test_the_output_starts_at_the_tags_log_odds():
+    network = small_network(3)
+    network.start_at(np.array([0.5, 0.01, 0.2]))
+    assert np.allclose(ops.convert_to_numpy(network.get_layer("tags").mean_layer.bias), losses.log_odds([0.5, 0.01, 0.2]))
+
+
+def test_the_head_starts_as_average_pooling():
+    network = small_network()
+    head = network.get_layer("features")
+    values = np.random.default_rng(4).normal(size=(2, 3, 5, head.input.shape[-1])).astype(np.float32)
+    assert np.allclose(ops.convert_to_numpy(head(values)), values.mean(axis=(1, 2)), atol=1e-6)
+    _, where = head.attend(ops.convert_to_tensor(values))
+    assert np.allclose(ops.convert_to_numpy(where).sum(axis=(2, 3)), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "robust", "noise": "low-rank"}, {"noise": "none"}])
+def test_a_saved_network_gives_the_same_probabilities(tmp_path, changes):
+    network = small_network(**changes)
+    if network.robust is not None:
+        network.robust.shape_logit.assign(0.7)
+    runs.save_network(network, tmp_path / "model.keras")
+    again = runs.load_network(tmp_path / "model.keras")
+    for name, value in network(pixels(3)).items():
+        assert np.array_equal(ops.convert_to_numpy(value), ops.convert_to_numpy(again(pixels(3))[name])), name
+    if network.robust is not None:
+        assert np.isclose(float(again.robust.shape_logit.value), 0.7)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_every_backend_gives_the_same_probabilities(tmp_path, backend):
+    network = small_network(noise="low-rank")
+    for weight in network.weights:  # statistics and zero-started weights as after training
+        random = np.random.default_rng(len(weight.path))
+        weight.assign_add(np.abs(random.normal(0, 0.02, tuple(weight.shape))).astype(weight.dtype))
+    runs.save_network(network, tmp_path / "model.keras")
+    np.save(tmp_path / "pixels.npy", pixels(4))
+    code = (
+        "import sys, numpy as np, keras; from model import runs; folder = sys.argv[1]\n"
+        "from pathlib import Path\n"
+        "network = runs.load_network(Path(folder) / 'model.keras')\n"
+        "scores = network(np.load(folder + '/pixels.npy'))\n"
+        "np.savez(folder + '/scores.npz', **{k: keras.ops.convert_to_numpy(v) for k, v in scores.items()})\n"
+    )
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment, timeout=300)
+    scores, expected = np.load(tmp_path / "scores.npz"), network(pixels(4))
+    assert np.ptp(scores["probability"]) > 0.05
+    for name in ("probability", "variance"):
+        assert np.abs(scores[name] - ops.convert_to_numpy(expected[name])).max() < 1e-4
+
+
+@pytest.mark.parametrize("preset", ["tiny", "base", "large"])
+def test_presets_build(preset):
+    config = resolve({"preset": preset})
+    network = TaggerNetwork(1024, config.as_dict())
+    assert network.output["probability"].shape == (None, 1024)
+
+
+def test_files_that_are_no_network_are_named(tmp_path):
+    from command import InputError
+
+    (tmp_path / "noise.keras").write_bytes(b"not a zip")
+    with pytest.raises(InputError, match=r"noise\.keras"):
+        runs.load_network(tmp_path / "noise.keras")
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    other.save(tmp_path / "other.keras")
+    with pytest.raises(InputError, match="holds Sequential"):
+        runs.load_network(tmp_path / "other.keras")
+    evil = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
+    evil.save(tmp_path / "evil.keras")
+    with pytest.raises(InputError, match="evil"):
+        runs.load_network(tmp_path / "evil.keras")
+
+
+def test_wrong_settings_are_named():
+    from command import InputError
+
+    for given, words in (
+        ({"epochs": 0}, "--epochs"),
+        ({"resize": "stretch"}, "pad, squish, crop"),
+        ({"image_size": 50}, "multiple of 32"),
+        ({"momentum": 1.0}, "--momentum"),
+    ):
+        with pytest.raises(InputError, match=words):
+            resolve(given)
+
+
+def test_options_win_over_the_recipe_and_the_recipe_over_the_preset():
+    assert resolve({"preset": "base"}).batch_size == 12
+    assert resolve({"recipe": "e6tag"}).learning_rate == 4.0
+    assert resolve({"recipe": "e6tag", "learning_rate": 0.5}).learning_rate == 0.5

@@ -1,0 +1,107 @@
+"""What training and evaluation see of the same shards."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from odd_images import BLUE, RED, encoded, halves
+
+from dataset import images, pipeline, records
+from model.predict import Tagger
+
+NUM_TAGS = 12
+NOTHING = pipeline.Augmentation(flip=False)
+
+
+def evaluation(folder, split="train", batch_size=16, resize="pad"):
+    return list(pipeline.evaluation_batches(folder, split, NUM_TAGS, 32, resize, batch_size).as_numpy_iterator())
+
+
+def training(folder, first_epoch=0, epochs=2, augmentation=NOTHING, seed=0, batch_size=16):
+    batches = pipeline.training_batches(folder, NUM_TAGS, 32, "pad", batch_size, augmentation, seed, first_epoch, epochs)
+    return list(batches.as_numpy_iterator())
+
+
+def keys(batches) -> list[str]:
+    return [hashlib.md5(picture.tobytes()).hexdigest() for pictures, _ in batches for picture in pictures]
+
+
+def test_evaluation_is_finite_ordered_and_repeatable(emoji_data):
+    first, second = evaluation(emoji_data), evaluation(emoji_data, batch_size=7)
+    ids = [name for batch in first for name in batch["id"]]
+    assert ids == [name for batch in second for name in batch["id"]]
+    assert len(ids) == len(set(ids)) == records.read_json(emoji_data / "manifest.json")["splits"]["train"]["written"]
+    pixels, again = (np.concatenate([batch["pixels"] for batch in batches]) for batches in (first, second))
+    assert np.array_equal(pixels, again)
+
+
+def test_an_epoch_of_training_holds_every_picture_once_as_evaluation_sees_it(emoji_data):
+    expected = set()
+    for batch in evaluation(emoji_data):
+        for picture in batch["pixels"]:
+            expected.add(hashlib.md5(picture.tobytes()).hexdigest())
+    number = sum(len(batch["id"]) for batch in evaluation(emoji_data))
+    batches = training(emoji_data, batch_size=1)
+    seen = keys(batches)
+    assert len(seen) == 2 * number
+    assert set(seen[:number]) == set(seen[number:]) == expected
+    assert seen[:number] != seen[number:]
+
+
+def test_a_later_epoch_is_the_same_whether_or_not_the_earlier_was_run(emoji_data):
+    augmentation = pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2, rotation=5)
+    both, second = training(emoji_data, augmentation=augmentation), training(emoji_data, 1, 2, augmentation)
+    assert keys(both)[len(keys(second)) :] == keys(second)
+    assert keys(second) != keys(training(emoji_data, 1, 2, augmentation, seed=1))
+
+
+def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
+    plain = {}
+    for batch in evaluation(emoji_data):
+        for picture, labels in zip(batch["pixels"], batch["labels"], strict=True):
+            plain.setdefault(tuple(labels), []).append(picture.astype(float))
+    augmentation = pipeline.Augmentation(flip=False, shift=0.02, zoom=0.02, colour=0.02)
+    for pictures, labels in training(emoji_data, epochs=1, augmentation=augmentation)[:2]:
+        for picture, row in zip(pictures, labels, strict=True):
+            assert min(np.abs(picture - other).mean() for other in plain[tuple(row)]) < 12
+
+
+def test_flips_mirror_half_of_the_pictures():
+    picture = encoded(halves("RGB", RED, BLUE), "PNG")
+    random = np.random.default_rng(0)
+    draws = [pipeline.Augmentation(flip=True).draw(picture, 32, "pad", random) for _ in range(40)]
+    original = images.fit(images.decode(picture), 32, "pad")
+    mirrored = sum(not np.array_equal(draw, original) for draw in draws)
+    assert 8 < mirrored < 32
+    assert all(np.array_equal(draw, original) or np.array_equal(draw, original[:, ::-1]) for draw in draws)
+
+
+@pytest.mark.parametrize("resize", images.RESIZE_MODES)
+@pytest.mark.parametrize("size", [(64, 64), (200, 50), (50, 200), (1, 500), (500, 1), (3, 2)])
+def test_extreme_augmentation_of_any_shape_gives_a_whole_picture(resize, size):
+    picture = encoded(halves("RGB", RED, BLUE, *size), "PNG")
+    augmentation = pipeline.Augmentation(True, True, 0.9, 0.9, 0.9, 180)
+    for seed in range(20):
+        drawn = augmentation.draw(picture, 32, resize, np.random.default_rng(seed))
+        assert drawn.shape == (32, 32, 3) and drawn.dtype == np.uint8
+
+
+def test_prediction_sees_the_pixels_that_evaluation_sees(emoji_data, emoji_run):
+    """A picture from its original file, from its record's bytes, and out of the evaluation pipeline."""
+    from dataset.boards import open_board
+
+    tagger = Tagger.load(emoji_run)
+    board = open_board("openmoji")
+    posts = {post.id: post for post in board.posts()}
+    config = tagger.run.config
+    batch = next(
+        iter(
+            pipeline.evaluation_batches(
+                emoji_data, "test", NUM_TAGS, config.image_size, config.resize, 8
+            ).as_numpy_iterator()
+        )
+    )
+    for post_id, record, pixels in zip(batch["id"], batch["image"], batch["pixels"], strict=True):
+        original = board.image_bytes(posts[post_id.decode()], tagger.run.stored_size)
+        assert np.array_equal(tagger.pixels(original), pixels)
+        assert np.array_equal(tagger.pixels(record), pixels)

@@ -1,0 +1,165 @@
+"""eval.py, test.py, bench.py and the README's own code, as a user runs them, on real pictures."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, program
+from odd_images import write_odd_images
+from PIL import Image
+
+from dataset import records
+from model.predict import Tagger
+
+
+@pytest.fixture(scope="module")
+def evaluated(emoji_run):
+    done = program("eval.py", emoji_run)
+    assert done.returncode == 0, done.stderr
+    return emoji_run, done.stdout
+
+
+def test_evaluation_says_what_it_read_and_what_it_rests_on(evaluated, emoji_data):
+    run, output = evaluated
+    values = records.read_json(run / "metrics.json")
+    written = records.read_json(emoji_data / "manifest.json")["splits"]["test"]
+    assert values["split"] == "test" and values["images"] == written["written"] and values["positives"] == written["labels"]
+    assert f"test split of {emoji_data}: {written['written']:,} images" in output
+    for name in ("auc_roc_micro", "auc_roc_macro", "average_precision_micro", "average_precision_macro", "accuracy"):
+        assert 0 <= values[name] <= 1 and 0 <= values["tag_frequencies"][name] <= 1
+    assert values["tag_frequencies"]["auc_roc_macro"] == 0.5
+
+
+def test_the_table_by_tag_agrees_with_the_figures(evaluated):
+    run, _ = evaluated
+    rows = list(csv.DictReader((run / "metrics_by_tag.csv").open()))
+    values = records.read_json(run / "metrics.json")
+    assert len(rows) == values["tags"] and sum(int(row["positives"]) for row in rows) == values["positives"]
+    areas = [float(row["auc_roc"]) for row in rows if row["auc_roc"]]
+    assert np.isclose(np.mean(areas), values["auc_roc_macro"], atol=1e-3)
+    assert Image.open(run / "contact_sheet.png").width > 500
+
+
+def test_evaluation_refuses_other_tags(emoji_run, emoji_data, tmp_path):
+    (tmp_path / "tags.csv").write_text("tag_id,name,category,count\n0,something_else,0,5\n")
+    done = program("eval.py", emoji_run, "--data", tmp_path)
+    assert done.returncode == 1 and "other tags" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_pictures_are_tagged_best_first(evaluated):
+    run, _ = evaluated
+    pictures = sorted((run / "examples").glob("*.jpg"))[:3]
+    done = program("test.py", *pictures, "--run", run, "--threshold", 0, "--json")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [answer["file"] for answer in answers] == [str(path) for path in pictures]
+    for answer in answers:
+        probabilities = list(answer["tags"].values())
+        assert len(probabilities) == 12 and probabilities == sorted(probabilities, reverse=True)
+    top = json.loads(program("test.py", pictures[0], "--run", run, "--threshold", 0, "--top", 2, "--json").stdout)
+    assert list(top[0]["tags"]) == list(answers[0]["tags"])[:2]
+    text = program("test.py", pictures[0], "--run", run, "--threshold", 0, "--top", 1)
+    assert re.fullmatch(rf"{re.escape(str(pictures[0]))}\n  \S+  [01]\.\d{{3}}\n", text.stdout)
+
+
+def test_the_python_interface_gives_what_the_program_gives(evaluated):
+    run, _ = evaluated
+    picture = min((run / "examples").glob("*.jpg"))
+    [tags] = Tagger.load(run).tag([picture], threshold=0)
+    assert tags == pytest.approx(
+        json.loads(program("test.py", picture, "--run", run, "--threshold", 0, "--json").stdout)[0]["tags"]
+    )
+
+
+def test_odd_pictures_are_tagged_or_named_in_one_line(emoji_run, tmp_path):
+    expected = write_odd_images(tmp_path)
+    paths = {name: tmp_path / name for name in expected}
+    watched = (
+        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        watched,
+        str(ROOT / "test.py"),
+        *map(str, paths.values()),
+        "--run",
+        str(emoji_run),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    tagged = {answer["file"] for answer in json.loads(done.stdout)}
+    *messages, kibibytes = done.stderr.strip().splitlines()
+    for name, path in paths.items():
+        named = [line for line in messages if str(path) in line]
+        if expected[name].reason:
+            assert len(named) == 1 and expected[name].reason in named[0] and str(path) not in tagged
+        else:
+            assert str(path) in tagged and not named, name
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert int(kibibytes) < 3 * 2**20  # 3 GiB, of which TensorFlow and the network take most
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ((), "no picture given"),
+        (("{missing}", "--run", "{run}"), "No such file"),
+        (("{picture}", "--run", "{missing}"), "no run at"),
+        (("{picture}",), "train.py makes it"),
+        (("{picture}", "--run", "{run}", "--threshold", "2"), "between 0 and 1"),
+        (("{picture}", "--run", "{run}", "--top", "0"), "at least 1"),
+        (("{picture}", "--run", "{run}", "--top", "many"), "--top"),
+    ],
+)
+def test_bad_requests_are_one_line(emoji_run, tmp_path, options, words):
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
+    places = {"missing": tmp_path / "missing", "run": emoji_run, "picture": tmp_path / "picture.png"}
+    done = program("test.py", *(option.format(**places) for option in options), cwd=tmp_path)
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2 and not done.stdout
+
+
+def test_recipes_are_compared_on_the_same_data(emoji_data, tmp_path):
+    done = program("bench.py", "recipes", "--data", emoji_data, "--epochs", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:]}
+    assert {"default", "plain", "tag"} <= rows.keys()
+    for recipe in ("default", "plain"):
+        values = records.read_json(tmp_path / "runs" / "bench" / f"emoji-{recipe}-1-0" / "metrics.json")
+        assert rows[recipe][0] == f"{values['average_precision_macro']:.3f}"
+
+
+def test_help_needs_nothing_but_python():
+    for script in ("download.py", "train.py", "eval.py", "test.py", "bench.py"):
+        code = (
+            "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+            f"sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 0 and "usage:" in done.stdout, (script, done.stderr)
+
+
+def readme_code(marker: str) -> str:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    [block] = [block for block in blocks if marker in block]
+    return block
+
+
+@pytest.mark.parametrize("marker", ["features", "Tagger.load"])
+def test_the_readmes_python_runs(evaluated, tmp_path, marker):
+    run, _ = evaluated
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "openmoji").symlink_to(run)
+    Image.new("RGB", (80, 60), "orange").save(tmp_path / "picture.png")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", readme_code(marker)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr

@@ -1,0 +1,67 @@
+"""What is written is what is read."""
+
+import pytest
+
+from command import InputError
+from dataset import records
+from dataset.records import Tag
+
+
+def test_a_record_gives_back_its_image_tags_and_names():
+    record = records.encode(b"\xff\xd8picture", [4, 1, 1], "post/ü", "d41d8cd98f00b204e9800998ecf8427e")
+    example = records.decode(record, num_tags=6)
+    assert example["image"].numpy() == b"\xff\xd8picture"
+    assert example["id"].numpy().decode() == "post/ü"
+    assert example["md5"].numpy() == b"d41d8cd98f00b204e9800998ecf8427e"
+    assert example["labels"].numpy().tolist() == [0, 1, 0, 0, 1, 0]
+
+
+def test_a_record_without_tags_has_no_labels():
+    assert records.decode(records.encode(b"x", [], "1", ""), num_tags=3)["labels"].numpy().tolist() == [0, 0, 0]
+
+
+def test_the_same_post_gives_the_same_bytes_whatever_the_order_of_its_tags():
+    assert records.encode(b"x", [3, 1], "1", "") == records.encode(b"x", [1, 3], "1", "")
+
+
+def test_tags_survive_the_table(tmp_path):
+    tags = [Tag(7, 'a,"quoted"\nname', 0, 12), Tag(9, "猫", 5, 0)]
+    records.write_tags(tmp_path / "tags.csv", tags)
+    assert records.read_tags(tmp_path / "tags.csv") == tags
+    assert [path.name for path in tmp_path.iterdir()] == ["tags.csv"]
+
+
+def test_columns_of_the_tag_table_are_those_that_taggers_read(tmp_path):
+    records.write_tags(tmp_path / "tags.csv", [Tag(0, "solo", 0, 3)])
+    assert (tmp_path / "tags.csv").read_bytes() == b"tag_id,name,category,count\n0,solo,0,3\n"
+
+
+@pytest.mark.parametrize("content", [b"name,count\nsolo,3\n", b"tag_id,name,category,count\nx,solo,0,3\n", b"\xff\xfe\n"])
+def test_a_damaged_tag_table_is_named(tmp_path, content):
+    (tmp_path / "tags.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"tags\.csv is damaged"):
+        records.read_tags(tmp_path / "tags.csv")
+
+
+def test_a_missing_table_says_who_makes_it(tmp_path):
+    with pytest.raises(InputError, match=r"download\.py"):
+        records.read_tags(tmp_path / "tags.csv")
+
+
+def test_json_survives_and_damage_is_named(tmp_path):
+    path = tmp_path / "manifest.json"
+    records.write_json(path, {"tag": "猫", "numbers": [1, 2]})
+    assert records.read_json(path) == {"tag": "猫", "numbers": [1, 2]}
+    for content in ("{", "[1]"):
+        path.write_text(content)
+        with pytest.raises(InputError, match="damaged"):
+            records.read_json(path)
+    with pytest.raises(InputError, match="missing"):
+        records.read_json(tmp_path / "other.json")
+
+
+def test_shards_are_found_in_order_and_unfinished_ones_are_not(tmp_path):
+    for name in ("train-00001-of-00002.tfrecord", "train-00000-of-00002.tfrecord", "val-00000-of-00001.tfrecord"):
+        (tmp_path / name).touch()
+    (tmp_path / "train-00002-of-00002.tfrecord.partial").touch()
+    assert [path.name[:11] for path in records.shard_paths(tmp_path, "train")] == ["train-00000", "train-00001"]

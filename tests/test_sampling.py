@@ -1,0 +1,114 @@
+"""Invariants of the choice of tags, posts and splits."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset.sampling import Annotations, balanced_sample, priorities, split_of, vocabulary
+
+POSTS = st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40)
+
+
+def chosen_ids(posts: dict[str, list[str]], tags: list[str], positives: int, seed: int) -> set[str]:
+    annotations = Annotations.of(posts.values())
+    annotations = annotations.restricted([annotations.names.index(tag) for tag in tags])
+    chosen = balanced_sample(annotations, priorities(posts, seed, "choice"), positives)
+    return {post_id for post_id, taken in zip(posts, chosen, strict=True) if taken}
+
+
+@settings(deadline=None)
+@given(POSTS, st.integers(1, 10), st.integers(1, 5))
+def test_the_vocabulary_is_the_most_frequent_tags(posts, num_tags, min_positives):
+    annotations = Annotations.of(map(sorted, posts))
+    counts = Counter(tag for tags in posts for tag in tags)
+    chosen = [annotations.names[tag] for tag in vocabulary(annotations.names, annotations.counts(), num_tags, min_positives)]
+    eligible = sorted((tag for tag in counts if counts[tag] >= min_positives), key=lambda tag: (-counts[tag], tag))
+    assert chosen == eligible[:num_tags]
+
+
+def test_a_tag_that_is_not_wanted_is_not_chosen():
+    assert vocabulary(["meta", "solo"], np.array([0, 5]), num_tags=9, min_positives=1) == [1]
+
+
+@settings(deadline=None)
+@given(POSTS, st.integers(1, 12), st.integers(0, 3))
+def test_every_tag_gets_its_positives_or_all_there_are(posts, positives, seed):
+    named = {f"post {number}": sorted(tags) for number, tags in enumerate(posts)}
+    counts = Counter(tag for tags in posts for tag in tags)
+    chosen = chosen_ids(named, sorted(counts), positives, seed)
+    for tag, count in counts.items():
+        assert sum(tag in named[post] for post in chosen) >= min(positives, count)
+    assert all(named[post] for post in chosen)
+    assert len(chosen) <= sum(min(positives, count) for count in counts.values())
+
+
+@settings(deadline=None)
+@given(POSTS, st.integers(1, 12), st.randoms())
+def test_the_order_of_the_posts_does_not_matter(posts, positives, random):
+    named = {f"post {number}": sorted(tags) for number, tags in enumerate(posts)}
+    tags = sorted(set().union(*posts))
+    shuffled = list(named.items())
+    random.shuffle(shuffled)
+    assert chosen_ids(named, tags, positives, 0) == chosen_ids(dict(shuffled), tags, positives, 0)
+
+
+def test_a_common_tag_is_not_served_beyond_its_wish():
+    posts = {str(number): ["common"] for number in range(1000)} | {f"r{number}": ["rare"] for number in range(3)}
+    chosen = chosen_ids(posts, ["common", "rare"], positives=10, seed=0)
+    assert sum(post.startswith("r") for post in chosen) == 3
+    assert len(chosen) == 13
+
+
+def test_posts_chosen_for_a_rare_tag_count_for_a_common_one():
+    posts = {str(number): ["common"] for number in range(100)} | {f"r{number}": ["common", "rare"] for number in range(5)}
+    assert chosen_ids(posts, ["common", "rare"], positives=5, seed=0) == {f"r{number}" for number in range(5)}
+
+
+def test_another_seed_chooses_other_posts():
+    posts = {str(number): ["common"] for number in range(1000)}
+    assert chosen_ids(posts, ["common"], 20, seed=0) == chosen_ids(posts, ["common"], 20, seed=0)
+    assert chosen_ids(posts, ["common"], 20, seed=0) != chosen_ids(posts, ["common"], 20, seed=1)
+
+
+def test_counts_can_be_taken_over_some_posts():
+    annotations = Annotations.of([["a", "b"], [], ["b"]])
+    assert annotations.counts().tolist() == [1, 2]
+    assert annotations.counts(np.array([False, True, True])).tolist() == [0, 1]
+
+
+def test_restriction_keeps_posts_and_renumbers_tags():
+    annotations = Annotations.of([["a", "b", "c"], ["b"], ["c"]]).restricted([2, 0])
+    assert annotations.names == ["c", "a"]
+    assert annotations.offsets.tolist() == [0, 2, 2, 3]
+    assert annotations.tags.tolist() == [1, 0, 0]
+
+
+def test_splits_have_about_their_shares():
+    counts = Counter(split_of(f"group {number}", val=10, test=20) for number in range(20_000))
+    assert counts["val"] == pytest.approx(2_000, rel=0.1)
+    assert counts["test"] == pytest.approx(4_000, rel=0.1)
+
+
+def test_a_larger_validation_split_leaves_the_test_split_alone():
+    groups = [f"group {number}" for number in range(2_000)]
+    test = {group for group in groups if split_of(group, val=5, test=5) == "test"}
+    assert test == {group for group in groups if split_of(group, val=30, test=5) == "test"}
+
+
+def test_splits_stay_what_they_were_when_this_was_written():
+    """Data folders made by different versions share their test posts: changing the hash would leak them."""
+    assert [split_of(group, val=30, test=30) for group in ("1F44B", "a/b.png", "", "猫", "12345")] == [
+        "test",
+        "val",
+        "train",
+        "test",
+        "train",
+    ]
+
+
+def test_shares_of_nothing_and_of_all():
+    assert {split_of(str(number), val=0, test=0) for number in range(500)} == {"train"}
+    assert {split_of(str(number), val=0, test=100) for number in range(500)} == {"test"}

@@ -38,7 +38,7 @@ def import_quietly(library: str) -> None:
     """Import a library whose native code prints pages that no user can act on, and that no setting turns off.
 
     Args:
-        library: `tensorflow`, or `keras`, which imports the backend that KERAS_BACKEND names.
+        library: `tensorflow`, or `keras`, which imports the backend that KERAS_BACKEND names and looks for devices.
 
     Raises:
         InputError: it is not installed.
@@ -48,7 +48,9 @@ def import_quietly(library: str) -> None:
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
-        importlib.import_module(library)
+        module = importlib.import_module(library)
+        if library == "keras":
+            module.distribution.list_devices()
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: pip install -r requirements.txt") from error
     finally:
@@ -67,19 +69,19 @@ def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:
     try:
         main()
         sys.stdout.flush()
+        _end(0)
     except InputError as error:
-        _end(f"error: {error}")
+        _end(1, f"error: {error}")
     except KeyboardInterrupt:
-        _end(f"interrupted. {when_interrupted}".rstrip())
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone. Python would complain once more while flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _end(1, f"interrupted. {when_interrupted}".rstrip())
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os._exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: the system's words and the file's name
-        _end(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-    sys.exit(0)
+        _end(1, f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
 
 
-def _end(line: str) -> NoReturn:
-    say(" ".join(line.split()))
-    sys.exit(1)
+def _end(code: int, line: str = "") -> NoReturn:
+    """End at once: a pipeline's threads that wait for Python's lock would hold up, or hang, an ordinary exit."""
+    if line:
+        say(" ".join(line.split()))
+    os._exit(code)

@@ -38,7 +38,7 @@ def main() -> None:
         categories=sorted(set(arguments.categories), key=CATEGORIES.get),
     )
     say(
-        f"{arguments.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} posts, "
+        f"{arguments.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
         f"{options.positives:,} posts wanted for each"
     )
     manifest = build(lambda: open_board(arguments.board, arguments.images, arguments.csv), options, out)
@@ -63,7 +63,10 @@ def parse_arguments() -> argparse.Namespace:
         "--positives", type=int, default=512, help="posts wanted for each tag, rarest tags first (default %(default)s)"
     )
     parser.add_argument(
-        "--min-positives", type=int, default=1, help="leave out tags with fewer training posts (default %(default)s)"
+        "--min-positives",
+        type=int,
+        default=1,
+        help="leave out tags of fewer training posts, variants counted once (default %(default)s)",
     )
     parser.add_argument(
         "--size", type=int, default=320, help="short side of stored images at most, in pixels (default %(default)s)"

@@ -41,6 +41,21 @@ class Annotations:
         tags = self.tags if mask is None else self.tags[np.repeat(mask, np.diff(self.offsets))]
         return np.bincount(tags, minlength=len(self.names))
 
+    def group_counts(self, groups: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Groups that have each tag, int64 (names,): several posts of a group count once.
+
+        Args:
+            groups: the number of each post's group, int (posts,).
+            mask: the posts that count, bool (posts,).
+        """
+        kept = np.repeat(mask, np.diff(self.offsets))
+        groups_of_tags = np.repeat(groups, np.diff(self.offsets))[kept]
+        # Most groups are a single post, whose tags need no comparing.
+        single = (np.bincount(groups[mask], minlength=groups.max(initial=0) + 1) == 1)[groups_of_tags]
+        tags = self.tags[kept]
+        pairs = np.unique(np.stack([tags[~single], groups_of_tags[~single]]), axis=1)
+        return np.bincount(tags[single], minlength=len(self.names)) + np.bincount(pairs[0], minlength=len(self.names))
+
     def restricted(self, chosen: Sequence[int]) -> "Annotations":
         """The same posts with the chosen tags alone, numbered in the order given."""
         numbers = np.full(len(self.names), -1, np.int32)

@@ -21,7 +21,7 @@ class Options:
         csv: the user's table of ids and tags, or None.
         tags: how many tags, at most.
         positives: wanted posts a tag.
-        min_positives: the fewest posts, among those of the training split's groups, that make a tag eligible.
+        min_positives: the fewest groups of the training split that make a tag eligible.
         size: the short side, in pixels, that larger pictures are brought down to.
         seed: of the choice of posts and of their order.
         val: share of the groups in the validation split, in percent.
@@ -70,7 +70,8 @@ class Selection:
 def select(board: Board, options: Options) -> Selection:
     """Choose tags and posts.
 
-    Tags are chosen by their frequency in the training split's groups, so that validation and test posts decide nothing.
+    Tags are chosen by the number of training groups that have them: validation and test posts decide nothing, and a tag
+    of many variants of one picture, which could be memorised but not tested, is no frequent tag.
     The board is read twice: first its tags alone, which are kept as numbers, then the chosen posts.
 
     Raises:
@@ -78,17 +79,21 @@ def select(board: Board, options: Options) -> Selection:
     """
     ids: list[str] = []
     splits: list[int] = []
+    group_numbers: dict[str, int] = {}
+    groups: list[int] = []
 
     def tags_by_post():
         for post in board.posts():
             ids.append(post.id)
+            groups.append(group_numbers.setdefault(post.group, len(group_numbers)))
             splits.append(SPLITS.index(split_of(post.group, options.val, options.test)))
             yield dict.fromkeys(post.tags)
 
     annotations = Annotations.of(tags_by_post())
     if not ids:
         raise InputError(f"the board {board.name} has no posts")
-    annotations = _with_vocabulary(board, options, annotations, np.array(splits) == SPLITS.index("train"))
+    counts = annotations.group_counts(np.array(groups), np.array(splits) == SPLITS.index("train"))
+    annotations = _with_vocabulary(board, options, annotations, counts)
     chosen = balanced_sample(annotations, priorities(ids, options.seed, "choice"), options.positives)
     entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for number, post in enumerate(board.posts()):
@@ -101,16 +106,15 @@ def select(board: Board, options: Options) -> Selection:
     return Selection(annotations.names, entries, len(ids), _digest(annotations.names, entries))
 
 
-def _with_vocabulary(board: Board, options: Options, annotations: Annotations, train: np.ndarray) -> Annotations:
+def _with_vocabulary(board: Board, options: Options, annotations: Annotations, counts: np.ndarray) -> Annotations:
     """The annotations with the chosen tags alone."""
     wanted = {CATEGORIES[category] for category in options.categories}
-    counts = annotations.counts(train)
     counts[[board.category(name) not in wanted for name in annotations.names]] = 0
     tags = vocabulary(annotations.names, counts, options.tags, options.min_positives)
     if not tags:
         most = int(counts.max(initial=0))
         raise InputError(
-            f"no tag of the categories {', '.join(options.categories)} has {options.min_positives:,} training posts "
+            f"no tag of the categories {', '.join(options.categories)} has {options.min_positives:,} training groups "
             f"(--min-positives); the most frequent has {most:,}"
         )
     return annotations.restricted(tags)

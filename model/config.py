@@ -32,13 +32,14 @@ class Config:
     num_factors: int = choice(8, "rank of the low-rank noise")
     temperature: float = choice(1.0, "of the noise layer")
     loss: str = choice("focal", "of each tag", ("bce", "focal", "robust"))
-    learning_rate: float = choice(1.0, "maximum of the cycle; the loss is the sum over tags")
+    learning_rate: float = choice(0.3, "maximum of the cycle; the loss is the sum over tags")
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
     cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
     warmup: float = choice(0.3, "share of the steps on which the rate rises")
     momentum: float = choice(0.95, "at both ends of the cycle")
     lowest_momentum: float = choice(0.85, "where the learning rate is highest")
+    clip_norm: float = choice(1.0, "longest gradient, over all weights; 0 for no limit")
     weight_decay: float = choice(0.0, "decoupled, of kernels")
     flip: bool = choice(True, "augmentation: mirror left and right")
     vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
@@ -112,6 +113,7 @@ RECIPES = {
         "learning_rate": 0.1,
         "momentum": 0.9,
         "lowest_momentum": 0.9,
+        "clip_norm": 0.0,
     },
     # As published in 2021.
     "e6tag": {
@@ -126,6 +128,7 @@ RECIPES = {
         "warmup": 0.5,
         "momentum": 0.99,
         "lowest_momentum": 0.99,
+        "clip_norm": 0.0,
     },
 }
 

@@ -1,6 +1,8 @@
 """Training a run: the network, its optimizer and cycle, what is kept at each epoch's end, and how it goes on."""
 
+import contextlib
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +107,8 @@ def build_optimizer(config: Config, total_steps: int) -> CycledSGD:
     first, last = (share * config.learning_rate for share in (config.first_learning_rate, config.last_learning_rate))
     rate = OneCycle(first, config.learning_rate, last, total_steps, config.warmup, config.cycle)
     momentum = OneCycle(config.momentum, config.lowest_momentum, config.momentum, total_steps, config.warmup, config.cycle)
-    return CycledSGD(rate, momentum, weight_decay=config.weight_decay or None)
+    limits = {"global_clipnorm": config.clip_norm or None, "weight_decay": config.weight_decay or None}
+    return CycledSGD(rate, momentum, **limits)
 
 
 def train(plan: Plan, network: TaggerNetwork) -> None:
@@ -135,19 +138,20 @@ def train(plan: Plan, network: TaggerNetwork) -> None:
     )
     if not network.compiled:
         network.compile(optimizer=build_optimizer(config, plan.total_steps), jit_compile=_compiles_well())
-    network.fit(
-        batches,
-        initial_epoch=first_epoch,
-        epochs=config.epochs,
-        steps_per_epoch=plan.steps_per_epoch,
-        shuffle=False,
-        callbacks=[
-            StopAtNonFinite(),
-            Validation(plan),
-            Keep(run.folder, first_epoch),
-            keras.callbacks.TensorBoard(run.folder / "logs", write_graph=False),
-        ],
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # Keras' progress bar
+        network.fit(
+            batches,
+            initial_epoch=first_epoch,
+            epochs=config.epochs,
+            steps_per_epoch=plan.steps_per_epoch,
+            shuffle=False,
+            callbacks=[
+                StopAtNonFinite(),
+                Validation(plan),
+                Keep(run.folder, first_epoch),
+                keras.callbacks.TensorBoard(run.folder / "logs", write_graph=False),
+            ],
+        )
     runs.save_thresholds(run, _thresholds(plan, network))
     # A copy without the optimizer: half the size, and nothing in it but the network.
     finished = TaggerNetwork.from_config(network.get_config())
@@ -202,6 +206,8 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.plan.val_images:
             scores = score(self.model, self.plan.data, "val", self.plan.run.config)
+            if not np.isfinite(scores["probability"]).all():
+                raise _diverged(self.model, "the network gives what is no number")
             figures = metrics.ranking(scores["labels"], scores["probability"])
             logs.update({f"val_{name}": value for name, value in figures.items()})
 
@@ -211,12 +217,15 @@ class StopAtNonFinite(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
-            step = int(self.model.optimizer.iterations)
-            rate = float(self.model.optimizer.learning_rate)
-            raise InputError(
-                f"the loss is {logs['loss']} at step {step} (learning rate {rate:.3g}): try a lower --learning-rate, in "
-                "another --run; the last finished epoch is kept"
-            )
+            raise _diverged(self.model, f"the loss is {logs['loss']}")
+
+
+def _diverged(network: TaggerNetwork, what: str) -> InputError:
+    step, rate = int(network.optimizer.iterations), float(network.optimizer.learning_rate)
+    return InputError(
+        f"{what} after step {step} (learning rate {rate:.3g}): try a lower --learning-rate in another --run; the last "
+        "finished epoch is kept"
+    )
 
 
 class Keep(keras.callbacks.Callback):

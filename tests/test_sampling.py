@@ -112,3 +112,14 @@ def test_splits_stay_what_they_were_when_this_was_written():
 def test_shares_of_nothing_and_of_all():
     assert {split_of(str(number), val=0, test=0) for number in range(500)} == {"train"}
     assert {split_of(str(number), val=0, test=100) for number in range(500)} == {"test"}
+
+
+@given(POSTS, st.randoms(use_true_random=False))
+def test_variants_of_a_group_count_once(posts, random):
+    groups = [random.randrange(5) for _ in posts]
+    mask = [random.random() < 0.7 for _ in posts]
+    annotations = Annotations.of(sorted(tags) for tags in posts)
+    counts = annotations.group_counts(np.array(groups), np.array(mask))
+    for number, name in enumerate(annotations.names):
+        having = {group for group, kept, tags in zip(groups, mask, posts, strict=True) if kept and name in tags}
+        assert counts[number] == len(having)

@@ -17,15 +17,15 @@ def main() -> None:
     import numpy as np
 
     from dataset import records
-    from model import report, runs, training
+    from model import report, runs, scoring
     from model.predict import Tagger
 
     folder = given.run or runs.newest(Path("runs"), "model.keras", "train.py")
     tagger = Tagger.load(folder)
     data = given.data or Path(tagger.run.data)
-    training.check_vocabulary(tagger.run, data)
+    scoring.check_vocabulary(tagger.run, data)
     say(f"{folder} on the {given.split} split of {data}")
-    scores = training.score(tagger.network, data, given.split, tagger.run.config, show_progress=True)
+    scores = scoring.score(tagger.network, data, given.split, tagger.run.config, show_progress=True)
     labels, probability = scores["labels"], scores["probability"]
 
     values = report.figures(labels, probability, tagger.thresholds, tagger.run.frequencies)

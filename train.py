@@ -15,18 +15,18 @@ def main() -> None:
     config = resolve(given)
 
     import_quietly("keras")
-    from model import runs, training
+    from model import plan, runs, training
 
     data = data or runs.newest(Path("data"), "manifest.json", "download.py")
     folder = folder or Path("runs") / data.resolve().name
-    plan = training.plan_run(data, folder, config)
+    todo = plan.plan_run(data, folder, config)
     if (folder / "model.keras").exists():
         say(f"{folder} is trained already, with these options; for another run, give another --run")
         return
-    network = training.resume(folder) or training.build_network(plan.run)
-    say(training.describe(plan, network))
-    plan.run.save()
-    training.train(plan, network)
+    network = training.resume(folder) or training.build_network(todo.run)
+    say(plan.describe(todo, network, training.epochs_done(todo, network)))
+    todo.run.save()
+    training.train(todo, network)
     print(f"{folder} is trained. Next: python eval.py {folder}")
 
 

@@ -48,8 +48,7 @@ def main() -> None:
 
 def readable(tagger, paths: list[Path]):
     """Yield each picture that can be read, as its path and the network's input; name the others."""
-    from dataset.images import ImageError
-    from model.predict import read_file
+    from dataset.images import ImageError, read_file
 
     for path in paths:
         try:

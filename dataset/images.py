@@ -6,13 +6,16 @@ from a shard or from a file.
 """
 
 import io
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "MPO")
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: a quarter of a gigabyte as 24-bit RGB
+MAX_FILE_BYTES = 256 * 2**20  # no picture of so many pixels is larger; a misnamed video is
 MAX_ASPECT = 8  # a longer strip is shrunk until its long side is this many times `size`, to bound memory
 JPEG_QUALITY = 95
 BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # without EXIF, colour profile or comments
@@ -22,6 +25,22 @@ WHITE = (255, 255, 255)
 
 class ImageError(Exception):
     """The bytes are not an image that can be read; the message is the reason, in a few words."""
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        ImageError: it is no file, or larger than any picture that can be decoded.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ImageError("not a file")
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise ImageError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
+        return file.read(MAX_FILE_BYTES)
 
 
 def decode(data: bytes) -> Image.Image:

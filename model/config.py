@@ -32,7 +32,8 @@ class Config:
     num_factors: int = choice(8, "rank of the low-rank noise")
     temperature: float = choice(1.0, "of the noise layer")
     loss: str = choice("focal", "of each tag", ("bce", "focal", "robust"))
-    learning_rate: float = choice(0.3, "maximum of the cycle; the loss is the sum over tags")
+    reduction: str = choice("sum", "of the loss over tags", ("sum", "mean"))
+    learning_rate: float = choice(0.3, "maximum of the cycle")
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
     cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
@@ -115,12 +116,13 @@ RECIPES = {
         "lowest_momentum": 0.9,
         "clip_norm": 0.0,
     },
-    # As published in 2021.
+    # As published in 2021. These rates need a loss averaged over tags: summed, they diverge.
     "e6tag": {
         "batch_size": 12,
         "epochs": 4,
         "noise": "low-rank",
         "loss": "robust",
+        "reduction": "mean",
         "learning_rate": 4.0,
         "first_learning_rate": 0.025,
         "last_learning_rate": 0.025,

@@ -18,8 +18,6 @@ from dataset import images
 from model import runs
 from model.runs import Run
 
-MAX_FILE_BYTES = 512 * 2**20
-
 
 @dataclass(frozen=True)
 class Tagger:
@@ -80,7 +78,7 @@ class Tagger:
         Raises:
             ImageError, OSError: a picture cannot be read.
         """
-        pixels = [self.pixels(picture if isinstance(picture, bytes) else read_file(picture)) for picture in pictures]
+        pixels = [self.pixels(picture if isinstance(picture, bytes) else images.read_file(picture)) for picture in pictures]
         return [self.choose(row, threshold, top) for row in self.probabilities(np.stack(pixels))] if pixels else []
 
     def choose(self, probabilities: np.ndarray, threshold: float | None, top: int | None) -> dict[str, float]:
@@ -89,18 +87,3 @@ class Tagger:
         limits = self.thresholds if threshold is None else np.full(len(order), threshold)
         chosen = [index for index in order if probabilities[index] >= limits[index]][:top]
         return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen}
-
-
-def read_file(path: str | Path) -> bytes:
-    """The bytes of an image file.
-
-    Raises:
-        ImageError: it is no file, or too large for a picture.
-        OSError: it cannot be read.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise images.ImageError("not a file")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise images.ImageError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
-    return path.read_bytes()

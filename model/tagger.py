@@ -54,13 +54,13 @@ class TaggerNetwork(keras.Model):
         dense.bias.assign(losses.log_odds(frequencies))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss summed over tags and averaged over images, so that a tag's gradient is the same among 12 and 12,000."""
+        """The loss averaged over images, and summed over tags so that a tag's gradient is the same among 12 and 12,000."""
         logits = y_pred["logit"]
         labels = ops.cast(y, logits.dtype)
         per_tag = (losses.binary_cross_entropy if self.config["loss"] == "bce" else losses.focal)(labels, logits)
         if self.robust is not None:
             per_tag = self.robust(per_tag)  # (batch, tags)
-        return ops.mean(ops.sum(per_tag, axis=-1))
+        return ops.mean(per_tag if self.config["reduction"] == "mean" else ops.sum(per_tag, axis=-1))
 
     def get_config(self):
         return {"num_tags": self.num_tags, "config": self.config, "name": self.name, "trainable": self.trainable}

@@ -10,10 +10,9 @@ from pathlib import Path, PurePosixPath
 from command import InputError
 from dataset.boards import CATEGORIES, Post
 from dataset.boards.tag_table import read_table, split_tags
-from dataset.images import ImageError
+from dataset.images import read_file
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
-MAX_FILE_BYTES = 256 * 2**20  # no picture that can be decoded is larger; a misnamed video is
 HASHED_BYTES = 2**20  # read at a time
 
 
@@ -49,10 +48,7 @@ class FolderBoard:
         yield from self._posts
 
     def image_bytes(self, post: Post, size: int) -> bytes:
-        with Path(post.source).open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
-                raise ImageError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
-            return file.read(MAX_FILE_BYTES)
+        return read_file(post.source)
 
     def category(self, tag: str) -> int:
         return CATEGORIES["general"]

@@ -79,7 +79,7 @@ class AdaptiveRobust(keras.layers.Layer):
         parameter_rate: the learning rate of shape and scale, as a share of the network's.
     """
 
-    def __init__(self, parameter_rate: float = 0.1, **kwargs):
+    def __init__(self, parameter_rate: float = 0.01, **kwargs):
         super().__init__(**kwargs)
         self.parameter_rate = parameter_rate
 
@@ -99,15 +99,15 @@ class AdaptiveRobust(keras.layers.Layer):
         return ops.exp(ops.convert_to_tensor(self.log_scale)) + 1e-5
 
     def call(self, loss):
-        """Robust loss of each element, in the shape of `loss`."""
-        squared = 2 * loss
-        alpha, scale = self.alpha, self.scale
-        fixed_scale = ops.stop_gradient(scale)
-        seen_by_network = ops.square(fixed_scale) * general_robust(squared, ops.stop_gradient(alpha), fixed_scale)
-        likelihood = negative_log_likelihood(ops.stop_gradient(squared), alpha, scale)
-        # Its gradient counts, its value does not: what is reported stays comparable with the plain loss.
-        seen_by_parameters = self.parameter_rate * (likelihood - ops.stop_gradient(likelihood))
-        return seen_by_network + seen_by_parameters
+        """What the network sees: the robust loss of each element, in the shape of `loss`."""
+        scale = ops.stop_gradient(self.scale)
+        return ops.square(scale) * general_robust(2 * loss, ops.stop_gradient(self.alpha), scale)
+
+    def likelihood_term(self, loss):
+        """What shape and scale see: a scalar whose gradient is that of the mean likelihood, and whose value is 0, so that
+        the loss reported stays comparable with the plain one."""
+        likelihood = ops.mean(negative_log_likelihood(2 * ops.stop_gradient(loss), self.alpha, self.scale))
+        return self.parameter_rate * (likelihood - ops.stop_gradient(likelihood))
 
     def get_config(self):
         return super().get_config() | {"parameter_rate": self.parameter_rate}

@@ -58,9 +58,11 @@ class TaggerNetwork(keras.Model):
         logits = y_pred["logit"]
         labels = ops.cast(y, logits.dtype)
         per_tag = (losses.binary_cross_entropy if self.config["loss"] == "bce" else losses.focal)(labels, logits)
+        likelihood = 0.0
         if self.robust is not None:
+            likelihood = self.robust.likelihood_term(per_tag)
             per_tag = self.robust(per_tag)  # (batch, tags)
-        return ops.mean(per_tag if self.config["reduction"] == "mean" else ops.sum(per_tag, axis=-1))
+        return likelihood + ops.mean(per_tag if self.config["reduction"] == "mean" else ops.sum(per_tag, axis=-1))
 
     def get_config(self):
         return {"num_tags": self.num_tags, "config": self.config, "name": self.name, "trainable": self.trainable}

@@ -91,7 +91,7 @@ def test_the_networks_gradient_does_not_grow_as_the_scale_shrinks():
         robust.log_scale.assign(log_scale)
         loss = tf.Variable([0.001, 0.1, 5.0])
         with tf.GradientTape() as tape:
-            value = tf.reduce_sum(robust(loss))
+            value = tf.reduce_sum(robust(loss)) + robust.likelihood_term(loss)
         gradients.append(tape.gradient(value, [loss, robust.shape_logit.value, robust.log_scale.value]))
     assert (gradients[1][0] <= gradients[0][0] + 1e-6).numpy().all() and (gradients[0][0] <= 1.0001).numpy().all()
     assert all(abs(float(gradient)) > 0 for gradients_of in gradients for gradient in gradients_of[1:])

@@ -37,7 +37,10 @@ def parser() -> Parser:
     options.add_argument("--run", type=Path, help="folder to make (default: runs/ and the data folder's name)")
     for entry in fields(Config):
         help_text = f"{entry.metadata['help']} (default: {entry.default}{_overrides(entry.name)})"
-        kind = {"action": argparse.BooleanOptionalAction} if entry.type is bool else {"type": entry.type}
+        choices = entry.metadata["choices"]
+        kind = {"type": entry.type, "metavar": f"{{{','.join(choices)}}}" if choices else None}
+        if entry.type is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
         options.add_argument(f"--{entry.name.replace('_', '-')}", help=help_text, **kind)
     return options
 

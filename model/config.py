@@ -33,7 +33,7 @@ class Config:
     temperature: float = choice(1.0, "of the noise layer")
     loss: str = choice("focal", "of each tag", ("bce", "focal", "robust"))
     reduction: str = choice("sum", "of the loss over tags", ("sum", "mean"))
-    learning_rate: float = choice(0.3, "maximum of the cycle")
+    learning_rate: float = choice(0.4, "maximum of the cycle")
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
     cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
@@ -41,7 +41,6 @@ class Config:
     momentum: float = choice(0.95, "at both ends of the cycle")
     lowest_momentum: float = choice(0.85, "where the learning rate is highest")
     clip_norm: float = choice(1.0, "longest gradient, over all weights; 0 for no limit")
-    weight_decay: float = choice(0.0, "decoupled, of kernels")
     flip: bool = choice(True, "augmentation: mirror left and right")
     vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
     shift: float = choice(0.08, "augmentation: largest translation, as a share of the side")
@@ -111,7 +110,7 @@ RECIPES = {
         "head": "pool",
         "noise": "none",
         "loss": "bce",
-        "learning_rate": 0.1,
+        "learning_rate": 0.4,
         "momentum": 0.9,
         "lowest_momentum": 0.9,
         "clip_norm": 0.0,

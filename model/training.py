@@ -33,8 +33,7 @@ def build_optimizer(config: Config, total_steps: int) -> CycledSGD:
     first, last = (share * config.learning_rate for share in (config.first_learning_rate, config.last_learning_rate))
     rate = OneCycle(first, config.learning_rate, last, total_steps, config.warmup, config.cycle)
     momentum = OneCycle(config.momentum, config.lowest_momentum, config.momentum, total_steps, config.warmup, config.cycle)
-    limits = {"global_clipnorm": config.clip_norm or None, "weight_decay": config.weight_decay or None}
-    return CycledSGD(rate, momentum, **limits)
+    return CycledSGD(rate, momentum, global_clipnorm=config.clip_norm or None)
 
 
 def train(plan: Plan, network: TaggerNetwork) -> None:

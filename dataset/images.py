@@ -5,8 +5,10 @@ from a normalised picture. Prediction calls both in turn, so a picture gives the
 from a shard or from a file.
 """
 
+import contextlib
 import io
 import os
+import threading
 import warnings
 from pathlib import Path
 
@@ -18,9 +20,12 @@ MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: a
 MAX_FILE_BYTES = 256 * 2**20  # no picture of so many pixels is larger; a misnamed video is
 MAX_ASPECT = 8  # a longer strip is shrunk until its long side is this many times `size`, to bound memory
 JPEG_QUALITY = 95
+LARGE_PIXELS = 2**24  # from here a picture takes hundreds of megabytes while it is read: one at a time
 BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # without EXIF, colour profile or comments
 RESIZE_MODES = ("pad", "squish", "crop")
 WHITE = (255, 255, 255)
+
+_one_large_picture = threading.Lock()
 
 
 class ImageError(Exception):
@@ -75,7 +80,8 @@ def normalise(data: bytes, size: int) -> bytes:
     kept = image.format == "JPEG" and image.mode == "RGB" and set(image.info) <= BARE_JPEG_INFO
     # A JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the cost; twice the target keeps it sharp.
     image.draft("RGB", (2 * size, 2 * size))
-    image = _to_rgb(image)
+    with _one_large_picture if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+        image = _to_rgb(image)
     short, long = sorted(image.size)
     scale = min(1.0, size / short, MAX_ASPECT * size / long)
     if scale == 1 and kept:

@@ -1,5 +1,6 @@
 """Say what a run is worth: a run and held-out shards ▶ figures, a row a tag, a contact sheet."""
 
+import shutil
 from pathlib import Path
 
 from command import Parser, import_quietly, run, say
@@ -14,8 +15,6 @@ def main() -> None:
     given = parser.parse_args()
 
     import_quietly("keras")
-    import numpy as np
-
     from dataset import records
     from model import report, runs, scoring
     from model.predict import Tagger
@@ -33,12 +32,13 @@ def main() -> None:
     records.write_json(folder / "metrics.json", values)
     report.write_tags(folder / "metrics_by_tag.csv", tagger.run.tags, labels, probability, tagger.thresholds)
     names = [tag.name for tag in tagger.run.tags]
-    shown = np.random.default_rng(0).permutation(len(labels))[: report.COLUMNS * report.ROWS]
+    shown = report.varied(labels)
     sheet = report.contact_sheet(
         [scores["image"][index] for index in shown], labels[shown], probability[shown], tagger.thresholds, names
     )
     sheet.save(folder / "contact_sheet.png")
-    (folder / "examples").mkdir(exist_ok=True)
+    shutil.rmtree(folder / "examples", ignore_errors=True)
+    (folder / "examples").mkdir()
     for index in shown:
         (folder / "examples" / f"{Path(scores['id'][index]).stem}.jpg").write_bytes(scores["image"][index])
 

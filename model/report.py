@@ -92,6 +92,24 @@ def _cell(value) -> str:
     return str(value)
 
 
+def varied(labels: np.ndarray, number: int = COLUMNS * ROWS) -> np.ndarray:
+    """A sample of pictures without near-variants in a row: at random, but first those with a tag not yet in the sample.
+
+    Args:
+        labels: bool (images, tags).
+        number: how many, at most.
+
+    Returns:
+        Indices of images, the same each time.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    seen, first, others = np.zeros(labels.shape[1], bool), [], []
+    for index in order:
+        (first if (labels[index] & ~seen).any() else others).append(index)
+        seen |= labels[index]
+    return np.array([*first, *others][:number])
+
+
 def contact_sheet(
     encoded: list[bytes], labels: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, names: list[str]
 ) -> Image.Image:

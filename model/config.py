@@ -22,7 +22,7 @@ class Config:
     preset: str = choice("tiny", "size of the network", ("tiny", "base", "large"))
     recipe: str = choice("default", "how it is trained", ("default", "plain", "e6tag"))
     epochs: int = choice(4, "passes over the training split")
-    batch_size: int = choice(64, "images a step")
+    batch_size: int = choice(32, "images a step")
     seed: int = choice(0, "of weights, order and augmentation")
     image_size: int = choice(64, "side of the network's input, in pixels")
     resize: str = choice("pad", "how a picture becomes a square", RESIZE_MODES)
@@ -31,9 +31,9 @@ class Config:
     noise: str = choice("diagonal", "noise on the logits", ("none", "diagonal", "low-rank"))
     num_factors: int = choice(8, "rank of the low-rank noise")
     temperature: float = choice(1.0, "of the noise layer")
-    loss: str = choice("focal", "of each tag", ("bce", "focal", "robust"))
+    loss: str = choice("bce", "of each tag", ("bce", "focal", "robust"))
     reduction: str = choice("sum", "of the loss over tags", ("sum", "mean"))
-    learning_rate: float = choice(0.4, "maximum of the cycle")
+    learning_rate: float = choice(0.2, "maximum of the cycle")
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
     cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
@@ -96,11 +96,12 @@ ARCHITECTURES = {
     "large": Architecture((256, 512, 1024, 2048), (3, 4, 23, 3), 4, 16, 64),
 }
 
-# What a preset or a recipe sets; an option given on the command line wins over both.
+# What a preset or a recipe sets; an option given on the command line wins over both. Learning rates are proportional to the
+# batch: 0.2 for 32 images.
 PRESETS = {
-    "tiny": {"image_size": 64, "batch_size": 64},
-    "base": {"image_size": 224, "batch_size": 12},
-    "large": {"image_size": 320, "batch_size": 12},
+    "tiny": {"image_size": 64, "batch_size": 32},
+    "base": {"image_size": 224, "batch_size": 12, "learning_rate": 0.075},
+    "large": {"image_size": 320, "batch_size": 12, "learning_rate": 0.075},
 }
 RECIPES = {
     "default": {},
@@ -109,8 +110,6 @@ RECIPES = {
         "activation": "relu",
         "head": "pool",
         "noise": "none",
-        "loss": "bce",
-        "learning_rate": 0.4,
         "momentum": 0.9,
         "lowest_momentum": 0.9,
         "clip_norm": 0.0,

@@ -89,41 +89,87 @@ def priorities(ids: Iterable[str], seed: int, purpose: str) -> np.ndarray:
     return np.frombuffer(digests, "<u8")
 
 
-def balanced_sample(annotations: Annotations, priority: np.ndarray, positives: int) -> np.ndarray:
-    """Choose posts so that every tag has enough positives where the board has them, the rarest tags served first.
-
-    Each tag in turn, from the rarest to the most frequent, is topped up with posts until it has `positives` of them or
-    none are left; posts chosen for a rarer tag count. So a common tag gets no more than `positives` by itself, and
-    keeps what came along with the rare ones.
+def sample(
+    annotations: Annotations, priority: np.ndarray, positives: int, sampling: str = "cover", posts: int = 0
+) -> np.ndarray:
+    """Choose posts so that every tag has enough positives where the board has them.
 
     Args:
         annotations: the posts with the tags of the vocabulary; ties in frequency go by the tag's number.
-        priority: (posts,), see `priorities`; of a tag's posts, the lowest are taken first.
+        priority: (posts,), see `priorities`; of posts that serve alike, the lowest are taken first.
+        positives: wanted posts a tag.
+        sampling: one of `SAMPLINGS`.
+        posts: the fewest posts in all, where so many have a tag; filled up at random.
+
+    Returns:
+        bool (posts,): the chosen posts.
+    """
+    order = np.argsort(priority, kind="stable")
+    chosen = SAMPLINGS[sampling](annotations, order, positives)
+    missing = posts - int(chosen.sum())
+    if missing > 0:
+        tagged = np.diff(annotations.offsets) > 0
+        chosen[order[(tagged & ~chosen)[order]][:missing]] = True
+    return chosen
+
+
+def cover_sample(annotations: Annotations, order: np.ndarray, positives: int) -> np.ndarray:
+    """The greedy cover: next is always a post that has the most tags still wanted.
+
+    The posts of tags that the board has too few of are taken first, as no cover can do without them.
+
+    Args:
+        annotations: the posts.
+        order: the posts in the order in which ties are broken.
         positives: wanted posts a tag.
 
     Returns:
         bool (posts,): the chosen posts.
     """
-    num_posts = len(annotations.offsets) - 1
-    order = np.argsort(priority, kind="stable")
-    rank = np.empty(num_posts, np.int64)
-    rank[order] = np.arange(num_posts)
-    # Every tag's posts, by priority: pairs sorted by rank, then stably by tag. Small integers sort in linear time.
-    tags = annotations.tags.astype(np.uint16 if len(annotations.names) <= 1 << 16 else np.uint32)
-    ranks = np.repeat(rank, np.diff(annotations.offsets))
-    by_rank = np.argsort(ranks, kind="stable")
-    tags, ranks = tags[by_rank], ranks[by_rank]
-    ranks = ranks[np.argsort(tags, kind="stable")]
+    offsets, tags = annotations.offsets, annotations.tags
     counts = annotations.counts()
+    post_of_tag = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+    post_of_tag = post_of_tag[np.argsort(tags, kind="stable")]  # every tag's posts, one tag after the other
     starts = np.concatenate(([0], np.cumsum(counts)))
-    chosen = np.zeros(num_posts, bool)  # by rank
-    for tag in np.argsort(counts, kind="stable"):
-        candidates = ranks[starts[tag] : starts[tag + 1]]
-        waiting = candidates[~chosen[candidates]]
-        missing = positives - (len(candidates) - len(waiting))
-        if missing > 0:
-            chosen[waiting[:missing]] = True
-    return chosen[rank]
+    chosen = np.zeros(len(offsets) - 1, bool)
+    for tag in np.flatnonzero(counts <= positives):
+        chosen[post_of_tag[starts[tag] : starts[tag + 1]]] = True
+    missing = positives - annotations.counts(chosen)
+    wanted_tags = np.concatenate(([0], np.cumsum((missing > 0)[tags])))
+    gains = wanted_tags[offsets[1:]] - wanted_tags[offsets[:-1]]  # tags still wanted, a post
+    left = missing.tolist()
+    # A post's gain only ever falls, when a tag has enough: nobody joins a level while it is being worked off.
+    for level in range(int(gains.max(initial=0)), 0, -1):
+        for post in order[((gains == level) & ~chosen)[order]].tolist():
+            if gains[post] == level:
+                chosen[post] = True
+                for tag in tags[offsets[post] : offsets[post + 1]].tolist():
+                    left[tag] -= 1
+                    if left[tag] == 0:
+                        gains[post_of_tag[starts[tag] : starts[tag + 1]]] -= 1
+    return chosen
+
+
+def rarest_tag_sample(annotations: Annotations, order: np.ndarray, positives: int) -> np.ndarray:
+    """The published rule of e6tag: posts in a random order, each counted for the rarest of its tags still wanted.
+
+    Arguments and result as of `cover_sample`.
+    """
+    counts = annotations.counts()
+    rarity = np.empty(len(counts), np.int64)
+    rarity[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    ranked, offsets = rarity[annotations.tags], annotations.offsets.tolist()
+    left = [positives] * len(counts)  # by rarity
+    chosen = np.zeros(len(offsets) - 1, bool)
+    for post in order.tolist():
+        wanted = [tag for tag in ranked[offsets[post] : offsets[post + 1]].tolist() if left[tag]]
+        if wanted:
+            left[min(wanted)] -= 1
+            chosen[post] = True
+    return chosen
+
+
+SAMPLINGS = {"cover": cover_sample, "e6tag": rarest_tag_sample}
 
 
 def split_of(group: str, val: float = 5.0, test: float = 5.0) -> str:

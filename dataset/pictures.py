@@ -1,5 +1,6 @@
 """Posts ▶ pictures as records hold them: read on several threads, in order, and kept where reading them again costs."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from dataset import images
 from dataset.boards import Board, Post
-from dataset.fetch import THREADS, Gone
+from dataset.fetch import MAX_REFUSALS, THREADS, Gone, Refused
 
 IN_FLIGHT_PER_THREAD = 4
 
@@ -80,6 +81,7 @@ class Reader:
         self._spool = spool if board.remote else None
         self._threads = THREADS if board.remote else min(THREADS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self._threads)
+        self._served: Post | None = None
 
     def __enter__(self) -> "Reader":
         return self
@@ -92,9 +94,24 @@ class Reader:
         """The pictures of posts, in order."""
         return _in_order(self._pool, self._picture, posts, self._threads * IN_FLIGHT_PER_THREAD)
 
+    def confirm(self, failed: Post) -> None:
+        """Wait until a remote board serves a picture that it served before: then it is not down, failures are the posts'.
+
+        Args:
+            failed: a post that failed; asked for where none was served before.
+
+        Raises:
+            InputError: it is down.
+        """
+        for _ in range(MAX_REFUSALS if self._board.remote else 0):
+            with contextlib.suppress(Refused):
+                self._board.image_bytes(self._served or failed, self._size)
+                return
+
     def _picture(self, post: Post) -> Picture:
         try:
             if self._spool and (image := self._spool.find(post)):
+                self._served = post
                 return Picture(image, post.md5)
             data = self._board.image_bytes(post, self._size)
             md5 = post.md5 or hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -109,6 +126,7 @@ class Reader:
             return Picture(b"", "", f"cannot be read: {error.strerror or error}")
         if self._spool:
             self._spool.keep(post, picture.image)
+        self._served = post
         return picture
 
 

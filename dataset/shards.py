@@ -20,7 +20,7 @@ from command import InputError, import_quietly, say
 from dataset import records, saved_selection
 from dataset.boards import Board
 from dataset.forecast import announce
-from dataset.pictures import Picture, Reader, Spool
+from dataset.pictures import Reader, Spool
 from dataset.selection import Entry, Options, Selection, select
 
 POSTS_PER_SHARD = 1024
@@ -150,26 +150,29 @@ def _write_missing(board: Board, shards: list[Shard], num_tags: int, size: int, 
     ):
         for shard in shards:
             if not shard.path.exists():
-                posts = [entry.post for entry in shard.entries]
-                _write_shard(shard, reader.read(posts), num_tags, progress.update)
-                spool.drop(posts)
+                _write_shard(shard, reader, num_tags, progress.update)
+                spool.drop(entry.post for entry in shard.entries)
 
 
-def _write_shard(shard: Shard, pictures: Iterable[Picture], num_tags: int, advance: Callable[[], object]) -> None:
+def _write_shard(shard: Shard, reader: Reader, num_tags: int, advance: Callable[[], object]) -> None:
     """Write one shard and its summary; neither appears under its name before it is whole."""
     import tensorflow as tf
 
-    positives, missing = [0] * num_tags, {"quarantined": [], "gone": []}
+    positives, missing, failed = [0] * num_tags, {"quarantined": [], "gone": []}, None
+    pictures = reader.read(entry.post for entry in shard.entries)
     try:
         with tf.io.TFRecordWriter(str(shard.partial)) as writer:
             for entry, picture in zip(shard.entries, pictures, strict=True):
                 if picture.reason:
+                    failed = entry.post
                     missing["gone" if picture.gone else "quarantined"].append((entry.post.id, picture.reason))
                 else:
                     writer.write(records.encode(picture.image, entry.tags, entry.post.id, picture.md5))
                     for tag in entry.tags:
                         positives[tag] += 1
                 advance()
+        if failed:
+            reader.confirm(failed)
         records.write_json(shard.summary, missing | {"positives": positives})
         shard.partial.replace(shard.path)
     except tf.errors.OpError as error:

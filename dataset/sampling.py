@@ -5,11 +5,15 @@ depends on the order of the posts, so a board that lists them differently gives 
 """
 
 import hashlib
+import itertools
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+BLOCK_POSTS = 2**16
+BLOCK_GROUPS = 2**14
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,13 @@ class Annotations:
 
     def counts(self, mask: np.ndarray | None = None) -> np.ndarray:
         """Positives a tag, int64 (names,), among all posts or those of a boolean mask (posts,)."""
-        tags = self.tags if mask is None else self.tags[np.repeat(mask, np.diff(self.offsets))]
-        return np.bincount(tags, minlength=len(self.names))
+        total = np.zeros(len(self.names), np.int64)
+        for first, end in self._blocks():
+            tags = self.tags[self.offsets[first] : self.offsets[end]]
+            if mask is not None:
+                tags = tags[np.repeat(mask[first:end], np.diff(self.offsets[first : end + 1]))]
+            total += np.bincount(tags, minlength=len(self.names))
+        return total
 
     def group_counts(self, groups: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Groups that have each tag, int64 (names,): several posts of a group count once.
@@ -48,22 +57,39 @@ class Annotations:
             groups: the number of each post's group, int (posts,).
             mask: the posts that count, bool (posts,).
         """
-        kept = np.repeat(mask, np.diff(self.offsets))
-        groups_of_tags = np.repeat(groups, np.diff(self.offsets))[kept]
+        _, groups, sizes = np.unique(np.where(mask, groups, -1), return_inverse=True, return_counts=True)
         # Most groups are a single post, whose tags need no comparing.
-        single = (np.bincount(groups[mask], minlength=groups.max(initial=0) + 1) == 1)[groups_of_tags]
-        tags = self.tags[kept]
-        pairs = np.unique(np.stack([tags[~single], groups_of_tags[~single]]), axis=1)
-        return np.bincount(tags[single], minlength=len(self.names)) + np.bincount(pairs[0], minlength=len(self.names))
+        single = mask & (sizes[groups] == 1)
+        total = self.counts(single)
+        several = np.flatnonzero(mask & ~single)
+        several = several[np.argsort(groups[several], kind="stable")]
+        begins = np.flatnonzero(np.diff(groups[several], prepend=-1))
+        edges = [*begins[::BLOCK_GROUPS].tolist(), len(several)]
+        for first, end in itertools.pairwise(edges):
+            posts = several[first:end]
+            tags = np.concatenate([self.tags[self.offsets[post] : self.offsets[post + 1]] for post in posts])
+            keys = np.repeat(groups[posts], self.offsets[posts + 1] - self.offsets[posts]) * len(self.names) + tags
+            total += np.bincount(np.unique(keys) % len(self.names), minlength=len(self.names))
+        return total
 
     def restricted(self, chosen: Sequence[int]) -> "Annotations":
         """The same posts with the chosen tags alone, numbered in the order given."""
         numbers = np.full(len(self.names), -1, np.int32)
         numbers[np.asarray(chosen, np.int64)] = np.arange(len(chosen), dtype=np.int32)
-        tags = numbers[self.tags]
-        kept = tags >= 0
-        offsets = np.concatenate(([0], np.cumsum(kept)))[self.offsets]
-        return Annotations([self.names[tag] for tag in chosen], offsets, tags[kept])
+        parts, ends = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
+        for first, end in self._blocks():
+            tags = numbers[self.tags[self.offsets[first] : self.offsets[end]]]
+            kept = tags >= 0
+            parts.append(tags[kept])
+            before = np.concatenate(([0], np.cumsum(kept)))
+            ends.append(ends[-1][-1] + before[self.offsets[first + 1 : end + 1] - self.offsets[first]])
+        return Annotations([self.names[tag] for tag in chosen], np.concatenate(ends), np.concatenate(parts))
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        """First and end of runs of posts, so that what is computed of their tags stays small beside the tags."""
+        num_posts = len(self.offsets) - 1
+        for first in range(0, num_posts, BLOCK_POSTS):
+            yield first, min(first + BLOCK_POSTS, num_posts)
 
 
 def vocabulary(names: Sequence[str], counts: np.ndarray, num_tags: int, min_positives: int = 1) -> list[int]:

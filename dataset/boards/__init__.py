@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from command import InputError
 
 if TYPE_CHECKING:
+    from dataset.boards.catalogue import Catalogue
     from dataset.boards.e621 import Access
     from dataset.boards.post_table import Filters
 
@@ -77,6 +78,14 @@ class Board(Protocol):
 
     def posts(self) -> Iterator[Post]:
         """Yield every post, in an order that does not change; may be called again.
+
+        Raises:
+            InputError: the board has nothing that can be used.
+        """
+        ...
+
+    def catalogue(self) -> "Catalogue":
+        """The same posts as columns.
 
         Raises:
             InputError: the board has nothing that can be used.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from command import InputError
 from dataset.boards import Post
+from dataset.boards.catalogue import Catalogue
 from dataset.boards.export import discover, download
 from dataset.boards.post_table import Filters, PostTable, read_posts
 from dataset.boards.tag_rules import UNKNOWN_CATEGORY, TagRules
@@ -60,9 +61,13 @@ class E621Board:
         self._files_url = ""
 
     def posts(self) -> Iterator[Post]:
+        catalogue = self.catalogue()
+        yield from map(catalogue.post, range(len(catalogue.ids)))
+
+    def catalogue(self) -> Catalogue:
         if self._table is None:
             self._read_export()
-        yield from self._table.posts(self._files_url)
+        return self._table.catalogue(self._files_url)
 
     def image_bytes(self, post: Post, size: int) -> bytes:
         *smaller, original = file_urls(post, size)

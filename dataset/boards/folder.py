@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from command import InputError
 from dataset.boards import CATEGORIES, Post
+from dataset.boards.catalogue import Catalogue, catalogue_of
 from dataset.boards.tag_table import read_table, split_tags
 from dataset.images import read_file
 
@@ -47,6 +48,9 @@ class FolderBoard:
         if self._posts is None:
             self._posts = list(self._read())
         yield from self._posts
+
+    def catalogue(self) -> Catalogue:
+        return catalogue_of(self.posts())
 
     def image_bytes(self, post: Post, size: int) -> bytes:
         return read_file(post.source)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from command import InputError
 from dataset.boards import CATEGORIES, Post
+from dataset.boards.catalogue import Catalogue, catalogue_of
 from dataset.images import ImageError
 
 TABLE = Path(__file__).with_name("openmoji.csv")
@@ -104,6 +105,9 @@ class OpenMojiBoard:
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             yield Post(path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "s", md5, str(path))
         self.skipped = {"OpenMoji's own pictures, for which there are no public tags": unnamed}
+
+    def catalogue(self) -> Catalogue:
+        return catalogue_of(self.posts())
 
     def image_bytes(self, post: Post, size: int) -> bytes:
         import resvg_py

@@ -3,13 +3,16 @@
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from dataset.boards import Post
+from dataset.boards.catalogue import Catalogue
 from dataset.boards.export import read_rows
 from dataset.boards.tag_rules import TagRules
+from dataset.sampling import Annotations
 
 COLUMNS = (
     "id",
@@ -69,30 +72,34 @@ class PostTable:
     sizes: array = field(default_factory=lambda: array("I"))  # width, height, in pixels
     file_bytes: array = field(default_factory=lambda: array("Q"))
     kinds: bytearray = field(default_factory=bytearray)  # number of the rating × 16 + number of the file type
-    offsets: array = field(default_factory=lambda: array("Q", [0]))
+    offsets: array = field(default_factory=lambda: array("q", [0]))
     tags: array = field(default_factory=lambda: array("i"))
 
-    def posts(self, files_url: str) -> Iterator[Post]:
-        """Every post in the order of the export.
+    def catalogue(self, files_url: str) -> Catalogue:
+        """The posts in the order of the export; the arrays are shared, not copied.
 
         Args:
             files_url: where original files are, without a slash at its end.
         """
-        for number, post_id in enumerate(self.ids):
-            md5 = self.md5s[16 * number : 16 * number + 16].hex()
-            rating, extension = divmod(self.kinds[number], 16)
-            tags = self.tags[self.offsets[number] : self.offsets[number + 1]]
-            yield Post(
-                id=str(post_id),
-                tags=tuple(self.names[tag] for tag in tags),
-                group=str(self.groups[number]),
-                rating=RATINGS[rating],
-                md5=md5,
-                source=f"{files_url}/{md5[:2]}/{md5[2:4]}/{md5}.{STILL[extension]}",
-                width=self.sizes[2 * number],
-                height=self.sizes[2 * number + 1],
-                file_bytes=self.file_bytes[number],
-            )
+        tags = np.frombuffer(self.tags, np.int32) if self.tags else np.zeros(0, np.int32)
+        annotations = Annotations(self.names, np.frombuffer(self.offsets, np.int64), tags)
+        return Catalogue(self.ids, self.groups, annotations, lambda number: self._post(number, files_url))
+
+    def _post(self, number: int, files_url: str) -> Post:
+        md5 = self.md5s[16 * number : 16 * number + 16].hex()
+        rating, extension = divmod(self.kinds[number], 16)
+        tags = self.tags[self.offsets[number] : self.offsets[number + 1]]
+        return Post(
+            id=str(self.ids[number]),
+            tags=tuple(self.names[tag] for tag in tags),
+            group=str(self.groups[number]),
+            rating=RATINGS[rating],
+            md5=md5,
+            source=f"{files_url}/{md5[:2]}/{md5[2:4]}/{md5}.{STILL[extension]}",
+            width=self.sizes[2 * number],
+            height=self.sizes[2 * number + 1],
+            file_bytes=self.file_bytes[number],
+        )
 
 
 def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
@@ -124,11 +131,11 @@ class Sieve:
     """Says of a row of posts, with `COLUMNS`, which tags it has or why it is dropped."""
 
     def __init__(self, rules: TagRules, filters: Filters):
-        self._meaning, self._filters = rules.meaning, filters
+        self._meaning, self._filters = rules.meanings.__getitem__, filters
         self._ratings = frozenset(filters.ratings)
         self._excluded_names = frozenset(filters.exclude)
-        self._excluded = frozenset(rules.meaning(name)[0] for name in filters.exclude)
-        self._restricted = rules.meaning(RESTRICTED)[0]
+        self._excluded = frozenset(rules.meanings[name][0] for name in filters.exclude)
+        self._restricted = rules.meanings[RESTRICTED][0]
 
     def tags_of(self, row: tuple[str, ...]) -> set[int] | str:
         """Numbers of the tags that a row has, aliases resolved and implications added; or a reason to drop it."""

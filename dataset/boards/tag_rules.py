@@ -1,6 +1,6 @@
 """What a board says about its tags: categories, aliases, implications."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dataset.boards.export import read_rows
@@ -19,6 +19,7 @@ class TagRules:
 
     Attributes:
         names: number ▶ tag.
+        meanings: written tag ▶ the numbers of its tag, first, and of all that this implies.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class TagRules:
         for antecedent, consequent in implications:
             self._implied.setdefault(self.resolve(antecedent), set()).add(self.resolve(consequent))
         self._numbers: dict[str, int] = {}
-        self._meanings: dict[str, tuple[int, ...]] = {}
+        self.meanings = Meanings(self._meaning)
 
     @classmethod
     def read(cls, tags: Path, aliases: Path, implications: Path) -> "TagRules":
@@ -62,20 +63,6 @@ class TagRules:
             path.append(following)
         return path[-1]
 
-    def meaning(self, name: str) -> tuple[int, ...]:
-        """The numbers of a written tag's tag and of all that it implies."""
-        found = self._meanings.get(name)
-        if found is None:
-            tags = {self.resolve(name): None}
-            waiting = list(tags)
-            while waiting:
-                for implied in sorted(self._implied.get(waiting.pop(), ())):
-                    if implied not in tags:
-                        tags[implied] = None
-                        waiting.append(implied)
-            found = self._meanings[name] = tuple(self._number(tag) for tag in tags)
-        return found
-
     def category(self, name: str) -> int:
         """The number of a tag's category, or `UNKNOWN_CATEGORY`: posts may have tags newer than the list of tags."""
         return self._facts.get(name, (0, UNKNOWN_CATEGORY))[1]
@@ -84,11 +71,33 @@ class TagRules:
         """The board's number of a tag."""
         return self._facts.get(name, (None,))[0]
 
+    def _meaning(self, name: str) -> tuple[int, ...]:
+        tags = {self.resolve(name): None}
+        waiting = list(tags)
+        while waiting:
+            for implied in sorted(self._implied.get(waiting.pop(), ())):
+                if implied not in tags:
+                    tags[implied] = None
+                    waiting.append(implied)
+        return tuple(self._number(tag) for tag in tags)
+
     def _number(self, name: str) -> int:
         number = self._numbers.setdefault(name, len(self.names))
         if number == len(self.names):
             self.names.append(name)
         return number
+
+
+class Meanings(dict):
+    """A dictionary that finds what it lacks with a function: read millions of times, without a call where it is known."""
+
+    def __init__(self, find: Callable[[str], tuple[int, ...]]):
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, name: str) -> tuple[int, ...]:
+        found = self[name] = self._find(name)
+        return found
 
 
 def _in_force(path: Path) -> Iterable[tuple[str, str]]:

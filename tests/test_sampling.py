@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataset import sampling
 from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, split_of, vocabulary
 
 POSTS = st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40)
@@ -145,3 +146,23 @@ def test_variants_of_a_group_count_once(posts, random):
     for number, name in enumerate(annotations.names):
         having = {group for group, kept, tags in zip(groups, mask, posts, strict=True) if kept and name in tags}
         assert counts[number] == len(having)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40), st.randoms())
+def test_small_blocks_give_what_one_block_gives(posts, random):
+    groups = np.array([random.randrange(9) for _ in posts])
+    mask = np.array([random.random() < 0.7 for _ in posts])
+    annotations = Annotations.of(sorted(tags) for tags in posts)
+    chosen = random.sample(range(len(annotations.names)), len(annotations.names) // 2)
+
+    def results():
+        part = annotations.restricted(chosen)
+        parts = (annotations.counts(mask), annotations.group_counts(groups, mask), part.offsets, part.tags)
+        return [values.tolist() for values in parts]
+
+    whole = results()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "BLOCK_POSTS", 3)
+        patch.setattr(sampling, "BLOCK_GROUPS", 2)
+        assert results() == whole

@@ -1,5 +1,6 @@
 """Choose a balanced sample of a board's posts and store it as TFRecord shards.
 
+    python download.py --user NAME
     python download.py --board openmoji
     python download.py --board folder --images ~/pictures --csv tags.csv --out data/mine
 
@@ -8,12 +9,18 @@ Stop it with Ctrl-C at any time: the same command goes on where it stopped.
 
 import argparse
 import csv
+import datetime
+import os
 import re
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from command import InputError, Parser, run, say
 from dataset.boards import BOARDS, CATEGORIES, open_board
+
+E621_ARGUMENTS = ("user", "board_url", "rate", "ratings", "exclude", "min_score", "min_tags", "after", "before")
 
 
 def main() -> None:
@@ -23,6 +30,7 @@ def main() -> None:
     from dataset.selection import Options
     from dataset.shards import build
 
+    access, filters = e621_of(arguments, out) if arguments.board == "e621" else (None, None)
     images, table = (str(path) if path else None for path in (arguments.images, arguments.csv))
     options = Options(
         board=arguments.board,
@@ -36,13 +44,23 @@ def main() -> None:
         val=arguments.val,
         test=arguments.test,
         categories=sorted(set(arguments.categories), key=CATEGORIES.get),
+        sampling=arguments.sampling,
+        posts=arguments.posts,
+        board_url=access.url if access else None,
+        filters=asdict(filters) if filters else None,
     )
     say(
         f"{arguments.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
         f"{options.positives:,} posts wanted for each"
     )
-    manifest = build(lambda: open_board(arguments.board, arguments.images, arguments.csv), options, out)
-    report(out, manifest)
+    manifest = build(
+        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters),
+        options,
+        out,
+        arguments.dry_run,
+    )
+    if manifest:
+        report(out, manifest)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,9 +77,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="table of id and tags; without it, .txt beside images")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the data folder to write (default data/BOARD)")
     parser.add_argument("--tags", type=int, default=1024, help="how many tags, the most frequent (default %(default)s)")
+    parser.add_argument("--positives", type=int, default=512, help="posts wanted for each tag (default %(default)s)")
     parser.add_argument(
-        "--positives", type=int, default=512, help="posts wanted for each tag, rarest tags first (default %(default)s)"
+        "--sampling",
+        choices=("cover", "e6tag"),
+        default="cover",
+        help="cover: few posts that serve many tags; e6tag: each post counts for its rarest tag (default %(default)s)",
     )
+    parser.add_argument("--posts", type=int, default=0, help="the fewest posts in all (default %(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, and stop")
     parser.add_argument(
         "--min-positives",
         type=int,
@@ -86,6 +110,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="CATEGORY",
         help=f"categories that tags are chosen from: {', '.join(CATEGORIES)} (default general)",
     )
+    add_e621_arguments(parser)
     arguments = parser.parse_args()
     for name in ("tags", "positives", "min_positives", "size"):
         if getattr(arguments, name) < 1:
@@ -95,7 +120,59 @@ def parse_arguments() -> argparse.Namespace:
             "--val and --test are percentages, 0 or more, and must leave something for training: "
             f"received {arguments.val:g} and {arguments.test:g}"
         )
+    given = [name for name in E621_ARGUMENTS if getattr(arguments, name) is not None]
+    if given and arguments.board != "e621":
+        raise InputError(f"--{given[0].replace('_', '-')} belongs to --board e621, received --board {arguments.board}")
     return arguments
+
+
+def add_e621_arguments(parser: Parser) -> None:
+    """Add what only the board e621 takes: how to reach it, and which of its posts may be chosen."""
+    group = parser.add_argument_group("--board e621")
+    group.add_argument("--user", metavar="NAME", help="your name on the site, which wants to know (default $E6TAG_USER)")
+    group.add_argument("--board-url", metavar="URL", help="a board that answers like it (default https://e621.net)")
+    group.add_argument("--rate", type=float, help="requests a second to the host of the pictures, 0: no limit (default 2)")
+    group.add_argument("--ratings", nargs="+", choices=("s", "q", "e"), help="safe, questionable, explicit (default s)")
+    group.add_argument("--exclude", nargs="*", metavar="TAG", help="leave out posts with any of these (default comic)")
+    group.add_argument("--min-score", type=int, metavar="N", help="leave out posts of a lower score")
+    group.add_argument("--min-tags", type=int, metavar="N", help="leave out posts of fewer tags")
+    group.add_argument("--after", type=day, metavar="DATE", help="leave out posts from before this day, as 2020-12-31")
+    group.add_argument("--before", type=day, metavar="DATE", help="leave out posts from this day on")
+
+
+def day(text: str) -> str:
+    """Check a date and return it as the board writes it."""
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a date like 2020-12-31, received {text!r}") from None
+
+
+def e621_of(arguments: argparse.Namespace, out: Path) -> tuple:
+    """How to reach the board, and which posts may be chosen, with defaults for what was not given.
+
+    The export is kept beside the data folders, in `.exports`: several of them are made from one.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+    from dataset.boards.e621 import SITE_URL, Access
+    from dataset.boards.post_table import Filters
+    from dataset.fetch import MAX_RATE
+
+    url = (arguments.board_url or SITE_URL).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"--board-url must be like https://e621.net, received {url!r}")
+    rate = MAX_RATE if arguments.rate is None else arguments.rate
+    if not 0 <= rate < float("inf"):
+        raise InputError(f"--rate must be 0 or more requests a second, received {rate:g}")
+    user = arguments.user or os.environ.get("E6TAG_USER", "")
+    cache = out.parent / ".exports" / re.sub(r"[^\w.-]", "_", parts.netloc + parts.path)
+    names = ("ratings", "exclude", "min_score", "min_tags", "after", "before")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    given |= {name: sorted(set(given[name])) for name in ("ratings", "exclude") if name in given}
+    return Access(url, user, rate, cache), Filters(**given)
 
 
 def report(out: Path, manifest: dict) -> None:
@@ -111,6 +188,8 @@ def report(out: Path, manifest: dict) -> None:
         )
     tags = sorted(read_tags(out / "tags.csv"), key=lambda tag: (tag.count, tag.name))
     print(f"\n{len(tags):,} tags; fewest training images: " + ", ".join(f"{tag.name} {tag.count:,}" for tag in tags[:5]))
+    if gone := sum(counts["gone"] for counts in manifest["splits"].values()):
+        print(f"{gone:,} gone: the board has no file of them any more")
     for reason, number in manifest["skipped"].items():
         print(f"{number:,} skipped: {reason}")
     with (out / "quarantine.csv").open(newline="", encoding="utf-8") as file:

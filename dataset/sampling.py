@@ -5,11 +5,15 @@ depends on the order of the posts, so a board that lists them differently gives 
 """
 
 import hashlib
+import itertools
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+BLOCK_POSTS = 2**16
+BLOCK_GROUPS = 2**14
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,13 @@ class Annotations:
 
     def counts(self, mask: np.ndarray | None = None) -> np.ndarray:
         """Positives a tag, int64 (names,), among all posts or those of a boolean mask (posts,)."""
-        tags = self.tags if mask is None else self.tags[np.repeat(mask, np.diff(self.offsets))]
-        return np.bincount(tags, minlength=len(self.names))
+        total = np.zeros(len(self.names), np.int64)
+        for first, end in self._blocks():
+            tags = self.tags[self.offsets[first] : self.offsets[end]]
+            if mask is not None:
+                tags = tags[np.repeat(mask[first:end], np.diff(self.offsets[first : end + 1]))]
+            total += np.bincount(tags, minlength=len(self.names))
+        return total
 
     def group_counts(self, groups: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Groups that have each tag, int64 (names,): several posts of a group count once.
@@ -48,22 +57,39 @@ class Annotations:
             groups: the number of each post's group, int (posts,).
             mask: the posts that count, bool (posts,).
         """
-        kept = np.repeat(mask, np.diff(self.offsets))
-        groups_of_tags = np.repeat(groups, np.diff(self.offsets))[kept]
+        _, groups, sizes = np.unique(np.where(mask, groups, -1), return_inverse=True, return_counts=True)
         # Most groups are a single post, whose tags need no comparing.
-        single = (np.bincount(groups[mask], minlength=groups.max(initial=0) + 1) == 1)[groups_of_tags]
-        tags = self.tags[kept]
-        pairs = np.unique(np.stack([tags[~single], groups_of_tags[~single]]), axis=1)
-        return np.bincount(tags[single], minlength=len(self.names)) + np.bincount(pairs[0], minlength=len(self.names))
+        single = mask & (sizes[groups] == 1)
+        total = self.counts(single)
+        several = np.flatnonzero(mask & ~single)
+        several = several[np.argsort(groups[several], kind="stable")]
+        begins = np.flatnonzero(np.diff(groups[several], prepend=-1))
+        edges = [*begins[::BLOCK_GROUPS].tolist(), len(several)]
+        for first, end in itertools.pairwise(edges):
+            posts = several[first:end]
+            tags = np.concatenate([self.tags[self.offsets[post] : self.offsets[post + 1]] for post in posts])
+            keys = np.repeat(groups[posts], self.offsets[posts + 1] - self.offsets[posts]) * len(self.names) + tags
+            total += np.bincount(np.unique(keys) % len(self.names), minlength=len(self.names))
+        return total
 
     def restricted(self, chosen: Sequence[int]) -> "Annotations":
         """The same posts with the chosen tags alone, numbered in the order given."""
         numbers = np.full(len(self.names), -1, np.int32)
         numbers[np.asarray(chosen, np.int64)] = np.arange(len(chosen), dtype=np.int32)
-        tags = numbers[self.tags]
-        kept = tags >= 0
-        offsets = np.concatenate(([0], np.cumsum(kept)))[self.offsets]
-        return Annotations([self.names[tag] for tag in chosen], offsets, tags[kept])
+        parts, ends = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
+        for first, end in self._blocks():
+            tags = numbers[self.tags[self.offsets[first] : self.offsets[end]]]
+            kept = tags >= 0
+            parts.append(tags[kept])
+            before = np.concatenate(([0], np.cumsum(kept)))
+            ends.append(ends[-1][-1] + before[self.offsets[first + 1 : end + 1] - self.offsets[first]])
+        return Annotations([self.names[tag] for tag in chosen], np.concatenate(ends), np.concatenate(parts))
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        """First and end of runs of posts, so that what is computed of their tags stays small beside the tags."""
+        num_posts = len(self.offsets) - 1
+        for first in range(0, num_posts, BLOCK_POSTS):
+            yield first, min(first + BLOCK_POSTS, num_posts)
 
 
 def vocabulary(names: Sequence[str], counts: np.ndarray, num_tags: int, min_positives: int = 1) -> list[int]:
@@ -89,41 +115,87 @@ def priorities(ids: Iterable[str], seed: int, purpose: str) -> np.ndarray:
     return np.frombuffer(digests, "<u8")
 
 
-def balanced_sample(annotations: Annotations, priority: np.ndarray, positives: int) -> np.ndarray:
-    """Choose posts so that every tag has enough positives where the board has them, the rarest tags served first.
-
-    Each tag in turn, from the rarest to the most frequent, is topped up with posts until it has `positives` of them or
-    none are left; posts chosen for a rarer tag count. So a common tag gets no more than `positives` by itself, and
-    keeps what came along with the rare ones.
+def sample(
+    annotations: Annotations, priority: np.ndarray, positives: int, sampling: str = "cover", posts: int = 0
+) -> np.ndarray:
+    """Choose posts so that every tag has enough positives where the board has them.
 
     Args:
         annotations: the posts with the tags of the vocabulary; ties in frequency go by the tag's number.
-        priority: (posts,), see `priorities`; of a tag's posts, the lowest are taken first.
+        priority: (posts,), see `priorities`; of posts that serve alike, the lowest are taken first.
+        positives: wanted posts a tag.
+        sampling: one of `SAMPLINGS`.
+        posts: the fewest posts in all, where so many have a tag; filled up at random.
+
+    Returns:
+        bool (posts,): the chosen posts.
+    """
+    order = np.argsort(priority, kind="stable")
+    chosen = SAMPLINGS[sampling](annotations, order, positives)
+    missing = posts - int(chosen.sum())
+    if missing > 0:
+        tagged = np.diff(annotations.offsets) > 0
+        chosen[order[(tagged & ~chosen)[order]][:missing]] = True
+    return chosen
+
+
+def cover_sample(annotations: Annotations, order: np.ndarray, positives: int) -> np.ndarray:
+    """The greedy cover: next is always a post that has the most tags still wanted.
+
+    The posts of tags that the board has too few of are taken first, as no cover can do without them.
+
+    Args:
+        annotations: the posts.
+        order: the posts in the order in which ties are broken.
         positives: wanted posts a tag.
 
     Returns:
         bool (posts,): the chosen posts.
     """
-    num_posts = len(annotations.offsets) - 1
-    order = np.argsort(priority, kind="stable")
-    rank = np.empty(num_posts, np.int64)
-    rank[order] = np.arange(num_posts)
-    # Every tag's posts, by priority: pairs sorted by rank, then stably by tag. Small integers sort in linear time.
-    tags = annotations.tags.astype(np.uint16 if len(annotations.names) <= 1 << 16 else np.uint32)
-    ranks = np.repeat(rank, np.diff(annotations.offsets))
-    by_rank = np.argsort(ranks, kind="stable")
-    tags, ranks = tags[by_rank], ranks[by_rank]
-    ranks = ranks[np.argsort(tags, kind="stable")]
+    offsets, tags = annotations.offsets, annotations.tags
     counts = annotations.counts()
+    post_of_tag = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+    post_of_tag = post_of_tag[np.argsort(tags, kind="stable")]  # every tag's posts, one tag after the other
     starts = np.concatenate(([0], np.cumsum(counts)))
-    chosen = np.zeros(num_posts, bool)  # by rank
-    for tag in np.argsort(counts, kind="stable"):
-        candidates = ranks[starts[tag] : starts[tag + 1]]
-        waiting = candidates[~chosen[candidates]]
-        missing = positives - (len(candidates) - len(waiting))
-        if missing > 0:
-            chosen[waiting[:missing]] = True
-    return chosen[rank]
+    chosen = np.zeros(len(offsets) - 1, bool)
+    for tag in np.flatnonzero(counts <= positives):
+        chosen[post_of_tag[starts[tag] : starts[tag + 1]]] = True
+    missing = positives - annotations.counts(chosen)
+    wanted_tags = np.concatenate(([0], np.cumsum((missing > 0)[tags])))
+    gains = wanted_tags[offsets[1:]] - wanted_tags[offsets[:-1]]  # tags still wanted, a post
+    left = missing.tolist()
+    # A post's gain only ever falls, when a tag has enough: nobody joins a level while it is being worked off.
+    for level in range(int(gains.max(initial=0)), 0, -1):
+        for post in order[((gains == level) & ~chosen)[order]].tolist():
+            if gains[post] == level:
+                chosen[post] = True
+                for tag in tags[offsets[post] : offsets[post + 1]].tolist():
+                    left[tag] -= 1
+                    if left[tag] == 0:
+                        gains[post_of_tag[starts[tag] : starts[tag + 1]]] -= 1
+    return chosen
+
+
+def rarest_tag_sample(annotations: Annotations, order: np.ndarray, positives: int) -> np.ndarray:
+    """The published rule of e6tag: posts in a random order, each counted for the rarest of its tags still wanted.
+
+    Arguments and result as of `cover_sample`.
+    """
+    counts = annotations.counts()
+    rarity = np.empty(len(counts), np.int64)
+    rarity[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    ranked, offsets = rarity[annotations.tags], annotations.offsets.tolist()
+    left = [positives] * len(counts)  # by rarity
+    chosen = np.zeros(len(offsets) - 1, bool)
+    for post in order.tolist():
+        wanted = [tag for tag in ranked[offsets[post] : offsets[post + 1]].tolist() if left[tag]]
+        if wanted:
+            left[min(wanted)] -= 1
+            chosen[post] = True
+    return chosen
+
+
+SAMPLINGS = {"cover": cover_sample, "e6tag": rarest_tag_sample}
 
 
 def split_of(group: str, val: float = 5.0, test: float = 5.0) -> str:

@@ -1,6 +1,8 @@
 """A board and options ▶ the tags and posts of a data folder, by split, in the order they are written."""
 
 import hashlib
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from command import InputError
 from dataset.boards import CATEGORIES, Board, Post
 from dataset.records import SPLITS
-from dataset.sampling import Annotations, balanced_sample, priorities, split_of, vocabulary
+from dataset.sampling import Annotations, priorities, sample, split_of, vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Options:
         val: share of the groups in the validation split, in percent.
         test: share of the groups in the test split, in percent.
         categories: names of the categories that tags are chosen from.
+        sampling: one of `sampling.SAMPLINGS`.
+        posts: the fewest posts in all.
+        board_url: of a board that is reached over a network, or None.
+        filters: which of such a board's posts may be chosen, or None.
     """
 
     board: str
@@ -40,6 +46,10 @@ class Options:
     val: float
     test: float
     categories: list[str]
+    sampling: str = "cover"
+    posts: int = 0
+    board_url: str | None = None
+    filters: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,16 @@ class Selection:
 
     Attributes:
         tags: the names of the chosen tags, most frequent first.
+        tag_ids: the board's numbers of the tags, or their positions.
+        categories: the numbers of their categories.
         entries: split ▶ its posts, shuffled.
         num_posts: how many posts the board has.
         digest: changes with any of the above, so that a run is not continued over a board that has changed.
     """
 
     tags: list[str]
+    tag_ids: list[int]
+    categories: list[int]
     entries: dict[str, list[Entry]]
     num_posts: int
     digest: str
@@ -72,38 +86,44 @@ def select(board: Board, options: Options) -> Selection:
 
     Tags are chosen by the number of training groups that have them: validation and test posts decide nothing, and a tag
     of many variants of one picture, which could be memorised but not tested, is no frequent tag.
-    The board is read twice: first its tags alone, which are kept as numbers, then the chosen posts.
 
     Raises:
         InputError: the board has no posts, or no tag or no training post is left.
     """
-    ids: list[str] = []
-    splits: list[int] = []
-    group_numbers: dict[str, int] = {}
-    groups: list[int] = []
-
-    def tags_by_post():
-        for post in board.posts():
-            ids.append(post.id)
-            groups.append(group_numbers.setdefault(post.group, len(group_numbers)))
-            splits.append(SPLITS.index(split_of(post.group, options.val, options.test)))
-            yield dict.fromkeys(post.tags)
-
-    annotations = Annotations.of(tags_by_post())
-    if not ids:
+    catalogue = board.catalogue()
+    if not len(catalogue.ids):
         raise InputError(f"the board {board.name} has no posts")
-    counts = annotations.group_counts(np.array(groups), np.array(splits) == SPLITS.index("train"))
-    annotations = _with_vocabulary(board, options, annotations, counts)
-    chosen = balanced_sample(annotations, priorities(ids, options.seed, "choice"), options.positives)
+    shares = (options.val, options.test)
+    splits = np.fromiter((SPLITS.index(split_of(str(group), *shares)) for group in catalogue.groups), np.uint8)
+    counts = catalogue.annotations.group_counts(_numbered(catalogue.groups), splits == SPLITS.index("train"))
+    annotations = _with_vocabulary(board, options, catalogue.annotations, counts)
+    priority = priorities(map(str, catalogue.ids), options.seed, "choice")
+    chosen = sample(annotations, priority, options.positives, options.sampling, options.posts)
     entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
-    for number, post in enumerate(board.posts()):
-        if chosen[number]:
-            tags = annotations.tags[annotations.offsets[number] : annotations.offsets[number + 1]]
-            entries[SPLITS[splits[number]]].append(Entry(post, sorted(tags.tolist())))
+    for number in np.flatnonzero(chosen).tolist():
+        tags = annotations.tags[annotations.offsets[number] : annotations.offsets[number + 1]]
+        entries[SPLITS[splits[number]]].append(Entry(catalogue.post(number), sorted(tags.tolist())))
     entries = {split: _shuffled(of_split, options.seed) for split, of_split in entries.items()}
     if not entries["train"]:
-        raise InputError(f"no training posts: all {len(ids):,} posts fell into other splits; give more images")
-    return Selection(annotations.names, entries, len(ids), _digest(annotations.names, entries))
+        raise InputError(f"no training posts: all {len(splits):,} posts fell into other splits; give more images")
+    names = annotations.names
+    numbers = [board.tag_id(name) for name in names]
+    return Selection(
+        tags=names,
+        tag_ids=[row if number is None else number for row, number in enumerate(numbers)],
+        categories=[board.category(name) for name in names],
+        entries=entries,
+        num_posts=len(splits),
+        digest=_digest(names, entries),
+    )
+
+
+def _numbered(groups: Sequence) -> np.ndarray:
+    """A number for each group name, int64 (posts,)."""
+    if isinstance(groups, array):
+        return np.frombuffer(groups, np.int64)
+    numbers: dict = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
 
 
 def _with_vocabulary(board: Board, options: Options, annotations: Annotations, counts: np.ndarray) -> Annotations:

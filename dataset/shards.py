@@ -4,29 +4,28 @@ A run that stops anywhere can be run again, and ends with the files that an undi
 
 1. The manifest, with `complete: false`, holds the options before the first shard is written.
 2. A shard is written under a `.partial` name. When whole, its summary (what was written, what was not and why) is saved
-   next to it, then the shard takes its name. A shard that has its name is never written again.
+   next to it, then the shard takes its name. A shard that has its name is never written again. Of a remote board, the
+   selection is saved before, and each picture as soon as it is there.
 3. When all shards are there, their summaries become `tags.csv` and `quarantine.csv`, the manifest says
    `complete: true`, and the summaries go.
 """
 
 import csv
-import hashlib
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from command import InputError, import_quietly, say
-from dataset import images, records
+from dataset import records, saved_selection
 from dataset.boards import Board
+from dataset.forecast import announce
+from dataset.pictures import Reader, Spool
 from dataset.selection import Entry, Options, Selection, select
 
 POSTS_PER_SHARD = 1024
 MIN_SHARDS = 4  # of a split, where it has that many posts: reading interleaves shards
-MAX_THREADS = 8
-IN_FLIGHT_PER_THREAD = 4
+SPOOL = ".spool"
 
 
 @dataclass(frozen=True)
@@ -46,25 +45,17 @@ class Shard:
         return self.path.with_suffix(".json")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A post's image as its record holds it, or the reason why there is none."""
-
-    image: bytes
-    md5: str
-    reason: str = ""
-
-
-def build(open_board: Callable[[], Board], options: Options, folder: Path) -> dict:
+def build(open_board: Callable[[], Board], options: Options, folder: Path, dry_run: bool = False) -> dict | None:
     """Build a data folder, or go on with one.
 
     Args:
         open_board: opens the board; called only where there is something to do.
         options: what to choose and how to store it.
         folder: where to write; made if missing.
+        dry_run: say what would be done, and do nothing.
 
     Returns:
-        The manifest of the complete folder.
+        The manifest of the complete folder, None for a dry run.
 
     Raises:
         InputError: the folder holds something else, the board has nothing usable, or a file cannot be written.
@@ -75,17 +66,24 @@ def build(open_board: Callable[[], Board], options: Options, folder: Path) -> di
         say(f"{folder} is already complete; delete it or give another --out to build it again")
         return begun
     board = open_board()
-    say(f"reading the annotations of {board.name}")
-    selection = select(board, options)
-    manifest = _manifest(board, options, selection)
+    if begun and (folder / saved_selection.NAME).exists():
+        selection, manifest = saved_selection.read_selection(folder), begun
+    else:
+        say(f"reading the annotations of {board.name}")
+        selection = select(board, options)
+        manifest = _manifest(board, options, selection)
     if begun and begun["selection"] != selection.digest:
         raise InputError(f"{folder} was begun with other posts or tags than the board has now: delete it, or give --out")
+    shards = plan_shards(folder, selection)
+    announce(board, selection, len(shards), options)
+    if dry_run:
+        return None
     folder.mkdir(parents=True, exist_ok=True)
+    if board.remote:
+        saved_selection.write_selection(folder, selection)
     records.write_json(folder / "manifest.json", manifest)
     _remove_partials(folder)
-    shards = plan_shards(folder, selection)
-    _announce(selection, len(shards), options)
-    _write_missing(board, shards, len(selection.tags), options.size)
+    _write_missing(board, shards, len(selection.tags), options.size, Spool(folder / SPOOL))
     return _finish(folder, board, selection, shards, manifest)
 
 
@@ -139,75 +137,43 @@ def _manifest(board: Board, options: Options, selection: Selection) -> dict:
     }
 
 
-def _announce(selection: Selection, num_shards: int, options: Options) -> None:
-    parts = ", ".join(f"{len(entries):,} {split}" for split, entries in selection.entries.items())
-    say(
-        f"{selection.num_posts:,} posts; chosen: {parts}; {len(selection.tags):,} tags; "
-        f"{num_shards} shards, short side at most {options.size} px"
-    )
-
-
-def _write_missing(board: Board, shards: list[Shard], num_tags: int, size: int) -> None:
+def _write_missing(board: Board, shards: list[Shard], num_tags: int, size: int, spool: Spool) -> None:
     """Write the shards that are not there yet, with a bounded number of pictures in memory."""
     from tqdm import tqdm
 
     import_quietly("tensorflow")  # takes seconds: before the progress bar, not inside it
     total = sum(len(shard.entries) for shard in shards)
     done = sum(len(shard.entries) for shard in shards if shard.path.exists())
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(threads)
-    try:
-        with tqdm(total=total, initial=done, unit=" images", desc="images", dynamic_ncols=True) as progress:
-            for shard in shards:
-                if not shard.path.exists():
-                    pictures = _in_order(
-                        pool, lambda entry: _read(board, entry, size), shard.entries, threads * IN_FLIGHT_PER_THREAD
-                    )
-                    _write_shard(shard, pictures, num_tags, progress.update)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with (
+        Reader(board, size, spool) as reader,
+        tqdm(total=total, initial=done, unit=" images", desc="images", dynamic_ncols=True) as progress,
+    ):
+        for shard in shards:
+            if not shard.path.exists():
+                _write_shard(shard, reader, num_tags, progress.update)
+                spool.drop(entry.post for entry in shard.entries)
 
 
-def _in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, in_flight: int) -> Iterator:
-    """`map` over a pool, in order, that runs at most `in_flight` items ahead of its reader."""
-    futures: deque = deque()
-    for item in items:
-        futures.append(pool.submit(function, item))
-        if len(futures) >= in_flight:
-            yield futures.popleft().result()
-    while futures:
-        yield futures.popleft().result()
-
-
-def _read(board: Board, entry: Entry, size: int) -> Picture:
-    try:
-        data = board.image_bytes(entry.post, size)
-        md5 = entry.post.md5 or hashlib.md5(data, usedforsecurity=False).hexdigest()
-        return Picture(images.normalise(data, size), md5)
-    except images.ImageError as error:
-        return Picture(b"", "", str(error))
-    except MemoryError:
-        return Picture(b"", "", "not enough memory to decode it")
-    except OSError as error:
-        return Picture(b"", "", f"cannot be read: {error.strerror or error}")
-
-
-def _write_shard(shard: Shard, pictures: Iterable[Picture], num_tags: int, advance: Callable[[], object]) -> None:
+def _write_shard(shard: Shard, reader: Reader, num_tags: int, advance: Callable[[], object]) -> None:
     """Write one shard and its summary; neither appears under its name before it is whole."""
     import tensorflow as tf
 
-    positives, quarantined = [0] * num_tags, []
+    positives, missing, failed = [0] * num_tags, {"quarantined": [], "gone": []}, None
+    pictures = reader.read(entry.post for entry in shard.entries)
     try:
         with tf.io.TFRecordWriter(str(shard.partial)) as writer:
             for entry, picture in zip(shard.entries, pictures, strict=True):
                 if picture.reason:
-                    quarantined.append((entry.post.id, picture.reason))
+                    failed = entry.post
+                    missing["gone" if picture.gone else "quarantined"].append((entry.post.id, picture.reason))
                 else:
                     writer.write(records.encode(picture.image, entry.tags, entry.post.id, picture.md5))
                     for tag in entry.tags:
                         positives[tag] += 1
                 advance()
-        records.write_json(shard.summary, {"quarantined": quarantined, "positives": positives})
+        if failed:
+            reader.confirm(failed)
+        records.write_json(shard.summary, missing | {"positives": positives})
         shard.partial.replace(shard.path)
     except tf.errors.OpError as error:
         shard.partial.unlink(missing_ok=True)
@@ -220,24 +186,25 @@ def _write_shard(shard: Shard, pictures: Iterable[Picture], num_tags: int, advan
 def _finish(folder: Path, board: Board, selection: Selection, shards: list[Shard], manifest: dict) -> dict:
     """Turn the shards' summaries into the folder's tables and its complete manifest."""
     positives = {split: [0] * len(selection.tags) for split in records.SPLITS}
-    quarantined = [*board.rejected]
+    missing = [*board.rejected]
     counts = {
-        split: {"selected": len(entries), "written": len(entries), "quarantined": 0}
+        split: {"selected": len(entries), "written": len(entries), "quarantined": 0, "gone": 0}
         for split, entries in selection.entries.items()
     }
     for shard in shards:
         summary = records.read_json(shard.summary)
-        quarantined += summary["quarantined"]
-        counts[shard.split]["quarantined"] += len(summary["quarantined"])
-        counts[shard.split]["written"] -= len(summary["quarantined"])
+        for kind in ("quarantined", "gone"):
+            missing += summary[kind]
+            counts[shard.split][kind] += len(summary[kind])
+            counts[shard.split]["written"] -= len(summary[kind])
         positives[shard.split] = [a + b for a, b in zip(positives[shard.split], summary["positives"], strict=True)]
-    _write_quarantine(folder / "quarantine.csv", quarantined)
+    _write_quarantine(folder / "quarantine.csv", missing)
     if not counts["train"]["written"]:
-        [(reason, number)] = Counter(reason for _, reason in quarantined).most_common(1)
+        [(reason, number)] = Counter(reason for _, reason in missing).most_common(1)
         raise InputError(f"no training image could be read; {number:,} times: {reason} (see {folder}/quarantine.csv)")
     tags = [
-        records.Tag(number, name, board.category(name), positives["train"][number])
-        for number, name in enumerate(selection.tags)
+        records.Tag(*facts)
+        for facts in zip(selection.tag_ids, selection.tags, selection.categories, positives["train"], strict=True)
     ]
     records.write_tags(folder / "tags.csv", tags)
     for split, split_counts in counts.items():
@@ -267,6 +234,8 @@ def _remove_partials(folder: Path) -> None:
 def _remove_leftovers(folder: Path) -> None:
     """Remove what only an unfinished folder needs."""
     _remove_partials(folder)
+    Spool(folder / SPOOL).remove()
+    (folder / saved_selection.NAME).unlink(missing_ok=True)
     for split in records.SPLITS:
         for path in folder.glob(f"{split}-?????-of-?????.json"):
             path.unlink()

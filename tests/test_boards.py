@@ -119,7 +119,7 @@ def test_openmoji_draws_the_size_that_is_asked_for():
 
 
 def test_a_board_that_is_missing_says_what_to_do():
-    with pytest.raises(InputError, match="--board openmoji"):
+    with pytest.raises(InputError, match="received 'e621'"):
         open_board("e621")
     with pytest.raises(InputError, match="received 'nowhere'"):
         open_board("nowhere")

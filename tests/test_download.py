@@ -27,6 +27,7 @@ TAGS = ("red", "green", "blue", "dark", "odd")
 
 def program(*arguments: object, **options) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "download.py"), *map(str, arguments)]
+    options["env"] = os.environ | {"E6TAG_USER": ""}  # no test asks the real board
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -293,6 +294,13 @@ def test_a_file_that_cannot_be_written_ends_the_run_in_one_line(tmp_path):
     ("arguments", "message"),
     [
         ((), "--board openmoji"),
+        (("--user", "me", "--rate", "5"), "at most 2 requests/s"),
+        (("--user", "me", "--rate", "0"), "over 0"),
+        (("--user", "mé"), "--user"),
+        (("--board-url", "ftp://somewhere"), "--board-url"),
+        (("--after", "yesterday"), "like 2020-12-31"),
+        (("--ratings", "x"), "invalid choice"),
+        (("--board", "openmoji", "--ratings", "s"), "--ratings belongs to --board e621"),
         (("--board", "folder"), "needs --images"),
         (("--board", "folder", "--images", "no/such/folder"), "missing"),
         (("--board", "openmoji", "--tags", "0"), "--tags must be 1 or more, received 0"),

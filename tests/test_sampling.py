@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.sampling import Annotations, balanced_sample, priorities, split_of, vocabulary
+from dataset import sampling
+from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, split_of, vocabulary
 
 POSTS = st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40)
 
 
-def chosen_ids(posts: dict[str, list[str]], tags: list[str], positives: int, seed: int) -> set[str]:
+def chosen_ids(posts: dict[str, list[str]], tags: list[str], positives: int, seed: int, sampling="cover") -> set[str]:
     annotations = Annotations.of(posts.values())
     annotations = annotations.restricted([annotations.names.index(tag) for tag in tags])
-    chosen = balanced_sample(annotations, priorities(posts, seed, "choice"), positives)
+    chosen = sample(annotations, priorities(posts, seed, "choice"), positives, sampling)
     return {post_id for post_id, taken in zip(posts, chosen, strict=True) if taken}
 
 
@@ -34,11 +35,11 @@ def test_a_tag_that_is_not_wanted_is_not_chosen():
 
 
 @settings(deadline=None)
-@given(POSTS, st.integers(1, 12), st.integers(0, 3))
-def test_every_tag_gets_its_positives_or_all_there_are(posts, positives, seed):
+@given(POSTS, st.integers(1, 12), st.integers(0, 3), st.sampled_from(sorted(SAMPLINGS)))
+def test_every_tag_gets_its_positives_or_all_there_are(posts, positives, seed, sampling):
     named = {f"post {number}": sorted(tags) for number, tags in enumerate(posts)}
     counts = Counter(tag for tags in posts for tag in tags)
-    chosen = chosen_ids(named, sorted(counts), positives, seed)
+    chosen = chosen_ids(named, sorted(counts), positives, seed, sampling)
     for tag, count in counts.items():
         assert sum(tag in named[post] for post in chosen) >= min(positives, count)
     assert all(named[post] for post in chosen)
@@ -46,18 +47,20 @@ def test_every_tag_gets_its_positives_or_all_there_are(posts, positives, seed):
 
 
 @settings(deadline=None)
-@given(POSTS, st.integers(1, 12), st.randoms())
-def test_the_order_of_the_posts_does_not_matter(posts, positives, random):
+@given(POSTS, st.integers(1, 12), st.randoms(), st.sampled_from(sorted(SAMPLINGS)))
+def test_the_order_of_the_posts_does_not_matter(posts, positives, random, sampling):
     named = {f"post {number}": sorted(tags) for number, tags in enumerate(posts)}
     tags = sorted(set().union(*posts))
     shuffled = list(named.items())
     random.shuffle(shuffled)
-    assert chosen_ids(named, tags, positives, 0) == chosen_ids(dict(shuffled), tags, positives, 0)
+    chosen = [chosen_ids(listed, tags, positives, 0, sampling) for listed in (named, dict(shuffled))]
+    assert chosen[0] == chosen[1]
 
 
-def test_a_common_tag_is_not_served_beyond_its_wish():
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_common_tag_is_not_served_beyond_its_wish(sampling):
     posts = {str(number): ["common"] for number in range(1000)} | {f"r{number}": ["rare"] for number in range(3)}
-    chosen = chosen_ids(posts, ["common", "rare"], positives=10, seed=0)
+    chosen = chosen_ids(posts, ["common", "rare"], positives=10, seed=0, sampling=sampling)
     assert sum(post.startswith("r") for post in chosen) == 3
     assert len(chosen) == 13
 
@@ -65,6 +68,26 @@ def test_a_common_tag_is_not_served_beyond_its_wish():
 def test_posts_chosen_for_a_rare_tag_count_for_a_common_one():
     posts = {str(number): ["common"] for number in range(100)} | {f"r{number}": ["common", "rare"] for number in range(5)}
     assert chosen_ids(posts, ["common", "rare"], positives=5, seed=0) == {f"r{number}" for number in range(5)}
+
+
+def test_a_cover_takes_posts_that_serve_many_tags():
+    posts = {tags: list(tags) for tags in ("a", "b", "c", "ab", "bc", "abc", "aX", "bX")} | {"2": ["a"], "3": ["c"]}
+    assert chosen_ids(posts, ["a", "b", "c"], positives=1, seed=0) == {"abc"}
+    assert len(chosen_ids(posts, ["a", "b", "c"], positives=1, seed=0, sampling="e6tag")) >= 1
+
+
+def test_each_post_counts_for_the_rarest_of_its_tags_alone():
+    posts = {str(number): ["common"] for number in range(100)} | {f"r{number}": ["common", "rare"] for number in range(5)}
+    chosen = chosen_ids(posts, ["common", "rare"], positives=5, seed=0, sampling="e6tag")
+    assert len(chosen) == 10
+    assert sum(post.startswith("r") for post in chosen) == 5
+
+
+def test_there_are_as_many_posts_as_wanted_in_all():
+    annotations = Annotations.of([["a"]] * 20 + [[]] * 20)
+    priority = priorities(map(str, range(40)), 0, "choice")
+    for wanted, found in ((0, 2), (2, 2), (7, 7), (99, 20)):
+        assert sample(annotations, priority, 2, posts=wanted).sum() == found
 
 
 def test_another_seed_chooses_other_posts():
@@ -123,3 +146,23 @@ def test_variants_of_a_group_count_once(posts, random):
     for number, name in enumerate(annotations.names):
         having = {group for group, kept, tags in zip(groups, mask, posts, strict=True) if kept and name in tags}
         assert counts[number] == len(having)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40), st.randoms())
+def test_small_blocks_give_what_one_block_gives(posts, random):
+    groups = np.array([random.randrange(9) for _ in posts])
+    mask = np.array([random.random() < 0.7 for _ in posts])
+    annotations = Annotations.of(sorted(tags) for tags in posts)
+    chosen = random.sample(range(len(annotations.names)), len(annotations.names) // 2)
+
+    def results():
+        part = annotations.restricted(chosen)
+        parts = (annotations.counts(mask), annotations.group_counts(groups, mask), part.offsets, part.tags)
+        return [values.tolist() for values in parts]
+
+    whole = results()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "BLOCK_POSTS", 3)
+        patch.setattr(sampling, "BLOCK_GROUPS", 2)
+        assert results() == whole

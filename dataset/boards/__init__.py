@@ -6,9 +6,14 @@ A board is a module with a class that satisfies `Board`; `open_board` picks one 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from command import InputError
+
+if TYPE_CHECKING:
+    from dataset.boards.catalogue import Catalogue
+    from dataset.boards.e621 import Access
+    from dataset.boards.post_table import Filters
 
 BOARDS = ("e621", "openmoji", "folder")
 
@@ -37,6 +42,8 @@ class Post:
         rating: `s` (safe), `q` (questionable) or `e` (explicit).
         md5: MD5 of the original file in hexadecimal, or empty where it is unknown until the file is read.
         source: path or URL of the original file.
+        width, height: of the original in pixels, 0 where unknown.
+        file_bytes: size of the original file, 0 where unknown.
     """
 
     id: str
@@ -45,6 +52,9 @@ class Post:
     rating: str
     md5: str
     source: str
+    width: int = 0
+    height: int = 0
+    file_bytes: int = 0
 
 
 class Board(Protocol):
@@ -56,15 +66,26 @@ class Board(Protocol):
         skipped: why pictures are no posts here ▶ how many; complete once `posts` has been read to its end.
         rejected: (id, reason) of each entry that was meant to be a post and cannot be; complete like `skipped`. A reason
             is a kind, and perhaps a colon and particulars: summaries count by kind.
+        remote: whether pictures come over a network: then they are kept until their shard is written, and the choice of
+            posts is kept until the data folder is complete.
     """
 
     name: str
+    remote: bool
     attribution: str
     skipped: dict[str, int]
     rejected: list[tuple[str, str]]
 
     def posts(self) -> Iterator[Post]:
         """Yield every post, in an order that does not change; may be called again.
+
+        Raises:
+            InputError: the board has nothing that can be used.
+        """
+        ...
+
+    def catalogue(self) -> "Catalogue":
+        """The same posts as columns.
 
         Raises:
             InputError: the board has nothing that can be used.
@@ -85,24 +106,40 @@ class Board(Protocol):
         Raises:
             OSError: the file is missing or cannot be read.
             images.ImageError: the file cannot be drawn.
+            fetch.Gone: the board has no such file any more.
         """
+        ...
+
+    def planned_bytes(self, post: Post, size: int) -> int:
+        """About how many bytes `image_bytes` will read over a network."""
         ...
 
     def category(self, tag: str) -> int:
         """The number, as in `CATEGORIES`, of a tag's category."""
         ...
 
+    def tag_id(self, tag: str) -> int | None:
+        """The board's own number of a tag, or None."""
+        ...
 
-def open_board(name: str, images_folder: Path | None = None, csv_path: Path | None = None) -> Board:
+
+def open_board(
+    name: str,
+    images_folder: Path | None = None,
+    csv_path: Path | None = None,
+    access: "Access | None" = None,
+    filters: "Filters | None" = None,
+) -> Board:
     """Open a board by its name.
 
     Args:
         name: one of `BOARDS`.
         images_folder: the user's images, for the board `folder`.
         csv_path: the table of ids and tags, for the board `folder`.
+        access, filters: how to reach the board `e621`, and which of its posts may be chosen.
 
     Raises:
-        InputError: the board is unknown, not there yet, or lacks what it needs.
+        InputError: the board is unknown or lacks what it needs.
     """
     if name != "folder" and (images_folder or csv_path):
         raise InputError(f"--images and --csv belong to --board folder, received --board {name}")
@@ -114,6 +151,8 @@ def open_board(name: str, images_folder: Path | None = None, csv_path: Path | No
         from dataset.boards.folder import FolderBoard
 
         return FolderBoard(images_folder, csv_path)
-    if name == "e621":
-        raise InputError("the e621 board comes next; use --board openmoji or --board folder for now")
-    raise InputError(f"expected a board of {', '.join(BOARDS)}, received {name!r}")
+    if name == "e621" and access and filters:
+        from dataset.boards.e621 import E621Board
+
+        return E621Board(access, filters)
+    raise InputError(f"expected a board of {', '.join(BOARDS)} with what it needs, received {name!r}")

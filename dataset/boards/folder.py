@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from command import InputError
 from dataset.boards import CATEGORIES, Post
+from dataset.boards.catalogue import Catalogue, catalogue_of
 from dataset.boards.tag_table import read_table, split_tags
 from dataset.images import read_file
 
@@ -30,6 +31,7 @@ class FolderBoard:
     """
 
     name = "folder"
+    remote = False
     attribution = ""
 
     def __init__(self, folder: Path | None, table: Path | None):
@@ -47,11 +49,20 @@ class FolderBoard:
             self._posts = list(self._read())
         yield from self._posts
 
+    def catalogue(self) -> Catalogue:
+        return catalogue_of(self.posts())
+
     def image_bytes(self, post: Post, size: int) -> bytes:
         return read_file(post.source)
 
+    def planned_bytes(self, post: Post, size: int) -> int:
+        return 0
+
     def category(self, tag: str) -> int:
         return CATEGORIES["general"]
+
+    def tag_id(self, tag: str) -> int | None:
+        return None
 
     def _read(self) -> Iterator[Post]:
         images = {}

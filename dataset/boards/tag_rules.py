@@ -1,0 +1,106 @@
+"""What a board says about its tags: categories, aliases, implications."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dataset.boards.export import read_rows
+
+IN_FORCE = frozenset(("active", "processing", "queued"))
+UNKNOWN_CATEGORY = -1
+
+
+class TagRules:
+    """Written tag ▶ the tags that it stands for, as numbers.
+
+    Args:
+        tags: (id, name, category) of every tag.
+        aliases: (antecedent, consequent): the first is another spelling of the second.
+        implications: (antecedent, consequent): a post with the first has the second as well.
+
+    Attributes:
+        names: number ▶ tag.
+        meanings: written tag ▶ the numbers of its tag, first, and of all that this implies.
+    """
+
+    def __init__(
+        self,
+        tags: Iterable[tuple[int, str, int]],
+        aliases: Iterable[tuple[str, str]],
+        implications: Iterable[tuple[str, str]],
+    ):
+        self.names: list[str] = []
+        self._facts = {name: (tag_id, category) for tag_id, name, category in tags}
+        self._aliases = dict(aliases)
+        self._implied: dict[str, set[str]] = {}
+        for antecedent, consequent in implications:
+            self._implied.setdefault(self.resolve(antecedent), set()).add(self.resolve(consequent))
+        self._numbers: dict[str, int] = {}
+        self.meanings = Meanings(self._meaning)
+
+    @classmethod
+    def read(cls, tags: Path, aliases: Path, implications: Path) -> "TagRules":
+        """Read the three files of an export.
+
+        Raises:
+            InputError: one is damaged.
+        """
+        return cls(
+            (
+                (int(tag_id), name, int(category))
+                for tag_id, name, category in read_rows(tags, ("id", "name", "category"))
+                if tag_id.isdecimal() and category.isdecimal()
+            ),
+            _in_force(aliases),
+            _in_force(implications),
+        )
+
+    def resolve(self, name: str) -> str:
+        """The tag that a name is an alias of, over any number of steps; of aliases in a circle, the first by name."""
+        path = [name]
+        while (following := self._aliases.get(path[-1])) is not None:
+            if following in path:
+                return min(path[path.index(following) :])
+            path.append(following)
+        return path[-1]
+
+    def category(self, name: str) -> int:
+        """The number of a tag's category, or `UNKNOWN_CATEGORY`: posts may have tags newer than the list of tags."""
+        return self._facts.get(name, (0, UNKNOWN_CATEGORY))[1]
+
+    def tag_id(self, name: str) -> int | None:
+        """The board's number of a tag."""
+        return self._facts.get(name, (None,))[0]
+
+    def _meaning(self, name: str) -> tuple[int, ...]:
+        tags = {self.resolve(name): None}
+        waiting = list(tags)
+        while waiting:
+            for implied in sorted(self._implied.get(waiting.pop(), ())):
+                if implied not in tags:
+                    tags[implied] = None
+                    waiting.append(implied)
+        return tuple(self._number(tag) for tag in tags)
+
+    def _number(self, name: str) -> int:
+        number = self._numbers.setdefault(name, len(self.names))
+        if number == len(self.names):
+            self.names.append(name)
+        return number
+
+
+class Meanings(dict):
+    """A dictionary that finds what it lacks with a function: read millions of times, without a call where it is known."""
+
+    def __init__(self, find: Callable[[str], tuple[int, ...]]):
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, name: str) -> tuple[int, ...]:
+        found = self[name] = self._find(name)
+        return found
+
+
+def _in_force(path: Path) -> Iterable[tuple[str, str]]:
+    for antecedent, consequent, status in read_rows(path, ("antecedent_name", "consequent_name", "status")):
+        if status in IN_FORCE:
+            yield antecedent, consequent

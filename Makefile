@@ -7,13 +7,13 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/installed
 	$(BIN)/python download.py --board openmoji --out data/openmoji --size 64 --tags 256 --min-positives 8 --val 10 --test 10
-	$(BIN)/python train.py --data data/openmoji --run runs/openmoji --epochs 6
+	$(BIN)/python train.py --data data/openmoji --run runs/openmoji --epochs 4
 	$(BIN)/python eval.py runs/openmoji
 	$(BIN)/python test.py $$(ls runs/openmoji/examples/*.jpg | head -n 1) --run runs/openmoji
 
 # The demo's recipe beside a plain ResNet of the same size: the same data, epochs and image size.
 compare: $(VENV)/installed
-	$(BIN)/python bench.py recipes --data data/openmoji --epochs 6
+	$(BIN)/python bench.py recipes --data data/openmoji --epochs 4
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Measured, side by side.
 
-    python bench.py recipes --data data/openmoji --epochs 6
+    python bench.py recipes --data data/openmoji --epochs 4
 
 trains the default recipe and a plain ResNet of the same size on the same data, and prints what each is worth on the test
 split.
@@ -25,7 +25,7 @@ def main() -> None:
     parser = Parser("Measure, side by side.")
     parser.add_argument("subject", choices=("recipes",), help="what to measure")
     parser.add_argument("--data", type=Path, required=True, help="folder made by download.py")
-    parser.add_argument("--epochs", type=int, default=6, help="default: 6")
+    parser.add_argument("--epochs", type=int, default=4, help="default: 4")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds 0, 1, … (default: 1)")
     parser.add_argument("--recipes", nargs="+", default=["default", "plain"], help="default: default plain")
     given = parser.parse_args()

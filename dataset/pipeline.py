@@ -4,6 +4,7 @@ Both decode pictures with `dataset.images`, as prediction does. Pillow frees Pyt
 tf.data's threads run it on all cores.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +71,19 @@ def training_batches(
     seed: int,
     first_epoch: int,
     epochs: int,
+    first_step: int = 0,
+    steps_per_epoch: int | None = None,
+    when_ready: Callable[[int], None] | None = None,
 ) -> tf.data.Dataset:
     """Batches of the training split for epochs `first_epoch` to `epochs - 1`, in one stream.
 
-    Order and augmentation depend on the seed and the epoch's number only, so that a run that starts at a later epoch
-    sees what an uninterrupted one would. The last images of an epoch that do not fill a batch are left out of it.
+    Order and augmentation depend on the seed and the epoch's number only, so that a run that starts at a later step sees
+    what an uninterrupted one would. The last images of an epoch that do not fill a batch are left out of it.
+
+    Args:
+        first_step: batches of the first epoch to pass over, before they are decoded.
+        steps_per_epoch: batches an epoch, at most; all whole ones if None.
+        when_ready: called in order with the number of each batch, from 0, when it could be taken.
 
     Returns:
         A dataset of uint8 (batch, image_size, image_size, 3) and float32 (batch, num_tags).
@@ -89,23 +98,37 @@ def training_batches(
         encoded = shards.interleave(tf.data.TFRecordDataset, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=2)
         blocks = encoded.batch(BLOCK_RECORDS).enumerate()
         blocks = blocks.map(lambda block, encoded: _shuffle(encoded, [seed_tensor + 1 + block, epoch]))
-        encoded = blocks.prefetch(1).unbatch()
-        encoded = encoded.enumerate().map(
-            lambda position, record: draw(record, tf.stack([seed_tensor, epoch, position])),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        return encoded.batch(batch_size, drop_remainder=True)
+        batches = blocks.prefetch(1).rebatch(batch_size, drop_remainder=True).take(steps_per_epoch or -1).enumerate()
+        batches = batches.skip(tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
+        return batches.map(lambda step, encoded: (epoch, step, encoded))
 
-    def draw(record, entropy):
-        example = records.decode(record, num_tags)
-        image = tf.numpy_function(
-            lambda encoded, entropy: augmentation.draw(encoded, image_size, resize, np.random.default_rng(entropy)),
-            [example["image"], entropy],
-            tf.uint8,
-        )
-        return tf.ensure_shape(image, (image_size, image_size, 3)), example["labels"]
+    def draw(epoch, step, encoded):
+        example = records.decode_batch(encoded, num_tags)
+        pixels = tf.numpy_function(draw_all, [example["image"], epoch, step], tf.uint8)
+        return tf.ensure_shape(pixels, (batch_size, image_size, image_size, 3)), example["labels"]
 
-    return tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+    def draw_all(encoded, epoch, step):
+        entropy = ([seed, epoch, step * batch_size + index] for index in range(batch_size))
+        return np.stack(
+            [
+                augmentation.draw(picture, image_size, resize, np.random.default_rng(numbers))
+                for picture, numbers in zip(encoded, entropy, strict=True)
+            ]
+        )
+
+    def note(index, batch):
+        def tell(index):
+            when_ready(int(index))
+            return np.int64(0)
+
+        with tf.control_dependencies([tf.numpy_function(tell, [index], tf.int64)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
+    batches = batches.map(draw, num_parallel_calls=tf.data.AUTOTUNE)
+    if when_ready:
+        batches = batches.enumerate().map(note)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _shuffle(values, seed: list):
@@ -128,12 +151,13 @@ def evaluation_batches(
     if not paths:
         raise InputError(f"{folder} has no {split} shards: expected a folder made by download.py")
 
-    def fit(record):
-        example = records.decode(record, num_tags)
-        pixels = tf.numpy_function(
-            lambda encoded: images.fit(images.decode(encoded), image_size, resize), [example["image"]], tf.uint8
-        )
-        return example | {"pixels": tf.ensure_shape(pixels, (image_size, image_size, 3))}
+    def fit(encoded):
+        example = records.decode_batch(encoded, num_tags)
+        pixels = tf.numpy_function(fit_all, [example["image"]], tf.uint8)
+        return example | {"pixels": tf.ensure_shape(pixels, (None, image_size, image_size, 3))}
 
-    dataset = tf.data.TFRecordDataset(paths).map(fit, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    def fit_all(encoded):
+        return np.stack([images.fit(images.decode(picture), image_size, resize) for picture in encoded])
+
+    dataset = tf.data.TFRecordDataset(paths).batch(batch_size).map(fit, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)

@@ -1,44 +1,66 @@
 """Train a tagger on a data folder that download.py made: shards ▶ a run folder."""
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 from command import Parser, import_quietly, run, say, use_cpu
 from model.config import PRESETS, RECIPES, Config, resolve
 
-# Options that are no part of a run's configuration: they change where and how it is computed, not what comes out.
-HOW = ("data", "run", "resume", "checkpoint_minutes", "cpu")
+AUTO = "auto"
 
 
 def main() -> None:
     """Read the options, say what will be done, and do it."""
-    given = {name: value for name, value in vars(parser().parse_args()).items() if value is not None}
-    how = {name: given.pop(name) for name in HOW if name in given}
-    if how["cpu"]:
+    options = parser().parse_args()
+    names = (entry.name for entry in fields(Config))
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.cpu:
         use_cpu()
     import_quietly("keras")
-    from model import checkpoints, devices, plan, runs, training
+    from model import checkpoints, devices, finder, overview, plan, training
 
-    devices.check(how["cpu"])
-    folder = how.get("run") or (runs.newest(Path("runs"), "config.json", "train.py") if how["resume"] else None)
-    before = runs.load(folder) if how["resume"] else None
-    data = how.get("data") or (Path(before.data) if before else runs.newest(Path("data"), "manifest.json", "download.py"))
-    folder = folder or Path("runs") / data.resolve().name
-    config = resolve((before.config.as_dict() if before else {}) | given)
-    config = replace(config, precision=devices.precision(config.precision))
-    todo = plan.plan_run(data, folder, config)
+    if options.list:
+        print(overview.table(Path("runs")))
+        return
+    devices.check(options.cpu)
+    devices.share(options.devices)
+    data, folder, before = choose_folders(options)
+    if options.resume:
+        given = before.config.as_dict() | given
+    given["precision"] = devices.precision(given.get("precision", AUTO))
+    devices.use_precision(given["precision"])
+    if given.get("batch_size") == AUTO:
+        given |= training.choose_batch(given, before, data, folder, options.devices)
+    todo = plan.plan_run(data, folder, resolve(given), options.devices)
     if (folder / "model.keras").exists():
         say(f"{folder} is trained already, with these options; for another run, give another --run")
         return
-    devices.use_precision(config.precision)
     network = training.build_network(todo.run)
     training.compile_network(todo, network)
+    if options.find_lr:
+        rates, losses = finder.range_test(todo, network)
+        print(f"{finder.save(folder, rates, losses)}: proposed --learning-rate {finder.proposal(rates, losses):g}")
+        return
     start = checkpoints.restore(folder, network)
     say(plan.describe(todo, network, start))
     todo.run.save()
-    training.train(todo, network, start, how["checkpoint_minutes"])
+    training.train(todo, network, start, options.checkpoint_minutes)
     print(f"{folder} is trained. Next: python eval.py {folder}")
+
+
+def choose_folders(options: argparse.Namespace):
+    """The data folder, the run folder, and the run that is there already, or None."""
+    from model import runs
+
+    folder = options.run
+    if options.resume:
+        folder = folder or runs.newest(Path("runs"), "config.json", "train.py")
+        before = runs.load(folder)
+        return options.data or Path(before.data), folder, before
+    data = options.data or runs.newest(Path("data"), "manifest.json", "download.py")
+    folder = folder or Path("runs") / data.resolve().name
+    return data, folder, runs.load(folder) if (folder / "config.json").exists() else None
 
 
 def parser() -> Parser:
@@ -48,11 +70,16 @@ def parser() -> Parser:
     options.add_argument("--run", type=Path, help="folder to make (default: runs/ and the data folder's name)")
     options.add_argument("--resume", action="store_true", help="go on with --run, or the newest, with the options it has")
     options.add_argument("--checkpoint-minutes", type=float, default=10.0, help="between two checkpoints (default: 10)")
+    options.add_argument("--devices", type=int, default=1, help="that share each batch, with KERAS_BACKEND=jax (default: 1)")
     options.add_argument("--cpu", action="store_true", help="compute on the CPU, even where there is a GPU")
+    options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")
+    options.add_argument("--list", action="store_true", help="show the runs under runs/, and stop")
     for entry in fields(Config):
         help_text = f"{entry.metadata['help']} (default: {entry.default}{_overrides(entry.name)})"
         choices = entry.metadata["choices"]
         kind = {"type": entry.type, "metavar": f"{{{','.join(choices)}}}" if choices else None}
+        if entry.name == "batch_size":
+            kind["type"] = lambda text: AUTO if text == AUTO else int(text)
         if entry.type is bool:
             kind = {"action": argparse.BooleanOptionalAction}
         options.add_argument(f"--{entry.name.replace('_', '-')}", help=help_text, **kind)

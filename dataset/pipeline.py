@@ -17,6 +17,7 @@ from dataset import images, records
 
 BLOCK_RECORDS = 4096  # encoded pictures shuffled at once; two blocks are held: about 300 MB at 320 px
 SHARDS_AT_ONCE = 16
+READY_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def training_batches(
     batches = batches.map(draw, num_parallel_calls=tf.data.AUTOTUNE)
     if when_ready:
         batches = batches.enumerate().map(note)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return batches.prefetch(READY_BATCHES)
 
 
 def _shuffle(values, seed: list):

@@ -149,17 +149,18 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self.plan.val_images:
             return
-        logs.update(self._figures("val"))
+        self.scores = self._score(logs, "val")
         if averaging.has_average(self.model):
             with averaging.averaged(self.plan, self.model):
-                logs.update(self._figures("averaged_val"))
+                self._score(logs, "averaged_val")
 
-    def _figures(self, prefix: str) -> dict[str, float]:
-        self.scores = score(self.model, self.plan.data, "val", self.plan.run.config)
-        if not np.isfinite(self.scores["probability"]).all():
+    def _score(self, logs: dict, prefix: str) -> dict:
+        scores = score(self.model, self.plan.data, "val", self.plan.run.config)
+        if not np.isfinite(scores["probability"]).all():
             raise self.watch.diverged("the network gives what is no number", self.plan.steps_per_epoch)
-        figures = metrics.ranking(self.scores["labels"], self.scores["probability"])
-        return {f"{prefix}_{name}": value for name, value in figures.items()}
+        figures = metrics.ranking(scores["labels"], scores["probability"])
+        logs.update({f"{prefix}_{name}": value for name, value in figures.items()})
+        return scores
 
 
 class Keep(keras.callbacks.Callback):

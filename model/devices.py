@@ -25,10 +25,10 @@ def check(cpu: bool) -> None:
     Raises:
         InputError: there is a GPU and it cannot be used; the message says why.
     """
-    if cpu or keras.distribution.list_devices("gpu") or not (found := _nvidia_gpu()):
+    if cpu or gpus() or not (seen := _nvidia_gpu()):
         return
     backend = keras.backend.backend()
-    raise InputError(f"{found}, but {backend} does not see it: most likely {WITHOUT_GPU[backend]}. Or give --cpu")
+    raise InputError(f"{seen}, but {backend} does not see it: most likely {WITHOUT_GPU[backend]}. Or give --cpu")
 
 
 def _nvidia_gpu() -> str:
@@ -45,10 +45,39 @@ def _nvidia_gpu() -> str:
     return ""
 
 
+def gpus() -> list[str]:
+    """The GPUs that the backend sees."""
+    return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
+
+
+def found() -> list[str]:
+    """The devices that the backend sees: GPUs, or else CPUs."""
+    return gpus() or keras.distribution.list_devices("cpu")
+
+
+def share(number: int) -> None:
+    """Divide the batches of networks made from now on among so many devices.
+
+    JAX compiles one program for the whole batch and divides it, so that normalisation, clipping and loss are those of the
+    whole batch, as on one device.
+
+    Raises:
+        InputError: there are fewer, or the backend is another.
+    """
+    if number == 1:
+        return
+    if keras.backend.backend() != "jax":
+        raise InputError(f"--devices {number} needs JAX: pip install jax, and KERAS_BACKEND=jax python train.py …")
+    if len(found()) < number:
+        raise InputError(f"--devices {number}: JAX sees {len(found())}: {', '.join(found())}")
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=found()[:number]))
+
+
 def name() -> str:
     """The backend and the devices it computes on."""
-    found = keras.distribution.list_devices("gpu") or keras.distribution.list_devices("cpu")
-    return f"{', '.join(found)} ({keras.backend.backend()})"
+    shared = keras.distribution.distribution()
+    used = shared.device_mesh.devices.flatten() if shared else found()[:1]
+    return f"{', '.join(map(str, used))} ({keras.backend.backend()})"
 
 
 def precision(wanted: str) -> str:
@@ -65,7 +94,7 @@ def precision(wanted: str) -> str:
 
 def _compute_capability() -> float:
     """Of the first GPU; 0 without one."""
-    if not keras.distribution.list_devices("gpu"):
+    if not gpus():
         return 0.0
     backend = keras.backend.backend()
     if backend == "tensorflow":

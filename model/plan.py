@@ -1,6 +1,5 @@
 """What a training run will do, known and said before it starts."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from dataset import pipeline, records
 from model import devices, runs
 from model.checkpoints import Position
 from model.config import Config
+from model.memory import estimated_memory
 from model.runs import Run
 from model.tagger import TaggerNetwork
 
@@ -63,8 +63,11 @@ class Plan:
         )
 
 
-def plan_run(data: Path, folder: Path, config: Config) -> Plan:
+def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> Plan:
     """Look at the data and at what the run folder holds already.
+
+    Args:
+        num_devices: that share a batch.
 
     Raises:
         InputError: the data folder is missing or unfinished, or the run folder holds a run of another configuration.
@@ -86,6 +89,8 @@ def plan_run(data: Path, folder: Path, config: Config) -> Plan:
                 f"{folder} holds a run with other options ({'; '.join(differences)}): give another --run, or delete it"
             )
     batch_size = min(config.batch_size, run.train_images)
+    if batch_size % num_devices:
+        raise InputError(f"{num_devices} devices cannot share a batch of {batch_size}: give a multiple as --batch-size")
     steps_per_update = min(max(1, config.effective_batch // batch_size), run.train_images // batch_size)
     return Plan(run, data, val_images, batch_size, steps_per_update)
 
@@ -113,14 +118,3 @@ def describe(plan: Plan, network: TaggerNetwork, position: Position) -> str:
         "run": f"{run.folder}" + (going_on if position != Position() else ""),
     }
     return "\n".join(f"{name:<8} {fact}" for name, fact in facts.items())
-
-
-def estimated_memory(network: TaggerNetwork, batch_size: int) -> int:
-    """Bytes that a training step needs, roughly: weights, gradients and momentum, and every layer's output in float32, held
-    for the backward pass.
-
-    Measured as growth of the process on a CPU: 2.0 GiB where this says 2.1 (`base`, batch 12), 0.5 where it says 0.3
-    (`tiny`, batch 64); a GPU's convolutions take working space on top.
-    """
-    held = sum(math.prod(layer.output.shape[1:]) for layer in network.layers if hasattr(layer.output, "shape"))
-    return 4 * (3 * network.count_params() + batch_size * held)

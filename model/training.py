@@ -2,15 +2,17 @@
 
 import contextlib
 import signal
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from command import say
-from model import averaging, checkpoints, metrics, runs, schedule
+from model import averaging, checkpoints, devices, memory, metrics, runs, schedule
 from model.callbacks import Callbacks, Keep, Validation, Watch
 from model.checkpoints import Position
-from model.plan import Plan
+from model.config import resolve
+from model.plan import Plan, plan_run
 from model.runs import Run
 from model.schedule import CycledSGD
 from model.scoring import score
@@ -26,6 +28,28 @@ def build_network(run: Run) -> TaggerNetwork:
     return network
 
 
+def choose_batch(given: dict, before: Run | None, data: Path, folder: Path, num_devices: int) -> dict:
+    """The settings `batch_size`, the largest that fits, and `effective_batch`, which it divides.
+
+    Args:
+        given: settings as for `config.resolve`; without `effective_batch`, it is the recipe's batch.
+        before: the run as it was begun, whose batch is kept if it had the same effective one.
+    """
+    given = {name: value for name, value in given.items() if name != "batch_size"}
+    effective = given.pop("effective_batch", 0) or resolve(given).batch_size
+    if before and before.config.effective_batch == effective:
+        return {"batch_size": before.config.batch_size, "effective_batch": effective}
+
+    def build(batch_size: int) -> TaggerNetwork:
+        sizes = {"batch_size": batch_size, "effective_batch": effective}
+        plan = plan_run(data, folder, resolve(given | sizes), num_devices)
+        network = build_network(plan.run)
+        compile_network(plan, network)
+        return network
+
+    return {"batch_size": memory.largest_batch(effective, num_devices, build), "effective_batch": effective}
+
+
 def compile_network(plan: Plan, network: TaggerNetwork) -> None:
     """Give a network the optimizer of its run: SGD with learning rate and momentum on their cycles."""
     config = plan.run.config
@@ -38,7 +62,7 @@ def compile_network(plan: Plan, network: TaggerNetwork) -> None:
         gradient_accumulation_steps=plan.steps_per_update if plan.steps_per_update > 1 else None,
     )
     # On a CPU, TensorFlow's own kernels convolve faster than what XLA makes of them.
-    slow_xla = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    slow_xla = keras.backend.backend() == "tensorflow" and not devices.gpus()
     network.compile(optimizer=optimizer, jit_compile=not slow_xla)  # in float16, Keras scales the loss
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from command import Parser, import_quietly, run, say, use_cpu
+from dataset.cache import WHERE
 from model.config import PRESETS, RECIPES, Config, resolve
 
 AUTO = "auto"
@@ -45,7 +46,7 @@ def main() -> None:
     start = checkpoints.restore(folder, network)
     say(plan.describe(todo, network, start))
     todo.run.save()
-    training.train(todo, network, start, options.checkpoint_minutes)
+    training.train(todo.with_cache(options.cache), network, start, options.checkpoint_minutes)
     print(f"{folder} is trained. Next: python eval.py {folder}")
 
 
@@ -70,6 +71,7 @@ def parser() -> Parser:
     options.add_argument("--run", type=Path, help="folder to make (default: runs/ and the data folder's name)")
     options.add_argument("--resume", action="store_true", help="go on with --run, or the newest, with the options it has")
     options.add_argument("--checkpoint-minutes", type=float, default=10.0, help="between two checkpoints (default: 10)")
+    options.add_argument("--cache", choices=WHERE, default="none", help="keep the pictures decoded, where they fit")
     options.add_argument("--devices", type=int, default=1, help="that share each batch, with KERAS_BACKEND=jax (default: 1)")
     options.add_argument("--cpu", action="store_true", help="compute on the CPU, even where there is a GPU")
     options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")

@@ -62,10 +62,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _is_estimated_to_fit(network: TaggerNetwork, batch_size: int) -> bool:
-    return estimated_memory(network, batch_size) < CPU_SHARE * _available_memory()
+    return estimated_memory(network, batch_size) < CPU_SHARE * available_memory()
 
 
-def _available_memory() -> int:
+def available_memory() -> int:
     """Bytes that programs can still take."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

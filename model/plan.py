@@ -1,15 +1,16 @@
 """What a training run will do, known and said before it starts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from command import InputError
 from dataset import pipeline, records
+from dataset.cache import Cache, open_cache
 from model import devices, runs
 from model.checkpoints import Position
 from model.config import Config
-from model.memory import estimated_memory
+from model.memory import available_memory, estimated_memory
 from model.runs import Run
 from model.tagger import TaggerNetwork
 
@@ -24,6 +25,7 @@ class Plan:
         val_images: images in the validation split.
         batch_size: images a step: the configured number, or the whole training split if that is smaller.
         steps_per_update: steps whose gradients make one update of the weights.
+        cache: the training pictures, if they are decoded already.
     """
 
     run: Run
@@ -31,6 +33,7 @@ class Plan:
     val_images: int
     batch_size: int
     steps_per_update: int
+    cache: Cache | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,7 +63,15 @@ class Plan:
             first_step=step,
             steps_per_epoch=self.steps_per_epoch,
             when_ready=when_ready,
+            cache=self.cache,
         )
+
+    def with_cache(self, where: str) -> "Plan":
+        """The same with the training pictures decoded in `memory` or on `disk`, where it is not `none`."""
+        if where == "none":
+            return self
+        config = self.run.config
+        return replace(self, cache=open_cache(self.data, where, config.image_size, config.resize, available_memory()))
 
 
 def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> Plan:

@@ -79,8 +79,14 @@ class CycledSGD(keras.optimizers.Optimizer):
             self.velocities = self.add_optimizer_variables(variables, "velocity")
             self.averages = self.add_optimizer_variables(variables, "average") if self.average else []
 
+    def _get_current_learning_rate(self):
+        # Keras counts each step of an accumulated gradient, and would be through with the cycle too early.
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
+
     def current_momentum(self):
-        """The momentum of the step about to be taken."""
+        """The momentum of the update about to be made."""
         return self.momentum(self.iterations) if callable(self.momentum) else self.momentum
 
     def update_step(self, gradient, variable, learning_rate):

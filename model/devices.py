@@ -80,6 +80,14 @@ def name() -> str:
     return f"{', '.join(map(str, used))} ({keras.backend.backend()})"
 
 
+def gpu_model() -> str:
+    """The GPU's name and driver, as nvidia-smi tells them; empty without one."""
+    if not gpus() or not (program := shutil.which("nvidia-smi")):
+        return ""
+    query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+
+
 def precision(wanted: str) -> str:
     """What `auto` is on this device; any other value is returned as it is.
 

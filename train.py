@@ -25,6 +25,7 @@ def main() -> None:
         print(overview.table(Path("runs")))
         return
     devices.check(options.cpu)
+    devices.leave_gpus_to_backend()
     devices.share(options.devices)
     data, folder, before = choose_folders(options)
     if options.resume:

@@ -111,7 +111,8 @@ def _set(network: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> Non
 
 
 def _variables(network: keras.Model) -> dict[str, keras.Variable]:
-    network.optimizer.build(network.trainable_variables)
+    if not network.optimizer.built:  # Keras would add a loss-scaling optimizer's variables once more
+        network.optimizer.build(network.trainable_variables)
     groups = {
         "network": network.variables,
         "optimizer": network.optimizer.variables,

@@ -31,6 +31,14 @@ def check(cpu: bool) -> None:
     raise InputError(f"{seen}, but {backend} does not see it: most likely {WITHOUT_GPU[backend]}. Or give --cpu")
 
 
+def leave_gpus_to_backend() -> None:
+    """Keep TensorFlow, which reads the shards, from taking memory of GPUs on which another backend computes."""
+    if keras.backend.backend() != "tensorflow" and gpus():
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
+
+
 def _nvidia_gpu() -> str:
     """What says that this machine has an NVIDIA GPU, in words; empty where nothing does."""
     if program := shutil.which("nvidia-smi"):

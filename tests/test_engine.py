@@ -17,6 +17,7 @@ from model import checkpoints, devices, finder, memory, overview
 from model.checkpoints import Position
 from model.config import Config, resolve
 from model.schedule import CycledSGD, OneCycle
+from model.tagger import TaggerNetwork
 
 STEPS = 6
 
@@ -73,9 +74,16 @@ def test_the_average_is_of_the_weights_after_each_update():
     assert not np.allclose(seen[-1], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_a_checkpoint_holds_everything_that_the_next_steps_depend_on(tmp_path, steps):
-    """Also in the middle of an accumulation, and of an epoch whose running loss goes on."""
+@pytest.fixture
+def policy():
+    yield devices.use_precision
+    devices.use_precision("float32")
+
+
+@pytest.mark.parametrize("steps, precision", [(1, "float32"), (3, "float32"), (3, "float16")])
+def test_a_checkpoint_holds_everything_that_the_next_steps_depend_on(tmp_path, policy, steps, precision):
+    """Also in the middle of an accumulation, of an epoch whose running loss goes on, and the scale of the loss."""
+    policy(precision)
     options = {"average": 0.9, "gradient_accumulation_steps": 2, "global_clipnorm": 1.0}
     data = batches(4, 2 * STEPS)
     whole = small_network(**options)
@@ -176,6 +184,15 @@ def test_the_largest_batch_that_fits_divides_the_effective_one(monkeypatch, room
     with pytest.raises(InputError, match="not even one image"):
         room = 0
         memory.largest_batch(12, 1, lambda batch_size: Network())
+
+
+@pytest.mark.parametrize("noise", ["none", "diagonal"])
+def test_in_half_precision_weights_and_outputs_stay_in_single(policy, noise):
+    policy("bfloat16")
+    network = TaggerNetwork(3, replace(Config(), image_size=32, noise=noise).as_dict())
+    assert {keras.backend.standardize_dtype(weight.dtype) for weight in network.weights} == {"float32"}
+    assert {tensor.dtype for tensor in network.output.values()} == {"float32"}
+    assert network.get_layer("features").output.dtype == "bfloat16"
 
 
 def test_precision_and_batches_that_make_no_sense_are_named():

@@ -4,12 +4,11 @@ import csv
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import kill_and_resume
 import pytest
-from conftest import ROOT, program
+from conftest import program
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dataset import records
@@ -46,16 +45,12 @@ def test_killed_at_random_steps_it_goes_on_to_the_same_weights_and_history(emoji
 
 def test_stopped_with_control_c_it_says_how_to_go_on_and_does(emoji_data, uninterrupted, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, ROOT / "train.py", "--data", emoji_data, "--run", folder, *OPTIONS]
-    with (tmp_path / "messages").open("w+") as messages:
-        process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=messages)
-        for _ in range(3000):  # until the second epoch's loss is shown: in the middle of it
-            if "epoch 1: loss" in (tmp_path / "messages").read_text():
-                break
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=300)
-        written = (tmp_path / "messages").read_text()
+    command = kill_and_resume.command(emoji_data, folder, OPTIONS)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not checkpoints.paths(folder) and process.poll() is None:  # the first step's
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, written = process.communicate(timeout=300)
     assert process.returncode == 1 and "The same command goes on" in written and "Traceback" not in written
     assert checkpoints.paths(folder) and not (folder / "model.keras").exists()
     again = program("train.py", "--resume", "--run", folder)

@@ -2,10 +2,9 @@
 
 import argparse
 
-import keras
 import numpy as np
 
-from benchmarks.measuring import report, side_by_side
+from benchmarks.measuring import report, side_by_side, use_xla
 from model import devices
 from model.config import PRESETS, resolve
 from model.schedule import CycledSGD
@@ -29,8 +28,7 @@ def measure(options: argparse.Namespace) -> None:
     steps, parameters = {}, {}
     for number in options.tags:
         network = TaggerNetwork(number, config.as_dict())
-        xla = keras.backend.backend() != "tensorflow" or bool(devices.gpus())
-        network.compile(optimizer=CycledSGD(0.01, 0.9, global_clipnorm=1.0), jit_compile=xla)
+        network.compile(optimizer=CycledSGD(0.01, 0.9, global_clipnorm=1.0), jit_compile=use_xla())
         labels = np.zeros((options.batch_size, number), np.float32)
         steps[number] = lambda network=network, labels=labels: network.train_on_batch(pixels, labels)
         parameters[number] = network.count_params()

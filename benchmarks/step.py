@@ -5,7 +5,7 @@ import argparse
 import keras
 import numpy as np
 
-from benchmarks.measuring import forward_flops, peak_flops, report, side_by_side
+from benchmarks.measuring import forward_flops, peak_flops, report, side_by_side, use_xla
 from model import devices
 from model.config import PRESETS, resolve
 from model.schedule import CycledSGD
@@ -73,7 +73,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def _e6tag(config, num_tags: int) -> keras.Model:
     network = TaggerNetwork(num_tags, config.as_dict())
-    network.compile(optimizer=CycledSGD(0.01, 0.9, global_clipnorm=1.0), jit_compile=_xla())
+    network.compile(optimizer=CycledSGD(0.01, 0.9, global_clipnorm=1.0), jit_compile=use_xla())
     return network
 
 
@@ -82,13 +82,8 @@ def _keras_resnet(side: int, num_tags: int) -> keras.Model:
         weights=None, input_shape=(side, side, 3), classes=num_tags, classifier_activation=None
     )
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    network.compile(optimizer=keras.optimizers.SGD(0.01, 0.9, nesterov=True), loss=loss, jit_compile=_xla())
+    network.compile(optimizer=keras.optimizers.SGD(0.01, 0.9, nesterov=True), loss=loss, jit_compile=use_xla())
     return network
-
-
-def _xla() -> bool:
-    """As training does: TensorFlow's own kernels are faster on a CPU."""
-    return keras.backend.backend() != "torch" and (keras.backend.backend() != "tensorflow" or bool(devices.gpus()))
 
 
 def _torchvision_steps(pixels: np.ndarray, labels: np.ndarray, batch_size: int, precision: str):

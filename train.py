@@ -19,6 +19,7 @@ def main() -> None:
     if options.cpu:
         use_cpu()
     import_quietly("keras")
+    import_quietly("tensorflow")  # reads the shards, whatever the backend
     from model import checkpoints, devices, finder, overview, plan, training
 
     if options.list:

@@ -37,6 +37,7 @@ def main() -> None:
         given |= training.choose_batch(given, before, data, folder, options.devices)
     todo = plan.plan_run(data, folder, resolve(given), options.devices)
     if (folder / "model.keras").exists():
+        checkpoints.remove(folder)  # a kill in its last moment may have left them
         say(f"{folder} is trained already, with these options; for another run, give another --run")
         return
     network = training.build_network(todo.run)

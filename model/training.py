@@ -135,7 +135,8 @@ def _average_is_better(run: Run) -> bool:
     """By mAP on the validation split after the last epoch; yes where there is no such split."""
     last = runs.read_history(run.folder)[-1]
     raw, average = (float(last.get(f"{name}_average_precision_macro", 0)) for name in ("val", "averaged_val"))
-    say(f"model.keras gets the {'average of the weights' if average >= raw else 'last weights'}: better validation mAP")
+    chosen = "the average of the weights" if average >= raw else "the last weights"
+    say(f"model.keras gets {chosen}: validation mAP {average:.4g} averaged, {raw:.4g} last")
     return average >= raw
 
 

@@ -1,72 +1,40 @@
-"""Measured, side by side.
+"""Measured, side by side: a table with the ratio to the limit and to the peers, and `bench/SUBJECT.json`.
 
-    python bench.py recipes --data data/openmoji --epochs 4
+    python bench.py recipes --data data/openmoji     recipes: what they are worth on the test split
+    python bench.py input --data data/openmoji       batches a second: the decoder alone, the pipeline of 2021
+    python bench.py step --preset base               training steps: the device's peak, ResNet-50
+    python bench.py noise                            the noise layer: exact against samples
+    python bench.py head                             parameters and time against the number of tags
+    python bench.py predict                          tagging new pictures
+    python bench.py memory --data data/openmoji      resident memory of an hour's training
 
-trains the default recipe and a plain ResNet of the same size on the same data, and prints what each is worth on the test
-split.
+`step`, `noise`, `head` and `predict` use synthetic pictures and need no TensorFlow: KERAS_BACKEND=jax python bench.py step.
 """
 
-import subprocess
+import argparse
+import importlib
 import sys
-from pathlib import Path
 
-from command import InputError, Parser, run, say
+from command import Parser, import_quietly, run, use_cpu
 
-SHOWN = {
-    "average_precision_macro": "mAP",
-    "auc_roc_macro": "macro AUC",
-    "average_precision_micro": "micro AP",
-    "auc_roc_micro": "micro AUC",
-}
+SUBJECTS = ("recipes", "input", "step", "noise", "head", "predict", "memory")
 
 
 def main() -> None:
-    """Run the subject asked for."""
-    parser = Parser("Measure, side by side.")
-    parser.add_argument("subject", choices=("recipes",), help="what to measure")
-    parser.add_argument("--data", type=Path, required=True, help="folder made by download.py")
-    parser.add_argument("--epochs", type=int, default=4, help="default: 4")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds 0, 1, … (default: 1)")
-    parser.add_argument("--recipes", nargs="+", default=["default", "plain"], help="default: default plain")
-    given = parser.parse_args()
-    compare_recipes(given.data, given.recipes, given.epochs, given.seeds)
-
-
-def compare_recipes(data: Path, recipes: list[str], epochs: int, seeds: int) -> None:
-    """Train and evaluate each recipe with each seed, as a user would, and print mean and spread."""
-    from dataset.records import read_json
-    from model.runs import read_history
-
-    figures = {recipe: [] for recipe in recipes}
-    for seed in range(seeds):
-        for recipe in recipes:
-            folder = Path("runs") / "bench" / f"{data.resolve().name}-{recipe}-{epochs}-{seed}"
-            options = ["--data", str(data), "--run", str(folder), "--recipe", recipe]
-            _program("train.py", *options, "--epochs", str(epochs), "--seed", str(seed))
-            _program("eval.py", str(folder), "--data", str(data))
-            trained = sum(float(row["seconds"]) for row in read_history(folder))
-            figures[recipe].append(read_json(folder / "metrics.json") | {"seconds": trained})
-    baseline = figures[recipes[0]][0]["tag_frequencies"]
-    print(f"test split of {data}, {epochs} epochs, seeds: {seeds}")
-    print("".join([f"{'':<16}", *(f"{title:>16}" for title in SHOWN.values()), f"{'seconds':>10}"]))
-    for recipe, runs in figures.items():
-        seconds = sum(values["seconds"] for values in runs) / len(runs)
-        print("".join([f"{recipe:<16}", *(_mean_and_range([r[key] for r in runs]) for key in SHOWN), f"{seconds:>10.0f}"]))
-    print("".join([f"{'tag frequencies':<16}", *(_mean_and_range([baseline[key]]) for key in SHOWN)]))
-
-
-def _mean_and_range(values: list[float]) -> str:
-    mean, spread = sum(values) / len(values), (max(values) - min(values)) / 2
-    return f"{f'{mean:.3f}' + (f' ±{spread:.3f}' if len(values) > 1 else ''):>16}"
-
-
-def _program(script: str, *options: str) -> None:
-    """Run one of the suite's commands; its progress is shown, its results are not."""
-    say(f"$ python {script} {' '.join(options)}")
-    path = Path(__file__).parent / script
-    if subprocess.run([sys.executable, str(path), *options], stdout=subprocess.DEVNULL, check=False).returncode:
-        raise InputError(f"{script} failed, for the reason above")
+    """Measure the subject asked for."""
+    parser = Parser(__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("subject", choices=SUBJECTS, help="what to measure; SUBJECT --help says how it can be changed")
+    if len(sys.argv) < 2 or sys.argv[1] not in SUBJECTS:
+        parser.parse_args()
+    if "--cpu" in sys.argv:
+        use_cpu()
+    import_quietly("keras")
+    subject = importlib.import_module(f"benchmarks.{sys.argv[1]}")
+    parser.add_argument("--cpu", action="store_true", help="measure on the CPU, even where there is a GPU")
+    subject.add_options(parser)
+    subject.measure(parser.parse_args())
 
 
 if __name__ == "__main__":
-    run(main, when_interrupted="Finished runs are kept under runs/bench/: the same command goes on.")
+    run(main, when_interrupted="Runs that are finished are kept under runs/bench/: the same command goes on.")

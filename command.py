@@ -34,6 +34,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def use_cpu() -> None:
+    """Hide GPUs from every library imported from now on."""
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+
+
 def import_quietly(library: str) -> None:
     """Import a library whose native code prints pages that no user can act on, and that no setting turns off.
 
@@ -44,6 +49,9 @@ def import_quietly(library: str) -> None:
         InputError: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Take GPU memory as it is needed, so that the desktop and other programs keep theirs.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)

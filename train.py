@@ -4,30 +4,67 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from command import Parser, import_quietly, run, say
+from command import Parser, import_quietly, run, say, use_cpu
+from dataset.cache import WHERE
 from model.config import PRESETS, RECIPES, Config, resolve
+
+AUTO = "auto"
 
 
 def main() -> None:
     """Read the options, say what will be done, and do it."""
-    given = {name: value for name, value in vars(parser().parse_args()).items() if value is not None}
-    data, folder = given.pop("data", None), given.pop("run", None)
-    config = resolve(given)
-
+    options = parser().parse_args()
+    names = (entry.name for entry in fields(Config))
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.cpu:
+        use_cpu()
     import_quietly("keras")
-    from model import plan, runs, training
+    import_quietly("tensorflow")  # reads the shards, whatever the backend
+    from model import checkpoints, devices, finder, overview, plan, training
 
-    data = data or runs.newest(Path("data"), "manifest.json", "download.py")
-    folder = folder or Path("runs") / data.resolve().name
-    todo = plan.plan_run(data, folder, config)
+    if options.list:
+        print(overview.table(Path("runs")))
+        return
+    devices.check(options.cpu)
+    devices.leave_gpus_to_backend()
+    devices.share(options.devices)
+    data, folder, before = choose_folders(options)
+    if options.resume:
+        given = before.config.as_dict() | given
+    given["precision"] = devices.precision(given.get("precision", AUTO))
+    devices.use_precision(given["precision"])
+    if given.get("batch_size") == AUTO:
+        given |= training.choose_batch(given, before, data, folder, options.devices)
+    todo = plan.plan_run(data, folder, resolve(given), options.devices)
     if (folder / "model.keras").exists():
+        checkpoints.remove(folder)  # a kill in its last moment may have left them
         say(f"{folder} is trained already, with these options; for another run, give another --run")
         return
-    network = training.resume(folder) or training.build_network(todo.run)
-    say(plan.describe(todo, network, training.epochs_done(todo, network)))
+    network = training.build_network(todo.run)
+    training.compile_network(todo, network)
+    if options.find_lr:
+        rates, losses = finder.range_test(todo, network)
+        print(f"{finder.save(folder, rates, losses)}: proposed --learning-rate {finder.proposal(rates, losses):g}")
+        return
+    start = checkpoints.restore(folder, network)
+    say(plan.describe(todo, network, start))
     todo.run.save()
-    training.train(todo, network)
+    training.train(todo.with_cache(options.cache), network, start, options.checkpoint_minutes)
     print(f"{folder} is trained. Next: python eval.py {folder}")
+
+
+def choose_folders(options: argparse.Namespace):
+    """The data folder, the run folder, and the run that is there already, or None."""
+    from model import runs
+
+    folder = options.run
+    if options.resume:
+        folder = folder or runs.newest(Path("runs"), "config.json", "train.py")
+        before = runs.load(folder)
+        return options.data or Path(before.data), folder, before
+    data = options.data or runs.newest(Path("data"), "manifest.json", "download.py")
+    folder = folder or Path("runs") / data.resolve().name
+    return data, folder, runs.load(folder) if (folder / "config.json").exists() else None
 
 
 def parser() -> Parser:
@@ -35,10 +72,19 @@ def parser() -> Parser:
     options = Parser(__doc__)
     options.add_argument("--data", type=Path, help="folder made by download.py (default: the newest under data/)")
     options.add_argument("--run", type=Path, help="folder to make (default: runs/ and the data folder's name)")
+    options.add_argument("--resume", action="store_true", help="go on with --run, or the newest, with the options it has")
+    options.add_argument("--checkpoint-minutes", type=float, default=10.0, help="between two checkpoints (default: 10)")
+    options.add_argument("--cache", choices=WHERE, default="none", help="keep the pictures decoded, where they fit")
+    options.add_argument("--devices", type=int, default=1, help="that share each batch, with KERAS_BACKEND=jax (default: 1)")
+    options.add_argument("--cpu", action="store_true", help="compute on the CPU, even where there is a GPU")
+    options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")
+    options.add_argument("--list", action="store_true", help="show the runs under runs/, and stop")
     for entry in fields(Config):
         help_text = f"{entry.metadata['help']} (default: {entry.default}{_overrides(entry.name)})"
         choices = entry.metadata["choices"]
         kind = {"type": entry.type, "metavar": f"{{{','.join(choices)}}}" if choices else None}
+        if entry.name == "batch_size":
+            kind["type"] = lambda text: AUTO if text == AUTO else int(text)
         if entry.type is bool:
             kind = {"action": argparse.BooleanOptionalAction}
         options.add_argument(f"--{entry.name.replace('_', '-')}", help=help_text, **kind)
@@ -52,4 +98,4 @@ def _overrides(name: str) -> str:
 
 
 if __name__ == "__main__":
-    run(main, when_interrupted="Finished epochs are kept: the same command goes on after the last one.")
+    run(main, when_interrupted="The same command goes on, and so does train.py --resume, from the last checkpoint.")

@@ -4,6 +4,7 @@ Both decode pictures with `dataset.images`, as prediction does. Pillow frees Pyt
 tf.data's threads run it on all cores.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from PIL import Image, ImageEnhance
 
 from command import InputError
 from dataset import images, records
+from dataset.cache import Cache
 
 BLOCK_RECORDS = 4096  # encoded pictures shuffled at once; two blocks are held: about 300 MB at 320 px
 SHARDS_AT_ONCE = 16
+READY_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,8 @@ class Augmentation:
     colour: float = 0.0
     rotation: float = 0.0
 
-    def draw(self, encoded: bytes, image_size: int, resize: str, random: np.random.Generator) -> np.ndarray:
+    def draw(self, image: Image.Image, image_size: int, resize: str, random: np.random.Generator) -> np.ndarray:
         """A random version of a picture: uint8 (image_size, image_size, 3)."""
-        image = images.decode(encoded)
         draws = random.uniform(-1, 1, size=9)  # always nine, so that one option does not change another's draws
         if self.flip and draws[0] > 0:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -70,11 +72,21 @@ def training_batches(
     seed: int,
     first_epoch: int,
     epochs: int,
+    first_step: int = 0,
+    steps_per_epoch: int | None = None,
+    when_ready: Callable[[int], None] | None = None,
+    cache: Cache | None = None,
 ) -> tf.data.Dataset:
     """Batches of the training split for epochs `first_epoch` to `epochs - 1`, in one stream.
 
-    Order and augmentation depend on the seed and the epoch's number only, so that a run that starts at a later epoch
-    sees what an uninterrupted one would. The last images of an epoch that do not fill a batch are left out of it.
+    Order and augmentation depend on the seed and the epoch's number only, so that a run that starts at a later step sees
+    what an uninterrupted one would. The last images of an epoch that do not fill a batch are left out of it.
+
+    Args:
+        first_step: batches of the first epoch to pass over, before they are decoded.
+        steps_per_epoch: batches an epoch, at most; all whole ones if None.
+        when_ready: called in order with the number of each batch, from 0, when it could be taken.
+        cache: of this folder, where the pictures are decoded already; the batches are the same.
 
     Returns:
         A dataset of uint8 (batch, image_size, image_size, 3) and float32 (batch, num_tags).
@@ -83,29 +95,52 @@ def training_batches(
     seed_tensor = tf.constant(seed, tf.int64)
 
     # Shuffled twice, by numbers that depend on seed and epoch alone: the order of the shards, which are read many at a
-    # time, and then what they give, in blocks.
+    # time, and then what they give, in blocks. What they give is records or, with a cache, the pictures' numbers in it.
     def one_epoch(epoch):
-        shards = tf.data.Dataset.from_tensor_slices(_shuffle(paths, [seed_tensor, epoch]))
-        encoded = shards.interleave(tf.data.TFRecordDataset, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=2)
-        blocks = encoded.batch(BLOCK_RECORDS).enumerate()
-        blocks = blocks.map(lambda block, encoded: _shuffle(encoded, [seed_tensor + 1 + block, epoch]))
-        encoded = blocks.prefetch(1).unbatch()
-        encoded = encoded.enumerate().map(
-            lambda position, record: draw(record, tf.stack([seed_tensor, epoch, position])),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        return encoded.batch(batch_size, drop_remainder=True)
+        shards = tf.data.Dataset.from_tensor_slices(_shuffle(tf.range(len(paths)), [seed_tensor, epoch]))
+        found = shards.interleave(open_shard, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=2)
+        blocks = found.batch(BLOCK_RECORDS).enumerate()
+        blocks = blocks.map(lambda block, found: _shuffle(found, [seed_tensor + 1 + block, epoch]))
+        batches = blocks.prefetch(1).rebatch(batch_size, drop_remainder=True).take(steps_per_epoch or -1).enumerate()
+        batches = batches.skip(tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
+        return batches.map(lambda step, found: (epoch, step, found))
 
-    def draw(record, entropy):
-        example = records.decode(record, num_tags)
-        image = tf.numpy_function(
-            lambda encoded, entropy: augmentation.draw(encoded, image_size, resize, np.random.default_rng(entropy)),
-            [example["image"], entropy],
-            tf.uint8,
-        )
-        return tf.ensure_shape(image, (image_size, image_size, 3)), example["labels"]
+    def open_shard(shard):
+        if cache:
+            return tf.data.Dataset.range(tf.gather(cache.shard_starts, shard), tf.gather(cache.shard_starts, shard + 1))
+        return tf.data.TFRecordDataset(tf.gather(paths, shard))
 
-    return tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+    def draw(epoch, step, found):
+        if cache:
+            labels = tf.numpy_function(lambda numbers: cache.labels(numbers, num_tags), [found], tf.float32)
+        else:
+            example = records.decode_batch(found, num_tags)
+            found, labels = example["image"], example["labels"]
+        pixels = tf.numpy_function(draw_all, [found, epoch, step], tf.uint8)
+        labels = tf.ensure_shape(labels, (batch_size, num_tags))
+        return tf.ensure_shape(pixels, (batch_size, image_size, image_size, 3)), labels
+
+    def draw_all(found, epoch, step):
+        pixels = np.empty((batch_size, image_size, image_size, 3), np.uint8)
+        for index, picture in enumerate(found):
+            image = cache.picture(picture) if cache else images.decode_to_fit(picture, image_size, resize)
+            random = np.random.default_rng([seed, epoch, step * batch_size + index])
+            pixels[index] = augmentation.draw(image, image_size, resize, random)
+        return pixels
+
+    def note(index, batch):
+        def tell(index):
+            when_ready(int(index))
+            return np.int64(0)
+
+        with tf.control_dependencies([tf.numpy_function(tell, [index], tf.int64)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
+    batches = batches.map(draw, num_parallel_calls=tf.data.AUTOTUNE)
+    if when_ready:
+        batches = batches.enumerate().map(note)
+    return batches.prefetch(READY_BATCHES)
 
 
 def _shuffle(values, seed: list):
@@ -128,12 +163,13 @@ def evaluation_batches(
     if not paths:
         raise InputError(f"{folder} has no {split} shards: expected a folder made by download.py")
 
-    def fit(record):
-        example = records.decode(record, num_tags)
-        pixels = tf.numpy_function(
-            lambda encoded: images.fit(images.decode(encoded), image_size, resize), [example["image"]], tf.uint8
-        )
-        return example | {"pixels": tf.ensure_shape(pixels, (image_size, image_size, 3))}
+    def fit(encoded):
+        example = records.decode_batch(encoded, num_tags)
+        pixels = tf.numpy_function(fit_all, [example["image"]], tf.uint8)
+        return example | {"pixels": tf.ensure_shape(pixels, (None, image_size, image_size, 3))}
 
-    dataset = tf.data.TFRecordDataset(paths).map(fit, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    def fit_all(encoded):
+        return np.stack([images.network_input(picture, image_size, resize) for picture in encoded])
+
+    dataset = tf.data.TFRecordDataset(paths).batch(batch_size).map(fit, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)

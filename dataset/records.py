@@ -107,14 +107,19 @@ def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> byte
 
 
 def decode(record, num_tags: int) -> dict:
-    """Parse one record inside a tf.data pipeline.
+    """Parse one record: `decode_batch` without the first dimension."""
+    return {name: values[0] for name, values in decode_batch(record[None], num_tags).items()}
+
+
+def decode_batch(records, num_tags: int) -> dict:
+    """Parse records inside a tf.data pipeline.
 
     Args:
-        record: a scalar string tensor.
+        records: a string tensor (batch,).
         num_tags: the number of rows of `tags.csv`.
 
     Returns:
-        `image` (encoded bytes), `id` and `md5` (scalar strings), `labels` (float32, (num_tags,), 1 for each tag).
+        `image` (encoded bytes), `id` and `md5`, strings (batch,), and `labels`, float32 (batch, num_tags), 1 for each tag.
     """
     import tensorflow as tf
 
@@ -124,7 +129,9 @@ def decode(record, num_tags: int) -> dict:
         "id": tf.io.FixedLenFeature([], tf.string),
         "md5": tf.io.FixedLenFeature([], tf.string),
     }
-    example = tf.io.parse_single_example(record, schema)
-    indices = example.pop("tags").values  # (tags of this post,)
-    labels = tf.scatter_nd(indices[:, None], tf.ones_like(indices, tf.float32), [num_tags])  # (num_tags,)
-    return example | {"labels": labels}
+    examples = tf.io.parse_example(records, schema)
+    tags = examples.pop("tags")
+    where = tf.stack([tags.indices[:, 0], tags.values], axis=1)  # (tags of all posts, 2): post, tag
+    shape = tf.stack([tf.shape(records, tf.int64)[0], num_tags])
+    labels = tf.scatter_nd(where, tf.ones_like(tags.values, tf.float32), shape)  # (batch, num_tags)
+    return examples | {"labels": tf.ensure_shape(labels, (None, num_tags))}

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from command import InputError
 from dataset.images import RESIZE_MODES
 
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
 
 def choice(default, help_text: str, options: tuple[str, ...] | None = None):
     """A field of `Config` with what `--help` says of it and the values it may take."""
@@ -22,7 +24,8 @@ class Config:
     preset: str = choice("tiny", "size of the network", ("tiny", "base", "large"))
     recipe: str = choice("default", "how it is trained", ("default", "plain", "e6tag"))
     epochs: int = choice(4, "passes over the training split")
-    batch_size: int = choice(32, "images a step")
+    batch_size: int = choice(32, "images a step; auto: the most that fit in memory, up to --effective-batch")
+    effective_batch: int = choice(0, "images an update, whose gradients are added up over several steps; 0: one step's")
     seed: int = choice(0, "of weights, order and augmentation")
     image_size: int = choice(64, "side of the network's input, in pixels")
     resize: str = choice("pad", "how a picture becomes a square", RESIZE_MODES)
@@ -37,10 +40,13 @@ class Config:
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
     cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
-    warmup: float = choice(0.3, "share of the steps on which the rate rises")
+    warmup: float = choice(0.3, "share of a cycle on which the rate rises")
+    cycles: int = choice(1, "number of cycles, one after the other")
     momentum: float = choice(0.95, "at both ends of the cycle")
     lowest_momentum: float = choice(0.85, "where the learning rate is highest")
     clip_norm: float = choice(1.0, "longest gradient, over all weights; 0 for no limit")
+    average: float = choice(0.0, "also keep an average of the weights that remembers this share of itself an update (0.999)")
+    precision: str = choice("auto", "of the network's arithmetic; auto: what the device is fast at", PRECISIONS)
     flip: bool = choice(True, "augmentation: mirror left and right")
     vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
     shift: float = choice(0.08, "augmentation: largest translation, as a share of the side")
@@ -53,12 +59,15 @@ class Config:
             options, value = entry.metadata["choices"], getattr(self, entry.name)
             if options and value not in options:
                 raise InputError(f"{_flag(entry.name)} has to be one of {', '.join(options)}. Received: {value!r}")
-        for name in ("epochs", "batch_size", "image_size", "num_factors", "temperature", "learning_rate"):
+        for name in ("epochs", "batch_size", "image_size", "num_factors", "temperature", "learning_rate", "cycles"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
-        for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour"):
+        for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{_flag(name)} has to be at least 0 and under 1. Received: {getattr(self, name)}")
+        if self.effective_batch < 0 or self.effective_batch % self.batch_size:
+            multiple = f"a multiple of --batch-size, {self.batch_size}"
+            raise InputError(f"--effective-batch has to be {multiple}. Received: {self.effective_batch}")
         if self.image_size % 32:
             raise InputError(f"--image-size has to be a multiple of 32. Received: {self.image_size}")
 

@@ -1,15 +1,16 @@
 """What a training run will do, known and said before it starts."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import keras
-
 from command import InputError
-from dataset import records
-from model import runs
+from dataset import pipeline, records
+from dataset.cache import Cache, open_cache
+from model import devices, runs
+from model.checkpoints import Position
 from model.config import Config
+from model.memory import available_memory, estimated_memory
 from model.runs import Run
 from model.tagger import TaggerNetwork
 
@@ -23,23 +24,61 @@ class Plan:
         data: the data folder.
         val_images: images in the validation split.
         batch_size: images a step: the configured number, or the whole training split if that is smaller.
-        steps_per_epoch: optimizer steps an epoch.
+        steps_per_update: steps whose gradients make one update of the weights.
+        cache: the training pictures, if they are decoded already.
     """
 
     run: Run
     data: Path
     val_images: int
     batch_size: int
-    steps_per_epoch: int
+    steps_per_update: int
+    cache: Cache | None = None
 
     @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.steps_per_epoch * self.run.config.epochs
+    def steps_per_epoch(self) -> int:
+        """Steps an epoch: as many as make whole updates."""
+        return self.run.train_images // (self.batch_size * self.steps_per_update) * self.steps_per_update
+
+    @property
+    def total_updates(self) -> int:
+        """Updates of the weights in the whole run."""
+        return self.steps_per_epoch // self.steps_per_update * self.run.config.epochs
+
+    def batches(self, epoch: int, step: int, end_epoch: int, when_ready: Callable[[int], None] | None = None):
+        """The batches from a step of an epoch until `end_epoch` epochs are complete; see `pipeline.training_batches`."""
+        config = self.run.config
+        return pipeline.training_batches(
+            self.data,
+            num_tags=len(self.run.tags),
+            image_size=config.image_size,
+            resize=config.resize,
+            batch_size=self.batch_size,
+            augmentation=pipeline.Augmentation(
+                config.flip, config.vertical_flip, config.shift, config.zoom, config.colour, config.rotation
+            ),
+            seed=config.seed,
+            first_epoch=epoch,
+            epochs=end_epoch,
+            first_step=step,
+            steps_per_epoch=self.steps_per_epoch,
+            when_ready=when_ready,
+            cache=self.cache,
+        )
+
+    def with_cache(self, where: str) -> "Plan":
+        """The same with the training pictures decoded in `memory` or on `disk`, where it is not `none`."""
+        if where == "none":
+            return self
+        config = self.run.config
+        return replace(self, cache=open_cache(self.data, where, config.image_size, config.resize, available_memory()))
 
 
-def plan_run(data: Path, folder: Path, config: Config) -> Plan:
+def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> Plan:
     """Look at the data and at what the run folder holds already.
+
+    Args:
+        num_devices: that share a batch.
 
     Raises:
         InputError: the data folder is missing or unfinished, or the run folder holds a run of another configuration.
@@ -61,7 +100,10 @@ def plan_run(data: Path, folder: Path, config: Config) -> Plan:
                 f"{folder} holds a run with other options ({'; '.join(differences)}): give another --run, or delete it"
             )
     batch_size = min(config.batch_size, run.train_images)
-    return Plan(run, data, val_images, batch_size, run.train_images // batch_size)
+    if batch_size % num_devices:
+        raise InputError(f"{num_devices} devices cannot share a batch of {batch_size}: give a multiple as --batch-size")
+    steps_per_update = min(max(1, config.effective_batch // batch_size), run.train_images // batch_size)
+    return Plan(run, data, val_images, batch_size, steps_per_update)
 
 
 def _differences(before: Run, now: Run) -> list[str]:
@@ -72,34 +114,18 @@ def _differences(before: Run, now: Run) -> list[str]:
     return differences
 
 
-def describe(plan: Plan, network: TaggerNetwork, epochs_done: int) -> str:
+def describe(plan: Plan, network: TaggerNetwork, position: Position) -> str:
     """What the run will do, for people, a fact a line."""
     run, config = plan.run, plan.run.config
+    added_up = f", {plan.steps_per_update} of them an update" if plan.steps_per_update > 1 else ""
+    going_on = f", going on after epoch {position.epoch}" + (f" and {position.step:,} steps" if position.step else "")
     facts = {
-        "device": _device(),
+        "device": f"{devices.name()}, {config.precision}",
         "data": f"{plan.data}: {run.train_images:,} training and {plan.val_images:,} validation images",
         "tags": f"{len(run.tags):,}, {run.frequencies.sum():.1f} an image",
         "network": f"{config.preset}, {config.image_size} px, {network.count_params():,} parameters",
-        "steps": f"{plan.total_steps:,} ({config.epochs} epochs of {plan.steps_per_epoch:,} at batch {plan.batch_size})",
+        "steps": f"{config.epochs} epochs of {plan.steps_per_epoch:,} at batch {plan.batch_size}{added_up}",
         "memory": f"about {estimated_memory(network, plan.batch_size) / 2**30:.1f} GiB for a step",
-        "run": f"{run.folder}" + (f", going on after epoch {epochs_done}" if epochs_done else ""),
+        "run": f"{run.folder}" + (going_on if position != Position() else ""),
     }
     return "\n".join(f"{name:<8} {fact}" for name, fact in facts.items())
-
-
-def _device() -> str:
-    """The backend and the device it will train on."""
-    backend = keras.backend.backend()
-    devices = keras.distribution.list_devices("gpu") or keras.distribution.list_devices("cpu")
-    return f"{', '.join(devices)} ({backend})"
-
-
-def estimated_memory(network: TaggerNetwork, batch_size: int) -> int:
-    """Bytes that a training step needs, roughly: weights, gradients and momentum, and every layer's output in float32, held
-    for the backward pass.
-
-    Measured as growth of the process on a CPU: 2.0 GiB where this says 2.1 (`base`, batch 12), 0.5 where it says 0.3
-    (`tiny`, batch 64); a GPU's convolutions take working space on top.
-    """
-    held = sum(math.prod(layer.output.shape[1:]) for layer in network.layers if hasattr(layer.output, "shape"))
-    return 4 * (3 * network.count_params() + batch_size * held)

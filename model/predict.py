@@ -55,8 +55,8 @@ class Tagger:
         Raises:
             ImageError: the picture cannot be read.
         """
-        stored = images.decode(images.normalise(data, self.run.stored_size))
-        return images.fit(stored, self.run.config.image_size, self.run.config.resize)
+        stored = images.normalise(data, self.run.stored_size)
+        return images.network_input(stored, self.run.config.image_size, self.run.config.resize)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, tags)."""

@@ -3,7 +3,7 @@
 config.json      the run's configuration, and what the data was (tags, stored size, training frequencies' basis)
 tags.csv         the vocabulary, as in the data folder
 model.keras      the network, uncompiled: all that prediction needs
-checkpoint.keras the network with its optimizer, while training goes on
+checkpoint-*.npz everything that an unfinished run goes on from; see model.checkpoints
 thresholds.csv   the probability from which each tag is given
 history.csv      one row an epoch
 logs/            for TensorBoard

@@ -26,7 +26,11 @@ def score(
     probabilities, labels, ids, encoded = [], [], [], []
     with tqdm(unit=" images", desc=split, dynamic_ncols=True, disable=not show_progress) as progress:
         for batch in batches.as_numpy_iterator():
-            probabilities.append(keras.ops.convert_to_numpy(network.predict_on_batch(batch["pixels"])["probability"]))
+            # Filled up to one size: compiled once, and divisible among devices.
+            missing = batch_size - len(batch["pixels"])
+            pixels = np.pad(batch["pixels"], ((0, missing), (0, 0), (0, 0), (0, 0)))
+            predicted = network.predict_on_batch(pixels)["probability"][: len(batch["pixels"])]
+            probabilities.append(keras.ops.convert_to_numpy(predicted))
             labels.append(batch["labels"] > 0.5)
             ids += [name.decode() for name in batch["id"]]
             encoded += list(batch["image"])

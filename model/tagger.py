@@ -33,7 +33,7 @@ class TaggerNetwork(keras.Model):
         architecture = ARCHITECTURES[settings.preset]
         side = settings.image_size
         image = keras.Input((side, side, 3), dtype="uint8", name="image")
-        x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(image)
+        x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
         x = trunk(x, architecture.widths, architecture.depths, architecture.stem_stride, settings.activation)
         if settings.head == "attention":
             x = AttentionPooling(architecture.num_heads, architecture.head_size, name="features")(x)
@@ -77,7 +77,11 @@ def _scores(features, num_tags: int, settings: Config) -> dict:
     if settings.noise == "none":
         logit = layers.Dense(num_tags, dtype="float32", name="tags")(features)
         probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
-        return {"probability": probability, "logit": logit, "variance": layers.Rescaling(0.0, name="variance")(logit)}
+        return {
+            "probability": probability,
+            "logit": logit,
+            "variance": layers.Rescaling(0.0, dtype="float32", name="variance")(logit),
+        }
     return HeteroscedasticSigmoid(
         num_tags,
         num_factors=settings.num_factors if settings.noise == "low-rank" else 0,

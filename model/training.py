@@ -1,23 +1,23 @@
-"""Training a run: the network, its optimizer and cycle, what is kept at each epoch's end, and how it goes on."""
+"""Training a run: the network, its optimizer and cycle, from where it is to its last epoch."""
 
 import contextlib
-import math
-import sys
-import time
+import signal
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from command import InputError, say
-from dataset import pipeline
-from model import metrics, runs
-from model.config import Config
-from model.plan import Plan
+from command import say
+from model import averaging, checkpoints, devices, memory, metrics, runs, schedule
+from model.callbacks import Callbacks, Keep, Validation, Watch
+from model.checkpoints import Position
+from model.config import resolve
+from model.plan import Plan, plan_run
 from model.runs import Run
-from model.schedule import CycledSGD, OneCycle
+from model.schedule import CycledSGD
 from model.scoring import score
 from model.tagger import TaggerNetwork
+from model.tensorboard import TensorBoard
 
 
 def build_network(run: Run) -> TaggerNetwork:
@@ -28,63 +28,116 @@ def build_network(run: Run) -> TaggerNetwork:
     return network
 
 
-def build_optimizer(config: Config, total_steps: int) -> CycledSGD:
-    """SGD on one cycle: the momentum is lowest where the learning rate is highest."""
-    first, last = (share * config.learning_rate for share in (config.first_learning_rate, config.last_learning_rate))
-    rate = OneCycle(first, config.learning_rate, last, total_steps, config.warmup, config.cycle)
-    momentum = OneCycle(config.momentum, config.lowest_momentum, config.momentum, total_steps, config.warmup, config.cycle)
-    return CycledSGD(rate, momentum, global_clipnorm=config.clip_norm or None)
+def choose_batch(given: dict, before: Run | None, data: Path, folder: Path, num_devices: int) -> dict:
+    """The settings `batch_size`, the largest that fits, and `effective_batch`, which it divides.
+
+    Args:
+        given: settings as for `config.resolve`; without `effective_batch`, it is the recipe's batch.
+        before: the run as it was begun, whose batch is kept if it had the same effective one.
+    """
+    given = {name: value for name, value in given.items() if name != "batch_size"}
+    effective = given.pop("effective_batch", 0) or resolve(given).batch_size
+    if before and before.config.effective_batch == effective:
+        return {"batch_size": before.config.batch_size, "effective_batch": effective}
+
+    def build(batch_size: int) -> TaggerNetwork:
+        sizes = {"batch_size": batch_size, "effective_batch": effective}
+        plan = plan_run(data, folder, resolve(given | sizes), num_devices)
+        network = build_network(plan.run)
+        compile_network(plan, network)
+        return network
+
+    return {"batch_size": memory.largest_batch(effective, num_devices, build), "effective_batch": effective}
 
 
-def train(plan: Plan, network: TaggerNetwork) -> None:
-    """Train to the last epoch, keeping a checkpoint at each epoch's end, and write `model.keras`.
+def compile_network(plan: Plan, network: TaggerNetwork) -> None:
+    """Give a network the optimizer of its run: SGD with learning rate and momentum on their cycles."""
+    config = plan.run.config
+    rate, momentum = schedule.cycles(config, plan.total_updates)
+    optimizer = CycledSGD(
+        rate,
+        momentum,
+        config.average,
+        global_clipnorm=config.clip_norm or None,
+        gradient_accumulation_steps=plan.steps_per_update if plan.steps_per_update > 1 else None,
+    )
+    # On a CPU, TensorFlow's own kernels convolve faster than what XLA makes of them.
+    slow_xla = keras.backend.backend() == "tensorflow" and not devices.gpus()
+    network.compile(optimizer=optimizer, jit_compile=not slow_xla)  # in float16, Keras scales the loss
+
+
+def train(plan: Plan, network: TaggerNetwork, start: Position, checkpoint_minutes: float) -> None:
+    """Train from `start` to the last epoch, and write `model.keras`.
 
     Args:
         plan: what to do.
-        network: fresh from `build_network`, or compiled, from the checkpoint.
+        network: compiled; fresh, or as `checkpoints.restore` left it.
+        start: what `checkpoints.restore` said.
+        checkpoint_minutes: between two checkpoints.
 
     Raises:
         InputError: the loss stopped being finite.
+        KeyboardInterrupt: the user stopped it; it is kept where it is.
     """
-    run, config = plan.run, plan.run.config
-    first_epoch = epochs_done(plan, network)
-    batches = pipeline.training_batches(
-        plan.data,
-        num_tags=len(run.tags),
-        image_size=config.image_size,
-        resize=config.resize,
-        batch_size=plan.batch_size,
-        augmentation=pipeline.Augmentation(
-            config.flip, config.vertical_flip, config.shift, config.zoom, config.colour, config.rotation
-        ),
-        seed=config.seed,
-        first_epoch=first_epoch,
-        epochs=config.epochs,
+    epochs = plan.run.config.epochs
+    watch = Watch(plan, start)
+    validation = Validation(plan, watch)
+    keep = Keep(plan, network, watch, start, checkpoint_minutes)
+    callbacks = [watch, validation, keep, TensorBoard(plan, watch, validation)]
+    with _asked_to_stop(keep), contextlib.closing(watch.bar):
+        if start.step:  # what is left of a broken epoch
+            _fit(plan, network, start, start.epoch + 1, callbacks)
+            start = Position(start.epoch + 1)
+        if start.epoch < epochs:
+            _fit(plan, network, start, epochs, callbacks)
+    finish(plan, network)
+
+
+def _fit(plan: Plan, network: TaggerNetwork, start: Position, end_epoch: int, callbacks: list) -> None:
+    """Train from `start` until `end_epoch` epochs are complete."""
+    watch = callbacks[0]
+    network.fit(
+        plan.batches(start.epoch, start.step, end_epoch, watch.batch_is_ready),
+        initial_epoch=start.epoch,
+        epochs=end_epoch,
+        steps_per_epoch=plan.steps_per_epoch - start.step,
+        shuffle=False,
+        verbose=0,
+        callbacks=Callbacks(callbacks, add_history=True, model=network),
     )
-    if not network.compiled:
-        # On a CPU, TensorFlow's own kernels convolve faster than what XLA makes of them.
-        slow_xla = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
-        network.compile(optimizer=build_optimizer(config, plan.total_steps), jit_compile=not slow_xla)
-    with contextlib.redirect_stdout(sys.stderr):  # Keras' progress bar
-        network.fit(
-            batches,
-            initial_epoch=first_epoch,
-            epochs=config.epochs,
-            steps_per_epoch=plan.steps_per_epoch,
-            shuffle=False,
-            callbacks=[
-                StopAtNonFinite(),
-                Validation(plan),
-                Keep(run.folder, first_epoch),
-                keras.callbacks.TensorBoard(run.folder / "logs", write_graph=False),
-            ],
-        )
-    runs.save_thresholds(run, _thresholds(plan, network))
-    # A copy without the optimizer: half the size, and nothing in it but the network.
-    finished = TaggerNetwork.from_config(network.get_config())
-    finished.set_weights(network.get_weights())
+
+
+@contextlib.contextmanager
+def _asked_to_stop(keep: Keep):
+    """Let Ctrl-C and a shutdown end the run between two steps."""
+    before = {number: signal.signal(number, keep.ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def finish(plan: Plan, network: TaggerNetwork) -> None:
+    """Write what prediction needs, and remove what only an unfinished run does."""
+    run = plan.run
+    use_average = averaging.has_average(network) and _average_is_better(run)
+    with averaging.averaged(plan, network) if use_average else contextlib.nullcontext():
+        runs.save_thresholds(run, _thresholds(plan, network))
+        # A copy without the optimizer: half the size, and nothing in it but the network.
+        finished = TaggerNetwork.from_config(network.get_config())
+        finished.set_weights(network.get_weights())
     runs.save_network(finished, run.folder / "model.keras")
-    (run.folder / "checkpoint.keras").unlink(missing_ok=True)
+    checkpoints.remove(run.folder)
+
+
+def _average_is_better(run: Run) -> bool:
+    """By mAP on the validation split after the last epoch; yes where there is no such split."""
+    last = runs.read_history(run.folder)[-1]
+    raw, average = (float(last.get(f"{name}_average_precision_macro", 0)) for name in ("val", "averaged_val"))
+    chosen = "the average of the weights" if average >= raw else "the last weights"
+    say(f"model.keras gets {chosen}: validation mAP {average:.4g} averaged, {raw:.4g} last")
+    return average >= raw
 
 
 def _thresholds(plan: Plan, network: TaggerNetwork) -> np.ndarray:
@@ -93,72 +146,3 @@ def _thresholds(plan: Plan, network: TaggerNetwork) -> np.ndarray:
         return np.full(len(plan.run.tags), 0.5)
     scores = score(network, plan.data, "val", plan.run.config)
     return np.full(len(plan.run.tags), metrics.best_f1_threshold(scores["labels"], scores["probability"]))
-
-
-class Validation(keras.callbacks.Callback):
-    """Adds the exact figures of the validation split to an epoch's log, for all callbacks after it."""
-
-    def __init__(self, plan: Plan):
-        super().__init__()
-        self.plan = plan
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.plan.val_images:
-            scores = score(self.model, self.plan.data, "val", self.plan.run.config)
-            if not np.isfinite(scores["probability"]).all():
-                raise _diverged(self.model, "the network gives what is no number")
-            figures = metrics.ranking(scores["labels"], scores["probability"])
-            logs.update({f"val_{name}": value for name, value in figures.items()})
-
-
-class StopAtNonFinite(keras.callbacks.Callback):
-    """Ends training when the loss is infinite or not a number."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            raise _diverged(self.model, f"the loss is {logs['loss']}")
-
-
-def _diverged(network: TaggerNetwork, what: str) -> InputError:
-    step, rate = int(network.optimizer.iterations), float(network.optimizer.learning_rate)
-    return InputError(
-        f"{what} after step {step} (learning rate {rate:.3g}): try a lower --learning-rate in another --run; the last "
-        "finished epoch is kept"
-    )
-
-
-class Keep(keras.callbacks.Callback):
-    """Keeps `history.csv` and the checkpoint at each epoch's end, each whole or not at all."""
-
-    def __init__(self, folder: Path, first_epoch: int):
-        super().__init__()
-        self.folder = folder
-        self.rows = runs.read_history(folder)[:first_epoch]
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        rate, momentum = self.model.optimizer.learning_rate, self.model.optimizer.current_momentum()
-        seconds = time.monotonic() - self.started  # validation included
-        row = {"epoch": epoch + 1, **logs, "learning_rate": float(rate), "momentum": float(momentum), "seconds": seconds}
-        self.rows.append({name: value if name == "epoch" else f"{value:.6g}" for name, value in row.items()})
-        runs.save_history(self.folder, self.rows)
-        runs.save_network(self.model, self.folder / "checkpoint.keras")
-
-
-def resume(folder: Path) -> TaggerNetwork | None:
-    """The network and optimizer of an interrupted run, or None where it has no usable checkpoint."""
-    path = folder / "checkpoint.keras"
-    if not path.exists():
-        return None
-    try:
-        return runs.load_network(path)
-    except InputError as error:
-        say(f"{error}; starting from the beginning")
-        return None
-
-
-def epochs_done(plan: Plan, network: TaggerNetwork) -> int:
-    """Whole epochs that a network has been trained for: 0 for a fresh one."""
-    return int(network.optimizer.iterations) // plan.steps_per_epoch if network.compiled else 0

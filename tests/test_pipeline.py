@@ -1,12 +1,15 @@
 """What training and evaluation see of the same shards."""
 
 import hashlib
+import io
+import shutil
 
 import numpy as np
 import pytest
 from odd_images import BLUE, RED, encoded, halves
 
-from dataset import images, pipeline, records
+from command import InputError
+from dataset import cache, images, pipeline, records
 from model.predict import Tagger
 
 NUM_TAGS = 12
@@ -17,8 +20,9 @@ def evaluation(folder, split="train", batch_size=16, resize="pad"):
     return list(pipeline.evaluation_batches(folder, split, NUM_TAGS, 32, resize, batch_size).as_numpy_iterator())
 
 
-def training(folder, first_epoch=0, epochs=2, augmentation=NOTHING, seed=0, batch_size=16):
-    batches = pipeline.training_batches(folder, NUM_TAGS, 32, "pad", batch_size, augmentation, seed, first_epoch, epochs)
+def training(folder, first_epoch=0, epochs=2, augmentation=NOTHING, seed=0, batch_size=16, **kwargs):
+    options = (NUM_TAGS, 32, "pad", batch_size, augmentation, seed, first_epoch, epochs)
+    batches = pipeline.training_batches(folder, *options, **kwargs)
     return list(batches.as_numpy_iterator())
 
 
@@ -55,6 +59,45 @@ def test_a_later_epoch_is_the_same_whether_or_not_the_earlier_was_run(emoji_data
     assert keys(second) != keys(training(emoji_data, 1, 2, augmentation, seed=1))
 
 
+def test_a_later_step_is_the_same_whether_or_not_the_earlier_were_run(emoji_data):
+    options = {"augmentation": pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2), "steps_per_epoch": 5}
+    both, late = training(emoji_data, **options), training(emoji_data, first_step=3, **options)
+    assert len(both) == 10 and len(late) == 7
+    assert keys(late) == keys(both[3:])
+
+
+def test_every_batch_is_announced_in_order(emoji_data):
+    announced = []
+    batches = training(emoji_data, when_ready=announced.append)
+    assert announced == list(range(len(batches)))
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_decoded_pictures_give_the_same_batches(emoji_data, tmp_path, where):
+    folder = tmp_path / "data"
+    shutil.copytree(emoji_data, folder)
+    expected = training(folder, augmentation=pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2))
+    for _ in range(2):  # the second time, from the file
+        kept = cache.open_cache(folder, where, 32, "pad", 2**30)
+        found = training(folder, augmentation=pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2), cache=kept)
+        assert keys(found) == keys(expected)
+        assert all(np.array_equal(ours[1], theirs[1]) for ours, theirs in zip(found, expected, strict=True))
+    if where == "memory":
+        with pytest.raises(InputError, match="would take about"):
+            cache.open_cache(folder, where, 32, "pad", 100_000)
+
+
+def test_a_large_picture_is_decoded_smaller_and_looks_the_same(emoji_data):
+    picture = next(iter(evaluation(emoji_data)))["image"][0]
+    large = io.BytesIO()
+    images.decode(picture).resize((640, 640)).save(large, "JPEG", quality=95)
+    for resize in images.RESIZE_MODES:
+        reduced = images.decode_to_fit(large.getvalue(), 64, resize)
+        assert reduced.size == (160, 160)
+        whole = images.fit(images.decode(large.getvalue()), 64, resize).astype(float)
+        assert np.abs(images.network_input(large.getvalue(), 64, resize) - whole).mean() < 2
+
+
 def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
     plain = {}
     for batch in evaluation(emoji_data):
@@ -69,8 +112,9 @@ def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
 def test_flips_mirror_half_of_the_pictures():
     picture = encoded(halves("RGB", RED, BLUE), "PNG")
     random = np.random.default_rng(0)
-    draws = [pipeline.Augmentation(flip=True).draw(picture, 32, "pad", random) for _ in range(40)]
-    original = images.fit(images.decode(picture), 32, "pad")
+    image = images.decode(picture)
+    draws = [pipeline.Augmentation(flip=True).draw(image, 32, "pad", random) for _ in range(40)]
+    original = images.fit(image, 32, "pad")
     mirrored = sum(not np.array_equal(draw, original) for draw in draws)
     assert 8 < mirrored < 32
     assert all(np.array_equal(draw, original) or np.array_equal(draw, original[:, ::-1]) for draw in draws)
@@ -79,7 +123,7 @@ def test_flips_mirror_half_of_the_pictures():
 @pytest.mark.parametrize("resize", images.RESIZE_MODES)
 @pytest.mark.parametrize("size", [(64, 64), (200, 50), (50, 200), (1, 500), (500, 1), (3, 2)])
 def test_extreme_augmentation_of_any_shape_gives_a_whole_picture(resize, size):
-    picture = encoded(halves("RGB", RED, BLUE, *size), "PNG")
+    picture = images.decode(encoded(halves("RGB", RED, BLUE, *size), "PNG"))
     augmentation = pipeline.Augmentation(True, True, 0.9, 0.9, 0.9, 180)
     for seed in range(20):
         drawn = augmentation.draw(picture, 32, resize, np.random.default_rng(seed))

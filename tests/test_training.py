@@ -1,23 +1,20 @@
 """Training as a program: it learns, it can be interrupted, and what it writes is whole."""
 
 import csv
+import random
 import signal
 import subprocess
-import sys
 import time
 
-import numpy as np
+import kill_and_resume
 import pytest
-from conftest import ROOT, program
+from conftest import program
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dataset import records
-from model import runs
+from model import checkpoints, runs
 
 OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32, "--learning-rate", 0.05)
-
-
-def weights(folder):
-    return runs.load_network(folder / "model.keras").get_weights()
 
 
 @pytest.fixture(scope="module")
@@ -39,38 +36,26 @@ def test_says_what_it_will_do_and_leaves_a_complete_run(emoji_data, emoji_run):
     assert runs.load(emoji_run).config.batch_size == 32
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_goes_on_to_the_same_weights(emoji_data, uninterrupted, tmp_path, how):
+def test_killed_at_random_steps_it_goes_on_to_the_same_weights_and_history(emoji_data, uninterrupted, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, ROOT / "train.py", "--data", emoji_data, "--run", folder, *OPTIONS]
-    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for _ in range(1200):  # until the first epoch is kept, then into the second
-        if (folder / "checkpoint.keras").exists():
-            break
-        time.sleep(0.1)
-    time.sleep(0.3)
-    process.send_signal(how)
-    _, messages = process.communicate(timeout=60)
-    if how == signal.SIGINT:
-        assert process.returncode == 1 and "the same command goes on" in messages and "Traceback" not in messages
-    assert not (folder / "model.keras").exists()
-    again = program("train.py", "--data", emoji_data, "--run", folder, *OPTIONS)
+    steps = kill_and_resume.train_killed(emoji_data, folder, OPTIONS, 2, random.Random(5))
+    assert steps and steps == sorted(steps)
+    assert kill_and_resume.differences(uninterrupted, folder) == []
+
+
+def test_stopped_with_control_c_it_says_how_to_go_on_and_does(emoji_data, uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    command = kill_and_resume.command(emoji_data, folder, OPTIONS)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not checkpoints.paths(folder) and process.poll() is None:  # the first step's
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, written = process.communicate(timeout=300)
+    assert process.returncode == 1 and "The same command goes on" in written and "Traceback" not in written
+    assert checkpoints.paths(folder) and not (folder / "model.keras").exists()
+    again = program("train.py", "--resume", "--run", folder)
     assert again.returncode == 0 and "going on after epoch" in again.stderr
-    for ours, expected in zip(weights(folder), weights(uninterrupted), strict=True):
-        assert np.array_equal(ours, expected)
-    ours, expected = (list(csv.DictReader((path / "history.csv").open())) for path in (folder, uninterrupted))
-    for row in (*ours, *expected):
-        row.pop("seconds")
-    assert ours == expected
-
-
-def test_a_damaged_checkpoint_is_named_and_training_starts_again(emoji_data, tmp_path):
-    folder = tmp_path / "run"
-    options = ("--data", emoji_data, "--run", folder, *OPTIONS, "--epochs", 1)
-    folder.mkdir()
-    (folder / "checkpoint.keras").write_bytes(b"half a file")
-    done = program("train.py", *options)
-    assert done.returncode == 0 and "checkpoint.keras" in done.stderr and "starting from the beginning" in done.stderr
+    assert kill_and_resume.differences(uninterrupted, folder) == []
 
 
 def test_the_same_command_on_a_finished_run_changes_nothing(emoji_data, uninterrupted):
@@ -78,6 +63,22 @@ def test_the_same_command_on_a_finished_run_changes_nothing(emoji_data, uninterr
     done = program("train.py", "--data", emoji_data, "--run", uninterrupted, *OPTIONS)
     assert done.returncode == 0 and "trained already" in done.stderr
     assert (uninterrupted / "model.keras").read_bytes() == before
+
+
+def test_curves_and_pictures_are_there_for_tensorboard(emoji_run):
+    events = EventAccumulator(str(emoji_run / "logs"), size_guidance={"images": 0, "scalars": 0}).Reload()
+    tags = events.Tags()
+    assert {"step/loss", "step/learning_rate", "step/momentum", "epoch/val_average_precision_macro"} <= {*tags["scalars"]}
+    assert [event.step for event in events.Scalars("epoch/loss")] == [1, 2]
+    assert len(events.Images("validation")) == 2 and events.Images("validation")[0].encoded_image_string[1:4] == b"PNG"
+
+
+def test_runs_are_listed(emoji_run):
+    listed = program("train.py", "--list", cwd=emoji_run.parent.parent)
+    assert listed.returncode == 1 and "nothing under runs" in listed.stderr
+    (emoji_run.parent.parent / "runs").symlink_to(emoji_run.parent)
+    listed = program("train.py", "--list", cwd=emoji_run.parent.parent)
+    assert listed.returncode == 0 and "2/2" in listed.stdout and "trained" in listed.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The record schema and the data folder: the one place where both are written and read.
 
 A data folder, `data/NAME/`, holds `{train,val,test}-00000-of-00016.tfrecord`, `tags.csv`, `manifest.json` and
-`quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id and
-the MD5 of the original file.
+`quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id, the MD5
+of the original file, and the name of the post's group (variants of one picture), which records of older folders lack.
 """
 
 import csv
@@ -89,7 +89,7 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     return sorted(folder.glob(f"{split}-?????-of-?????.tfrecord"))
 
 
-def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> bytes:
+def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str, group: str) -> bytes:
     """Serialise one post as a `tf.train.Example`."""
     import tensorflow as tf
 
@@ -101,6 +101,7 @@ def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> byte
         "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=sorted(set(tag_indices)))),
         "id": bytes_feature(post_id.encode()),
         "md5": bytes_feature(md5.encode()),
+        "group": bytes_feature(group.encode()),
     }
     # A protobuf map is otherwise written in an order that changes from process to process.
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
@@ -114,7 +115,8 @@ def decode(record, num_tags: int) -> dict:
         num_tags: the number of rows of `tags.csv`.
 
     Returns:
-        `image` (encoded bytes), `id` and `md5` (scalar strings), `labels` (float32, (num_tags,), 1 for each tag).
+        `image` (encoded bytes), `id`, `md5` and `group` (scalar strings; no group is empty), `labels` (float32, (num_tags,),
+        1 for each tag).
     """
     import tensorflow as tf
 
@@ -123,6 +125,7 @@ def decode(record, num_tags: int) -> dict:
         "tags": tf.io.VarLenFeature(tf.int64),
         "id": tf.io.FixedLenFeature([], tf.string),
         "md5": tf.io.FixedLenFeature([], tf.string),
+        "group": tf.io.FixedLenFeature([], tf.string, default_value=""),
     }
     example = tf.io.parse_single_example(record, schema)
     indices = example.pop("tags").values  # (tags of this post,)

@@ -7,7 +7,7 @@ of the original file, and the name of the post's group (variants of one picture)
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -31,6 +31,16 @@ class Tag:
     name: str
     category: int
     count: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it is stored; see the top of this file."""
+
+    id: str
+    group: str
+    image: bytes
+    tags: list[int]
 
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
@@ -131,3 +141,16 @@ def decode(record, num_tags: int) -> dict:
     indices = example.pop("tags").values  # (tags of this post,)
     labels = tf.scatter_nd(indices[:, None], tf.ones_like(indices, tf.float32), [num_tags])  # (num_tags,)
     return example | {"labels": labels}
+
+
+def read(folder: Path, split: str) -> Iterator[Record]:
+    """Yield every record of a split, in order, outside a pipeline of tensors."""
+    import tensorflow as tf
+
+    for path in shard_paths(folder, split):
+        for serialised in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            features = tf.train.Example.FromString(serialised).features.feature
+            post_id, image, group = (
+                features[name].bytes_list.value[0] if name in features else b"" for name in ("id", "image", "group")
+            )
+            yield Record(post_id.decode(), group.decode(), image, list(features["tags"].int64_list.value))

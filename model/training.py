@@ -12,6 +12,7 @@ import numpy as np
 from command import InputError, say
 from dataset import pipeline
 from model import metrics, runs
+from model.calibration import Calibration, Target, fit, nothing_known
 from model.config import Config
 from model.plan import Plan
 from model.runs import Run
@@ -79,7 +80,7 @@ def train(plan: Plan, network: TaggerNetwork) -> None:
                 keras.callbacks.TensorBoard(run.folder / "logs", write_graph=False),
             ],
         )
-    runs.save_thresholds(run, _thresholds(plan, network))
+    runs.save_calibration(run, _calibration(plan, network))
     # A copy without the optimizer: half the size, and nothing in it but the network.
     finished = TaggerNetwork.from_config(network.get_config())
     finished.set_weights(network.get_weights())
@@ -87,12 +88,13 @@ def train(plan: Plan, network: TaggerNetwork) -> None:
     (run.folder / "checkpoint.keras").unlink(missing_ok=True)
 
 
-def _thresholds(plan: Plan, network: TaggerNetwork) -> np.ndarray:
-    """One threshold for all tags, where the validation split's micro F1 is highest: float (tags,)."""
+def _calibration(plan: Plan, network: TaggerNetwork) -> Calibration:
+    """Temperature and thresholds from the validation split, where there is one."""
+    target = Target("f1")
     if not plan.val_images:
-        return np.full(len(plan.run.tags), 0.5)
+        return nothing_known(len(plan.run.tags), target)
     scores = score(network, plan.data, "val", plan.run.config)
-    return np.full(len(plan.run.tags), metrics.best_f1_threshold(scores["labels"], scores["probability"]))
+    return fit(scores.labels, scores.probability, scores.groups, target)
 
 
 class Validation(keras.callbacks.Callback):
@@ -105,9 +107,9 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.plan.val_images:
             scores = score(self.model, self.plan.data, "val", self.plan.run.config)
-            if not np.isfinite(scores["probability"]).all():
+            if not np.isfinite(scores.probability).all():
                 raise _diverged(self.model, "the network gives what is no number")
-            figures = metrics.ranking(scores["labels"], scores["probability"])
+            figures = metrics.ranking(scores.labels, scores.probability)
             logs.update({f"val_{name}": value for name, value in figures.items()})
 
 

@@ -1,0 +1,322 @@
+"""All figures of a split in one go, each for all images and for every bootstrap resample.
+
+Figures of single tags, and all that rest on decisions, are exact at any size. Pooled ranking figures are exact up to 16.8
+million pairs of image and tag; beyond that they are read off a histogram of 4 million levels, each 0.003 % of its score wide.
+Their resamples, for which each image needs a histogram of its own, come from 256 levels, and are moved to where the figure of
+all images is.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model import metrics
+from model.tag_vectors import min_max_cosine
+
+EXACT_PAIRS = 2**24
+DROPPED_BITS = 8  # of a float32 score: what stays is a level of the histogram
+COARSE_LEVELS = 256
+BLOCK_PAIRS = 2**23
+FASTAI_THRESHOLD = 0.2
+UNCERTAIN_SHARE = 0.1
+
+Rows = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # of some images: bool and float (images, tags)
+
+
+@dataclass
+class Figures:
+    """What a split says of a tagger. Vectors (1 + resamples,) hold the figure of all images and of each resample.
+
+    Attributes:
+        values: name, as in `metrics.DEFINITIONS` ▶ float64 (1 + resamples,).
+        by_tag: name ▶ float64 (tags, 1 + resamples); NaN where a tag has no positive.
+        by_image: name ▶ float64 (images,), of the figures that are means over images; NaN where one is undefined.
+        levels: positives and negatives of all pairs by score, for curves; see `model.metrics`.
+        reliability: number of pairs, sum of probabilities and sum of labels in each bin, (bins, 3).
+        exact: whether pooled ranking figures are.
+    """
+
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    by_tag: dict[str, np.ndarray] = field(default_factory=dict)
+    by_image: dict[str, np.ndarray] = field(default_factory=dict)
+    levels: tuple[np.ndarray, np.ndarray] | None = None
+    reliability: np.ndarray | None = None
+    exact: bool = True
+
+
+def compute(
+    labels: np.ndarray,
+    probability: np.ndarray,
+    thresholds: np.ndarray,
+    global_threshold: float,
+    weights: np.ndarray,
+    variance: np.ndarray | None = None,
+    vectors: np.ndarray | None = None,
+) -> Figures:
+    """Compute every figure that the arguments allow.
+
+    Args:
+        labels: bool (images, tags).
+        probability: float32 (images, tags), 0 to 1; NaN is refused.
+        thresholds: float (tags,), the probability from which a tag is given.
+        global_threshold: the one threshold for all tags that they are compared with.
+        weights: float32 (images, 1 + resamples), see `resampling.group_weights`.
+        variance: float (images, tags), of the prediction, or None.
+        vectors: float32 (tags, dimensions), see `tag_vectors`, or None.
+
+    Raises:
+        ValueError: shapes differ, or a score is NaN.
+    """
+    metrics.check(labels, probability)
+    found = Figures(exact=labels.size <= EXACT_PAIRS)
+    _rank_tags(found, labels, probability, weights)
+    _rank_pairs(found, labels, probability, weights)
+    _decide(found, labels, probability, thresholds, global_threshold, weights)
+    _rank_mistakes(found, labels, probability, thresholds, weights, variance)
+    _average_images(found, labels, probability, thresholds, weights, vectors)
+    return found
+
+
+def _rank_tags(found: Figures, labels: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> None:
+    """Ranking figures of each tag, and their means."""
+    figures = {
+        "auc_roc": metrics.auc_roc,
+        "average_precision": metrics.average_precision,
+        "break_even": metrics.break_even,
+    }
+    found.by_tag |= {name: np.full((labels.shape[1], weights.shape[1]), np.nan) for name in figures}
+
+    def rank(tags: slice) -> None:
+        columns = zip(range(tags.start, tags.stop), labels[:, tags].T.copy(), probability[:, tags].T.copy(), strict=True)
+        for tag, truth, scores in columns:
+            if truth.any():
+                levels = levels_of_tag(truth, scores, weights)
+                for name, figure in figures.items():
+                    found.by_tag[name][tag] = figure(*levels)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(rank, _blocks(labels.shape[1], len(labels))))
+    for name in figures:
+        found.values[f"{name}_macro"] = metrics.mean_over_tags(found.by_tag[name])
+
+
+def levels_of_tag(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted positives and negatives of one tag by level of score; negatives between two positives share a level.
+
+    Args:
+        labels: bool (images,), at least one of them true.
+        scores: float (images,).
+        weights: float32 (images, columns).
+
+    Returns:
+        Two float64 (levels, columns), lowest score first.
+    """
+    edges = np.unique(scores[labels])
+    # Odd where the score is a positive's, even in between: 0 … 2 · edges.
+    level = np.searchsorted(edges, scores, "left") + np.searchsorted(edges, scores, "right")
+    positives = np.zeros((2 * len(edges) + 1, weights.shape[1]))
+    total = np.zeros_like(positives)
+    for sums, chosen in ((positives, np.flatnonzero(labels)), (total, np.arange(len(labels)))):
+        chosen = chosen[np.argsort(level[chosen].astype(np.uint16 if len(edges) < 2**15 else np.int64), kind="stable")]
+        present, starts = np.unique(level[chosen], return_index=True)
+        sums[present] = np.add.reduceat(weights[chosen], starts, axis=0)
+    return positives, total - positives
+
+
+def _rank_pairs(found: Figures, labels: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> None:
+    """Ranking figures of all pairs at once."""
+    found.levels, coarse = _pooled(labels.shape, lambda rows: (labels[rows], probability[rows]), weights)
+    figures = {
+        "auc_roc_micro": metrics.auc_roc,
+        "average_precision_micro": metrics.average_precision,
+        "break_even_micro": metrics.break_even,
+        "mcc_break_even_micro": metrics.break_even_mcc,
+    }
+    for name, figure in figures.items():
+        found.values[name] = _moved(figure(*coarse), figure(*found.levels))
+
+
+def _rank_mistakes(
+    found: Figures,
+    labels: np.ndarray,
+    probability: np.ndarray,
+    thresholds: np.ndarray,
+    weights: np.ndarray,
+    variance: np.ndarray | None,
+) -> None:
+    """Whether the uncertain decisions are the wrong ones."""
+
+    def wrong(rows: slice) -> np.ndarray:
+        return (probability[rows] >= thresholds) != labels[rows]
+
+    measures = {"mistakes_in_undecided_tenth": lambda rows: 0.5 - np.abs(probability[rows] - 0.5)}
+    if variance is not None and variance.any():
+        measures["mistakes_in_uncertain_tenth"] = lambda rows: variance[rows]
+    for name, uncertainty in measures.items():
+        levels, coarse = _pooled(labels.shape, lambda rows, of=uncertainty: (wrong(rows), of(rows)), weights)
+        shares = (metrics.share_among_top(*counts, UNCERTAIN_SHARE) for counts in (coarse, levels))
+        found.values[name] = _moved(*shares)
+
+
+def _pooled(shape: tuple[int, int], read: Rows, weights: np.ndarray) -> tuple[tuple, tuple]:
+    """Positives and negatives by level of all pairs: fine ones (levels,), and coarse ones (levels, columns) by resample."""
+    images, tags = shape
+    dropped = 0 if images * tags <= EXACT_PAIRS else DROPPED_BITS
+
+    def keys(scores: np.ndarray) -> np.ndarray:
+        # Floats of 0 and more are ordered as their bits are; adding 0 turns -0 into 0.
+        return (scores.astype(np.float32) + np.float32(0)).view(np.uint32) >> dropped
+
+    if dropped:
+        counts = np.zeros((2, (0x3F800000 >> dropped) + 1), np.int64)
+        for rows in _blocks(images, tags):
+            truth, scores = read(rows)
+            level = keys(scores)
+            counts[0] += np.bincount(level[truth], minlength=counts.shape[1])
+            counts[1] += np.bincount(level.ravel(), minlength=counts.shape[1])
+        number = np.flatnonzero(counts[1])
+        positives, total = counts[:, number].astype(float)
+    else:
+        truth, scores = read(slice(0, images))
+        number, level = np.unique(keys(scores).ravel(), return_inverse=True)
+        total = np.bincount(level).astype(float)
+        positives = np.bincount(level[truth.ravel()], minlength=len(total)).astype(float)
+    negatives = total - positives
+    # Coarse levels hold about the same shares of the positives and of the negatives.
+    rank = np.cumsum(positives) / max(positives.sum(), 1) + np.cumsum(negatives) / max(negatives.sum(), 1)
+    coarse = np.minimum(rank / rank[-1] * COARSE_LEVELS, COARSE_LEVELS - 1).astype(np.int32)
+    sums = np.zeros((2, COARSE_LEVELS, weights.shape[1]))
+    for rows in _blocks(images, tags):
+        truth, scores = read(rows)
+        level = coarse[np.searchsorted(number, keys(scores))] + COARSE_LEVELS * np.arange(len(truth))[:, None]
+        size = COARSE_LEVELS * len(truth)
+        for index, chosen in enumerate((level[truth], level[~truth])):
+            of_image = np.bincount(chosen, minlength=size).reshape(-1, COARSE_LEVELS)  # (images, levels)
+            sums[index] += of_image.T.astype(np.float32) @ weights[rows]
+    return (positives, negatives), (sums[0], sums[1])
+
+
+def _moved(resampled: np.ndarray, exact: float) -> np.ndarray:
+    """Coarse resamples, moved by as much as the coarse figure of all images is off."""
+    return resampled - resampled[0] + exact
+
+
+def _decide(
+    found: Figures,
+    labels: np.ndarray,
+    probability: np.ndarray,
+    thresholds: np.ndarray,
+    global_threshold: float,
+    weights: np.ndarray,
+) -> None:
+    """Figures of what is given and what is not."""
+    said, hits, positives, hits_global, said_global = (np.zeros((labels.shape[1], weights.shape[1])) for _ in range(5))
+    for tags in _blocks(labels.shape[1], len(labels)):
+        truth, scores = labels[:, tags], probability[:, tags]
+        accepted, accepted_global = scores >= thresholds[tags], scores >= global_threshold
+        for sums, chosen in (
+            (said, accepted),
+            (hits, accepted & truth),
+            (positives, truth),
+            (said_global, accepted_global),
+            (hits_global, accepted_global & truth),
+        ):
+            sums[tags] = chosen.T.astype(np.float32) @ weights
+    figures = {
+        "precision": metrics.precision(hits, said),
+        "recall": metrics.recall(hits, positives),
+        "f1": metrics.f_beta(hits, said, positives),
+        "f2": metrics.f_beta(hits, said, positives, 2),
+        "f1_global": metrics.f_beta(hits_global, said_global, positives),
+    }
+    counted = positives > 0
+    found.by_tag |= {name: np.where(counted, values, np.nan) for name, values in figures.items()}
+    means = {name: metrics.mean_over_tags(values) for name, values in found.by_tag.items()}
+    hits, said, positives = hits.sum(axis=0), said.sum(axis=0), positives.sum(axis=0)
+    pairs = labels.shape[1] * weights.sum(axis=0, dtype=float)
+    found.values |= {
+        "precision_micro": metrics.precision(hits, said),
+        "recall_micro": metrics.recall(hits, positives),
+        "f1_micro": metrics.f_beta(hits, said, positives),
+        "f2_micro": metrics.f_beta(hits, said, positives, 2),
+        "mcc_micro": metrics.matthews(hits, said, positives, pairs),
+        **{f"{name}_macro": means[name] for name in ("precision", "recall", "f1", "f2")},
+        "f1_macro_global_threshold": means["f1_global"],
+    }
+
+
+def _average_images(
+    found: Figures,
+    labels: np.ndarray,
+    probability: np.ndarray,
+    thresholds: np.ndarray,
+    weights: np.ndarray,
+    vectors: np.ndarray | None,
+) -> None:
+    """Figures that are means over images, and calibration, which is a sum over them."""
+    parts: dict[str, list[np.ndarray]] = {}
+    sums = np.zeros((metrics.BINS, 3, weights.shape[1]))
+    for rows in _blocks(len(labels), labels.shape[1]):
+        truth, scores = labels[rows], probability[rows]
+        sums += np.tensordot(metrics.reliability_sums(truth, scores), weights[rows].astype(float), axes=(0, 0))
+        for name, values in image_figures(truth, scores, thresholds, vectors).items():
+            parts.setdefault(name, []).append(values)
+    found.reliability = sums[:, :, 0]
+    found.values["expected_calibration_error"] = metrics.calibration_error(sums)
+    found.by_image |= {name: np.concatenate(values) for name, values in parts.items()}
+    for name, values in found.by_image.items():
+        known = ~np.isnan(values)
+        total = known @ weights.astype(float)
+        found.values[name] = np.divide(
+            np.where(known, values, 0.0) @ weights, total, out=np.full_like(total, np.nan), where=total > 0
+        )
+
+
+def image_figures(
+    labels: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, vectors: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """The figures of each image: name ▶ float64 (images,), NaN where one needs a true tag and there is none.
+
+    Arguments as of `compute`.
+    """
+    over = probability > FASTAI_THRESHOLD
+    hits = np.sum(over & labels, axis=1)
+    precision, recall = hits / (over.sum(axis=1) + 1e-9), hits / (labels.sum(axis=1) + 1e-9)
+    figures = {
+        "accuracy": np.mean((probability >= thresholds) == labels, axis=1),
+        "brier": np.mean(np.square(probability - labels, dtype=np.float32), axis=1, dtype=float),
+        "accuracy_thresh": np.mean(over == labels, axis=1),
+        "fbeta_02": precision * recall / (precision * 4 + recall + 1e-9) * 5,
+    }
+    best = top_n(probability, labels.sum(axis=1))
+    hits, wanted = np.sum(best & labels, axis=1), labels.sum(axis=1).astype(float)
+    wanted[wanted == 0] = np.nan
+    figures |= {
+        "top_n_iou": hits / (2 * wanted - hits),
+        "top_n_hit_rate": np.where(np.isnan(wanted), np.nan, hits > 0),
+        "top_n_exact_match": np.where(np.isnan(wanted), np.nan, hits == wanted),
+    }
+    if vectors is not None:
+        figures["semantic_accuracy"] = min_max_cosine(labels, best, vectors)
+    return figures
+
+
+def top_n(scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Each image's best-scored tags, as many as its number; of tied ones the first: bool (images, tags)."""
+    best = np.zeros(scores.shape, bool)
+    for row, accepted, number in zip(scores, best, numbers, strict=True):
+        if number:
+            lowest = np.partition(row, -number)[-number]
+            accepted[row > lowest] = True
+            accepted[np.flatnonzero(row == lowest)[: number - accepted.sum()]] = True
+    return best
+
+
+def _blocks(length: int, width: int) -> Iterator[slice]:
+    """Slices of so many rows (or columns) that a block stays small beside the whole."""
+    step = max(1, BLOCK_PAIRS // width)
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))

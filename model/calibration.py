@@ -139,9 +139,7 @@ def fit_temperature(labels: np.ndarray, probability: np.ndarray) -> float:
     level = np.searchsorted(edges, log_odds(probability))
     total, positives = (np.bincount(part, minlength=len(edges) + 1) for part in (level.ravel(), level[labels]))
     centres = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
-    losses = [
-        np.sum(total * np.logaddexp(0, centres / value) - positives * centres / value) for value in TEMPERATURES
-    ]
+    losses = [np.sum(total * np.logaddexp(0, centres / value) - positives * centres / value) for value in TEMPERATURES]
     return float(TEMPERATURES[np.argmin(losses)])
 
 

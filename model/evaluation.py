@@ -10,6 +10,7 @@ from tqdm import tqdm
 from dataset import images, near_duplicates, records
 from dataset.boards import CATEGORIES
 from model import figures, metrics, resampling, runs, scoring, tag_vectors
+from model.calibration import Calibration, Target, fit
 from model.figures import Figures
 from model.predict import Tagger
 from model.scoring import Scores
@@ -64,6 +65,19 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
         frequency_figures(run.frequencies, scores, vectors_of(run, data)),
         leaks(data, split),
     )
+
+
+def calibrate(tagger: Tagger, data: Path, target: Target) -> Calibration:
+    """Fit temperature and thresholds on the validation split, and write them into the run folder.
+
+    Raises:
+        InputError: there is no validation split, or it is of other tags.
+    """
+    scoring.check_vocabulary(tagger.run, data)
+    scores = scoring.score(tagger.network, data, "val", tagger.run.config, show_progress=True)
+    calibration = fit(scores.labels, scores.probability, scores.groups, target)
+    runs.save_calibration(tagger.run, calibration)
+    return calibration
 
 
 def run_figures(tagger: Tagger, data: Path, scores: Scores) -> tuple[Figures, np.ndarray]:
@@ -141,9 +155,7 @@ def summary(evaluation: Evaluation) -> dict:
         "resamples": evaluation.weights.shape[1] - 1,
         "pooled_ranking": "exact" if found.exact else "histogram",
         **{name: number(found.values[name]) for name in metrics.DEFINITIONS if name in found.values},
-        "intervals": {
-            name: bounded_interval(found.values[name]) for name in metrics.DEFINITIONS if name in found.values
-        },
+        "intervals": {name: bounded_interval(found.values[name]) for name in metrics.DEFINITIONS if name in found.values},
         "tag_frequencies": {
             name: number(evaluation.frequencies.values[name])
             for name in metrics.DEFINITIONS
@@ -167,9 +179,7 @@ def _by_kind(evaluation: Evaluation, kinds: dict[str, np.ndarray]) -> dict:
     """Macro figures of some of the tags: kind ▶ how many tags count, and figure ▶ value and interval."""
     result = {}
     for kind, chosen in kinds.items():
-        values = {
-            f"{name}_macro": metrics.mean_over_tags(evaluation.figures.by_tag[name][chosen]) for name in GROUPED
-        }
+        values = {f"{name}_macro": metrics.mean_over_tags(evaluation.figures.by_tag[name][chosen]) for name in GROUPED}
         counted = int(evaluation.scores.labels[:, chosen].any(axis=0).sum())
         result[kind] = {"tags": int(chosen.sum()), "tags_with_positives": counted} | {
             name: [number(vector), *bounded_interval(vector)] for name, vector in values.items()

@@ -1,0 +1,126 @@
+"""What in a split is worth looking at: pure functions of labels, scores and groups."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFUSABLE_TAGS = 500  # wrongly given tags that are looked at, the most frequent first
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A decision that the tagger is sure of and the labels deny: positions of the image and of the tag."""
+
+    image: int
+    tag: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Two tags that occur together, of which one is given wrongly where only the other is true.
+
+    Attributes:
+        true, given: positions of the tags.
+        images: images with the first and without the second.
+        wrongly: how many of them were given the second.
+        elsewhere: share of the images without either that were given the second.
+    """
+
+    true: int
+    given: int
+    images: int
+    wrongly: int
+    elsewhere: float
+
+
+def best_and_worst(overlap: np.ndarray, error: np.ndarray, groups: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose best-scored tags are most, and least, the true ones; one of each group.
+
+    Args:
+        overlap: of the N best-scored and the N true tags, (images,); NaN where an image has no tag.
+        error: decides between equal ones, lower is better, (images,).
+        groups: (images,).
+        number: how many of each, at most.
+
+    Returns:
+        Positions of the best, the best first, and of the worst, the worst first; no image is both.
+    """
+    order = [index for index in np.lexsort((error, -overlap)) if not np.isnan(overlap[index])]
+    best = _one_a_group(order, groups, number)
+    worst = _one_a_group(order[::-1], groups, min(number, max(0, len(order) - len(best))))
+    return best, np.array([index for index in worst if index not in set(best)], int)
+
+
+def confident_mistakes(
+    labels: np.ndarray, probability: np.ndarray, groups: np.ndarray, number: int, most_a_tag: int = 2
+) -> tuple[list[Mistake], list[Mistake]]:
+    """Tags with the highest scores that the labels lack, and tags with the lowest scores that they have.
+
+    Args:
+        labels: bool (images, tags).
+        probability: float (images, tags).
+        groups: (images,); one mistake of each is enough.
+        number: how many of each kind, at most.
+        most_a_tag: how many of them may be about one tag.
+
+    Returns:
+        Perhaps missing labels, and perhaps wrong ones, the surest first.
+    """
+    kinds = []
+    for labelled, sign in ((False, -1), (True, 1)):
+        images, tags = _most_extreme(labels == labelled, sign * probability, 200 * number)
+        chosen, seen, of_tag = [], set(), {}
+        for image, tag in zip(images.tolist(), tags.tolist(), strict=True):
+            if len(chosen) < number and groups[image] not in seen and of_tag.get(tag, 0) < most_a_tag:
+                chosen.append(Mistake(image, tag))
+                seen.add(groups[image])
+                of_tag[tag] = of_tag.get(tag, 0) + 1
+        kinds.append(chosen)
+    return kinds[0], kinds[1]
+
+
+def confusions(labels: np.ndarray, accepted: np.ndarray, number: int, fewest: int = 3) -> list[Confusion]:
+    """Pairs of tags that occur together and are confused, those that cost most wrong tags first.
+
+    Args:
+        labels, accepted: bool (images, tags).
+        number: how many, at most.
+        fewest: wrongly given tags that a pair must have.
+    """
+    wrong = accepted & ~labels
+    given = np.argsort(-wrong.sum(axis=0), kind="stable")[:CONFUSABLE_TAGS]
+    truth = labels.astype(np.float32)
+    wrongly = truth.T @ wrong[:, given]  # (tags, given): images with the one that were wrongly given the other
+    together = truth.T @ labels[:, given]
+    images = labels.sum(axis=0)[:, None] - together
+    others = len(labels) - images - labels.sum(axis=0)[given]
+    elsewhere = (wrong.sum(axis=0)[given] - wrongly) / np.maximum(others, 1)
+    excess = np.where((together > 0) & (wrongly >= fewest), wrongly - images * elsewhere, 0)
+    found = []
+    for pair in np.argsort(-excess, axis=None, kind="stable")[:number]:
+        tag, column = np.unravel_index(pair, excess.shape)
+        if excess[tag, column] > 0:
+            counts = int(images[tag, column]), int(wrongly[tag, column])
+            found.append(Confusion(int(tag), int(given[column]), *counts, float(elsewhere[tag, column])))
+    return found
+
+
+def _one_a_group(order: list[int], groups: np.ndarray, number: int) -> np.ndarray:
+    chosen, seen = [], set()
+    for index in order:
+        if len(chosen) < number and groups[index] not in seen:
+            chosen.append(int(index))
+            seen.add(groups[index])
+    return np.array(chosen, int)
+
+
+def _most_extreme(counted: np.ndarray, values: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the lowest values where `counted`, lowest first, without sorting or copying all of them."""
+    found = []
+    for start in range(0, len(values), 1024):
+        block = np.where(counted[start : start + 1024], values[start : start + 1024], np.inf).ravel()
+        lowest = np.argpartition(block, min(number, len(block) - 1))[:number]
+        lowest = lowest[np.isfinite(block[lowest])]
+        found.append((block[lowest], lowest + start * values.shape[1]))
+    keys, places = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return np.unravel_index(places[np.lexsort((places, keys))][:number], values.shape)

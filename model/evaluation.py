@@ -1,5 +1,6 @@
 """A run on a split: everything that eval.py prints, keeps in `metrics.json` and shows in the report."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,11 +188,19 @@ def _by_kind(evaluation: Evaluation, kinds: dict[str, np.ndarray]) -> dict:
     return result
 
 
+def tag_ranges(evaluation: Evaluation) -> np.ndarray:
+    """The interval of each tag's average precision, (tags, 2); NaN where all its pictures are of one group."""
+    labels, groups = evaluation.scores.labels, evaluation.scores.groups
+    several = np.array([len(set(groups[column])) > 1 for column in labels.T])
+    ranges = resampling.intervals(evaluation.figures.by_tag["average_precision"])
+    return np.where(several[:, None], ranges, np.nan)
+
+
 def buckets(tags: list[records.Tag]) -> dict[str, np.ndarray]:
     """Kinds of tags by their training positives: name ▶ bool (tags,); empty ones are left out."""
     counts = np.array([tag.count for tag in tags])
     number_of = np.searchsorted(BUCKETS, counts, "right")
-    names = [f"under {BUCKETS[0]}", *(f"{a} to {b - 1}" for a, b in zip(BUCKETS, BUCKETS[1:], strict=False))]
+    names = [f"under {BUCKETS[0]}", *(f"{a} to {b - 1}" for a, b in itertools.pairwise(BUCKETS))]
     names.append(f"{BUCKETS[-1]} and more")
     return {name: number_of == bucket for bucket, name in enumerate(names) if (number_of == bucket).any()}
 

@@ -27,13 +27,13 @@ class Definition:
 FAWCETT = "Fawcett, An introduction to ROC analysis, 2006"
 FASTAI = "as fastai 1 computes it"
 DEFINITIONS = {
-    "auc_roc_macro": Definition(
-        "AUC-ROC, macro",
-        f"how often a picture with the tag scores above one without, ties counting half; mean over tags ({FAWCETT})",
-    ),
     "average_precision_macro": Definition(
         "mAP (average precision, macro)",
         "Σ (Rₙ - Rₙ₋₁) Pₙ over a tag's distinct scores, without interpolation, as in scikit-learn; mean over tags",
+    ),
+    "auc_roc_macro": Definition(
+        "AUC-ROC, macro",
+        f"how often a picture with the tag scores above one without, ties counting half; mean over tags ({FAWCETT})",
     ),
     "auc_roc_micro": Definition("AUC-ROC, micro", f"the same over all pairs of picture and tag at once ({FAWCETT})"),
     "average_precision_micro": Definition("average precision, micro", "the same over all pairs at once"),

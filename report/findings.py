@@ -33,22 +33,34 @@ class Confusion:
     elsewhere: float
 
 
-def best_and_worst(overlap: np.ndarray, error: np.ndarray, groups: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose best-scored tags are most, and least, the true ones; one of each group.
+def best_and_worst(
+    overlap: np.ndarray, error: np.ndarray, labels: np.ndarray, groups: np.ndarray, number: int
+) -> tuple[list[int], list[int]]:
+    """Images whose best-scored tags are most, and least, the true ones.
 
     Args:
         overlap: of the N best-scored and the N true tags, (images,); NaN where an image has no tag.
         error: decides between equal ones, lower is better, (images,).
+        labels: bool (images, tags).
         groups: (images,).
         number: how many of each, at most.
 
     Returns:
-        Positions of the best, the best first, and of the worst, the worst first; no image is both.
+        Positions of the best, the best first, and of the worst, the worst first: no two of one group or with the same tags.
     """
-    order = [index for index in np.lexsort((error, -overlap)) if not np.isnan(overlap[index])]
-    best = _one_a_group(order, groups, number)
-    worst = _one_a_group(order[::-1], groups, min(number, max(0, len(order) - len(best))))
-    return best, np.array([index for index in worst if index not in set(best)], int)
+    order = [int(index) for index in np.lexsort((error, -overlap)) if not np.isnan(overlap[index])]
+    seen = set()
+
+    def varied(candidates: list[int]) -> list[int]:
+        chosen = []
+        for index in candidates:
+            facts = {("group", str(groups[index])), ("tags", labels[index].tobytes())}
+            if len(chosen) < number and not facts & seen:
+                chosen.append(index)
+                seen.update(facts)
+        return chosen
+
+    return varied(order), varied(order[::-1])
 
 
 def confident_mistakes(
@@ -103,15 +115,6 @@ def confusions(labels: np.ndarray, accepted: np.ndarray, number: int, fewest: in
             counts = int(images[tag, column]), int(wrongly[tag, column])
             found.append(Confusion(int(tag), int(given[column]), *counts, float(elsewhere[tag, column])))
     return found
-
-
-def _one_a_group(order: list[int], groups: np.ndarray, number: int) -> np.ndarray:
-    chosen, seen = [], set()
-    for index in order:
-        if len(chosen) < number and groups[index] not in seen:
-            chosen.append(int(index))
-            seen.add(groups[index])
-    return np.array(chosen, int)
 
 
 def _most_extreme(counted: np.ndarray, values: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

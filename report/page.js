@@ -1,5 +1,5 @@
 // Sorting and filtering of the table of tags. A cell's data-v is what it sorts by; cells without a value go last.
-const table = document.getElementById("tags"), body = table.tBodies[0], rows = [...body.rows];
+const table = document.getElementById("by-tag"), body = table.tBodies[0], rows = [...body.rows];
 const words = document.getElementById("words"), kind = document.getElementById("kind"), shown = document.getElementById("shown");
 
 function sortBy(column, descending) {

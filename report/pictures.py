@@ -12,7 +12,7 @@ from dataset import images, records
 from model.evaluation import Evaluation
 from report import findings
 
-SHOWN = 8  # of each kind
+SHOWN = 6  # of each kind
 PAIRS_SHOWN = 12
 MOST_TAGS = 8  # under a picture
 THUMBNAIL = 160  # pixels
@@ -21,10 +21,10 @@ THUMBNAIL = 160  # pixels
 def best_and_worst(evaluation: Evaluation) -> str:
     """The pictures that the run knows best, and those that it knows worst."""
     scores, by_image = evaluation.scores, evaluation.figures.by_image
-    best, worst = findings.best_and_worst(by_image["top_n_iou"], by_image["brier"], scores.groups, SHOWN)
+    best, worst = findings.best_and_worst(by_image["top_n_iou"], by_image["brier"], scores.labels, scores.groups, SHOWN)
     found = encoded(evaluation.data, {evaluation.split: {str(scores.ids[index]) for index in (*best, *worst)}})
 
-    def shown(indices: np.ndarray) -> str:
+    def shown(indices: list[int]) -> str:
         cards = (
             f"<div class=picture>{_image(found[evaluation.split, str(scores.ids[index])])}<ul>{_tags(evaluation, index)}</ul></div>"
             for index in indices
@@ -32,7 +32,7 @@ def best_and_worst(evaluation: Evaluation) -> str:
         return f'<div class="pictures">{"".join(cards)}</div>'
 
     return (
-        '<p class="note">By how many of the N best-scored tags are among the N true ones; one picture of each group. Under each, '
+        '<p class="note">By how many of the N best-scored tags are among the N true ones; no two of a group or with the same tags. Under each, '
         'its tags: <span class="right">given rightly</span>, <span class="wrong">given wrongly</span>, '
         f'<span class="missed">missed</span>, with probabilities.</p><h3>Best</h3>{shown(best)}<h3>Worst</h3>{shown(worst)}'
     )
@@ -111,7 +111,7 @@ def _image(data: bytes) -> str:
         small = io.BytesIO()
         picture.save(small, "JPEG", quality=85)
         data = small.getvalue()
-    return f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
 
 
 def _tags(evaluation: Evaluation, image: int) -> str:

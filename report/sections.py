@@ -4,9 +4,9 @@ from html import escape
 
 import numpy as np
 
-from model import metrics, resampling
+from model import metrics
 from model.calibration import log_odds
-from model.evaluation import Evaluation, buckets, categories
+from model.evaluation import Evaluation, buckets, categories, tag_ranges
 from report import charts, findings
 from report.charts import Line
 
@@ -78,11 +78,13 @@ def figure_tables(values: dict) -> str:
             lower = " (lower is better)" if definition.better == "lower" else ""
             rows.append(
                 f"<tr><td>{definition.title}{lower}</td><td>{values[name]:.3f}</td><td>{_range(values['intervals'][name])}</td>"
-                f'<td>{_number(chance)}</td><td class="meaning">{escape(definition.meaning)}</td></tr>'
+                f'<td>{_number(chance)}</td><td class="meaning less">{escape(definition.meaning)}</td></tr>'
             )
-    head = "<th>figure</th><th>this run</th><th>range</th><th>frequencies</th><th class=text>what it is</th>"
+    head = "<th>figure</th><th>this run</th><th>range</th><th>frequencies</th><th class="text less">what it is</th>"
     tables = [f'<div class="wide tall"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>']
     for title, kinds in (("By training positives", values["by_frequency"]), ("By category", values["by_category"])):
+        if len(kinds) < 2:
+            continue
         body = "".join(
             f"<tr><td>{escape(kind)}</td><td>{row['tags']:,}</td><td>{row['tags_with_positives']:,}</td>"
             + "".join(_value_and_range(row[name]) for name in ("average_precision_macro", "auc_roc_macro", "f1_macro"))
@@ -150,7 +152,7 @@ def tag_table(evaluation: Evaluation) -> str:
     """A row a tag, for page.js to sort and filter."""
     tags, found, scores = evaluation.tagger.run.tags, evaluation.figures, evaluation.scores
     thresholds, positives = evaluation.tagger.thresholds, scores.labels.sum(axis=0)
-    ranges = resampling.intervals(found.by_tag["average_precision"])
+    ranges = tag_ranges(evaluation)
     with_tag, without = score_histograms(scores.labels, scores.probability)
     marks = np.clip((log_odds(thresholds) - SPARK_BINS[0]) / (SPARK_BINS[-1] - SPARK_BINS[0]), 0, 1)
     names_of = {index: [] for index in range(len(tags))}
@@ -189,7 +191,7 @@ def tag_table(evaluation: Evaluation) -> str:
         '<div class="tools"><input id="words" type="search" placeholder="filter by name" aria-label="filter by name">'
         f'<select id="kind" aria-label="kind of tags"><option value="">all tags</option>{options}</select>'
         '<span id="shown" class="quiet"></span></div>'
-        f'<div class="wide tall"><table id="tags"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<div class="wide tall"><table id="by-tag"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
 
@@ -251,8 +253,9 @@ def verdict(values: dict) -> str:
     gain, (low, high) = facts["gain_in_f1_macro"], facts["interval"]
     if gain is None:
         return "A threshold for each tag."
-    better = "gain" if gain > 0 else "do not gain: they change"
-    return f"A threshold for each tag: on the {split} split they {better} {gain:+.3f} macro F1 over the best one for all ({low:+.3f} to {high:+.3f})."
+    word = "gains" if gain > 0 else "does not gain on the best one for all, but changes"
+    over = " over the best one for all" if gain > 0 else ""
+    return f"A threshold for each tag {word} {gain:+.3f} macro F1{over} on the {split} split ({low:+.3f} to {high:+.3f})."
 
 
 def _strength(text: str) -> str:

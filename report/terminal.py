@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model import metrics, resampling
-from model.evaluation import Evaluation
+from model import metrics
+from model.evaluation import Evaluation, tag_ranges
 from report.sections import verdict
 
 SHOWN = (
@@ -56,7 +56,7 @@ def brief(values: dict) -> str:
 def write_tags(path: Path, evaluation: Evaluation) -> None:
     """Write one row a tag: its positives in training and here, its figures and its threshold; empty where undefined."""
     found, tags = evaluation.figures, evaluation.tagger.run.tags
-    ranges = resampling.intervals(found.by_tag["average_precision"])
+    ranges = tag_ranges(evaluation)
     columns = {
         "name": [tag.name for tag in tags],
         "training_positives": [tag.count for tag in tags],

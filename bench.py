@@ -4,10 +4,18 @@
 
 trains the default recipe and a plain ResNet of the same size on the same data, and prints what each is worth on the test
 split.
+
+    python bench.py metrics
+
+computes every figure of eval.py, with ranges, from made-up scores of 50,000 images and 10,000 tags, and keeps time and
+memory in bench/metrics.json.
 """
 
+import os
+import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from command import InputError, Parser, run, say
@@ -23,12 +31,19 @@ SHOWN = {
 def main() -> None:
     """Run the subject asked for."""
     parser = Parser("Measure, side by side.")
-    parser.add_argument("subject", choices=("recipes",), help="what to measure")
-    parser.add_argument("--data", type=Path, required=True, help="folder made by download.py")
+    parser.add_argument("subject", choices=("recipes", "metrics"), help="what to measure")
+    parser.add_argument("--data", type=Path, help="recipes: folder made by download.py")
     parser.add_argument("--epochs", type=int, default=6, help="default: 6")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds 0, 1, … (default: 1)")
     parser.add_argument("--recipes", nargs="+", default=["default", "plain"], help="default: default plain")
+    parser.add_argument("--images", type=int, default=50_000, help="metrics: default 50,000")
+    parser.add_argument("--tags", type=int, default=10_000, help="metrics: default 10,000")
     given = parser.parse_args()
+    if given.subject == "metrics":
+        measure_metrics(given.images, given.tags)
+        return
+    if not given.data:
+        raise InputError("recipes are compared on data: give --data")
     compare_recipes(given.data, given.recipes, given.epochs, given.seeds)
 
 
@@ -53,6 +68,83 @@ def compare_recipes(data: Path, recipes: list[str], epochs: int, seeds: int) -> 
         seconds = sum(values["seconds"] for values in runs) / len(runs)
         print("".join([f"{recipe:<16}", *(_mean_and_range([r[key] for r in runs]) for key in SHOWN), f"{seconds:>10.0f}"]))
     print("".join([f"{'tag frequencies':<16}", *(_mean_and_range([baseline[key]]) for key in SHOWN)]))
+
+
+def measure_metrics(images: int, tags: int) -> None:
+    """Time every figure on made-up scores, and keep the times and the most memory that the process had."""
+    import resource
+
+    import numpy as np
+
+    from dataset.records import write_json
+    from model import figures, resampling, tag_vectors
+
+    random = np.random.default_rng(0)
+    frequencies = np.minimum(0.3, 3 / np.arange(1, tags + 1)).astype(np.float32)  # some thirty tags an image
+    labels, probability = np.empty((images, tags), bool), np.empty((images, tags), np.float32)
+    variance = np.empty((images, tags), np.float16)
+    seconds, cpu_seconds, started = {}, {}, (time.monotonic(), time.process_time())
+    for row in range(images):
+        labels[row] = random.random(tags, np.float32) < frequencies
+        logits = np.log(frequencies) + random.standard_normal(tags, np.float32) + 3 * labels[row]
+        probability[row] = 1 / (1 + np.exp(-logits))
+        variance[row] = probability[row] * (1 - probability[row]) * random.random(tags, np.float32)
+    groups = random.integers(0, max(1, images * 3 // 4), images)
+
+    def lap(name: str) -> None:
+        nonlocal started
+        now = time.monotonic(), time.process_time()
+        seconds[name], cpu_seconds[name] = (round(end - start, 1) for start, end in zip(started, now, strict=True))
+        started = now
+
+    lap("making up scores (not counted)")
+    weights = resampling.group_weights(groups, tags)
+    vectors = tag_vectors.learn((np.flatnonzero(row) for row in labels), tags)
+    lap("tag vectors")
+    found = figures.compute(labels, probability, np.full(tags, 0.3), 0.3, weights, variance, vectors)
+    lap("figures of the run")
+    constant = np.broadcast_to(frequencies, labels.shape)
+    figures.compute(labels, constant, np.full(tags, 0.3), 0.3, weights[:, :1], vectors=vectors)
+    lap("figures of frequencies")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1)
+    print(f"{images:,} images, {tags:,} tags, {int(labels.sum()):,} labels, {weights.shape[1] - 1} resamples")
+    print(f"{'':<32}{'seconds':>9}{'CPU':>9}")
+    for name in seconds:
+        print(f"{name:<32}{seconds[name]:>9.1f}{cpu_seconds[name]:>9.1f}")
+    counted, cpu_counted = (sum(list(times.values())[1:]) for times in (seconds, cpu_seconds))
+    print(f"{'together':<32}{counted:>9.1f}{cpu_counted:>9.1f}  of 300 s")
+    print(f"{'memory, GB':<32}{peak / 1e9:>9.2f}{'':>9}  of 4; {labels.nbytes * 7 / 1e9:.2f} of them the scores")
+    result = {
+        "images": images,
+        "tags": tags,
+        "resamples": weights.shape[1] - 1,
+        "pooled_ranking": "exact" if found.exact else "histogram",
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "seconds_together": round(counted, 1),
+        "cpu_seconds_together": round(cpu_counted, 1),
+        "peak_bytes": peak,
+        "machine": machine(),
+    }
+    Path("bench").mkdir(exist_ok=True)
+    write_json(Path("bench") / "metrics.json", result)
+
+
+def machine() -> dict:
+    """What the figures were measured on."""
+    import numpy
+
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+    }
 
 
 def _mean_and_range(values: list[float]) -> str:

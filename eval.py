@@ -53,7 +53,7 @@ def write(found) -> None:
     page.write(found, values)
     shown = contact_sheet.varied(scores.labels)
     ids = [str(scores.ids[index]) for index in shown]
-    encoded = pictures.encoded(found.data, {found.split: set(ids)})
+    encoded = pictures.encoded(found.data, found.split, set(ids))
     names = [tag.name for tag in found.tagger.run.tags]
     sheet = [encoded[found.split, post_id] for post_id in ids]
     picture = contact_sheet.contact_sheet(sheet, scores.labels[shown], scores.probability[shown], thresholds, names)

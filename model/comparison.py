@@ -1,7 +1,7 @@
 """Runs side by side on the same pictures.
 
-Every run is resampled alike (the resamples depend on the groups alone), so that what makes a set of pictures easy or hard for
-all of them drops out of their differences.
+Every run is resampled alike (the resamples depend on the groups alone), so that what makes a set of pictures easy or hard
+for all of them drops out of their differences.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from command import InputError, say
 from dataset import records
 from model import metrics, resampling, scoring
-from model.evaluation import bounded_interval, number, run_figures
+from model.evaluation import bounded_interval, number, run_figures, vectors_of
 from model.predict import Tagger
 
 SHOWN = (
@@ -44,8 +44,9 @@ def compare(taggers: list[Tagger], data: Path, split: str) -> str:
     for name, tagger in zip(names, taggers, strict=True):
         say(f"{name} on the {split} split of {data}")
         scoring.check_vocabulary(tagger.run, data)
+        vectors = vectors_of(taggers[0].run, data)  # the same for all
         scores = scoring.score(tagger.network, data, split, tagger.run.config, tagger.temperature, show_progress=True)
-        found.append(run_figures(tagger, data, scores)[0])
+        found.append(run_figures(tagger, scores, vectors)[0])
     tags = [tag.name for tag in taggers[0].run.tags]
     result = {"data": str(data), "split": split, "images": len(scores.ids), "first": names[0], "runs": {}}
     for name, figures in zip(names, found, strict=True):
@@ -104,7 +105,7 @@ def table(result: dict) -> str:
         gained = [row for row in moved if row["difference"][0] > 0]
         lost = [row for row in moved if row["difference"][0] < 0][::-1]
         lines.append(
-            f"{letters[name]} - A: {len(gained)} tags gained and {len(lost)} lost average precision beyond chance of the pictures"
+            f"{letters[name]} - A: {len(gained)} tags gained and {len(lost)} lost average precision beyond the range"
         )
         for word, rows in (("gained", gained), ("lost", lost)):
             if rows:

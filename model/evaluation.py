@@ -54,8 +54,9 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
     """
     run = tagger.run
     scoring.check_vocabulary(run, data)
+    vectors = vectors_of(run, data)
     scores = scoring.score(tagger.network, data, split, run.config, tagger.temperature, show_progress=True)
-    found, weights = run_figures(tagger, data, scores)
+    found, weights = run_figures(tagger, scores, vectors)
     return Evaluation(
         tagger,
         data,
@@ -63,7 +64,7 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
         scores,
         weights,
         found,
-        frequency_figures(run.frequencies, scores, vectors_of(run, data)),
+        frequency_figures(run.frequencies, scores, vectors),
         leaks(data, split),
     )
 
@@ -81,10 +82,9 @@ def calibrate(tagger: Tagger, data: Path, target: Target) -> Calibration:
     return calibration
 
 
-def run_figures(tagger: Tagger, data: Path, scores: Scores) -> tuple[Figures, np.ndarray]:
+def run_figures(tagger: Tagger, scores: Scores, vectors: np.ndarray) -> tuple[Figures, np.ndarray]:
     """The figures of scores, and the weights of the resamples."""
     weights = resampling.group_weights(scores.groups, scores.labels.shape[1])
-    vectors = vectors_of(tagger.run, data)
     one = runs.load_facts(tagger.run).get("global_threshold", float(np.median(tagger.thresholds)))
     given = (scores.labels, scores.probability, tagger.thresholds, one, weights, scores.variance, vectors)
     return figures.compute(*given), weights

@@ -1,29 +1,19 @@
 """All figures of a split in one go, each for all images and for every bootstrap resample.
 
-Figures of single tags, and all that rest on decisions, are exact at any size. Pooled ranking figures are exact up to 16.8
-million pairs of image and tag; beyond that they are read off a histogram of 4 million levels, each 0.003 % of its score wide.
-Their resamples, for which each image needs a histogram of its own, come from 256 levels, and are moved to where the figure of
-all images is.
+Exact at any size, but for ranking figures of all pairs at once: see `model.pooled`.
 """
 
 import os
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from model import metrics
+from model import metrics, pooled
 from model.tag_vectors import min_max_cosine
 
-EXACT_PAIRS = 2**24
-DROPPED_BITS = 8  # of a float32 score: what stays is a level of the histogram
-COARSE_LEVELS = 256
-BLOCK_PAIRS = 2**23
 FASTAI_THRESHOLD = 0.2
 UNCERTAIN_SHARE = 0.1
-
-Rows = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # of some images: bool and float (images, tags)
 
 
 @dataclass
@@ -71,7 +61,7 @@ def compute(
         ValueError: shapes differ, or a score is NaN.
     """
     metrics.check(labels, probability)
-    found = Figures(exact=labels.size <= EXACT_PAIRS)
+    found = Figures(exact=labels.size <= pooled.EXACT_PAIRS)
     _rank_tags(found, labels, probability, weights)
     _rank_pairs(found, labels, probability, weights)
     _decide(found, labels, probability, thresholds, global_threshold, weights)
@@ -88,47 +78,52 @@ def _rank_tags(found: Figures, labels: np.ndarray, probability: np.ndarray, weig
         "break_even": metrics.break_even,
     }
     found.by_tag |= {name: np.full((labels.shape[1], weights.shape[1]), np.nan) for name in figures}
+    columns = np.ascontiguousarray(weights.T)
 
     def rank(tags: slice) -> None:
-        columns = zip(range(tags.start, tags.stop), labels[:, tags].T.copy(), probability[:, tags].T.copy(), strict=True)
-        for tag, truth, scores in columns:
+        truths, scores = labels[:, tags].T.copy(), probability[:, tags].T.copy()
+        for tag in range(tags.start, tags.stop):
+            truth = truths[tag - tags.start]
             if truth.any():
-                levels = levels_of_tag(truth, scores, weights)
+                levels = levels_of_tag(truth, scores[tag - tags.start], columns)
                 for name, figure in figures.items():
                     found.by_tag[name][tag] = figure(*levels)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(rank, _blocks(labels.shape[1], len(labels))))
+        list(threads.map(rank, pooled.blocks(labels.shape[1], len(labels))))
     for name in figures:
         found.values[f"{name}_macro"] = metrics.mean_over_tags(found.by_tag[name])
 
 
-def levels_of_tag(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def levels_of_tag(labels: np.ndarray, scores: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted positives and negatives of one tag by level of score; negatives between two positives share a level.
 
     Args:
         labels: bool (images,), at least one of them true.
         scores: float (images,).
-        weights: float32 (images, columns).
+        columns: float32 (columns, images), weights of the images.
 
     Returns:
         Two float64 (levels, columns), lowest score first.
     """
     edges = np.unique(scores[labels])
-    # Odd where the score is a positive's, even in between: 0 … 2 · edges.
-    level = np.searchsorted(edges, scores, "left") + np.searchsorted(edges, scores, "right")
-    positives = np.zeros((2 * len(edges) + 1, weights.shape[1]))
-    total = np.zeros_like(positives)
-    for sums, chosen in ((positives, np.flatnonzero(labels)), (total, np.arange(len(labels)))):
+    above = np.searchsorted(edges, scores)
+    level = 2 * above + (edges[np.minimum(above, len(edges) - 1)] == scores)  # odd where a positive has the score
+    sums = []
+    for chosen in (np.flatnonzero(labels), np.arange(len(labels))):
         chosen = chosen[np.argsort(level[chosen].astype(np.uint16 if len(edges) < 2**15 else np.int64), kind="stable")]
         present, starts = np.unique(level[chosen], return_index=True)
-        sums[present] = np.add.reduceat(weights[chosen], starts, axis=0)
+        counts = np.zeros((len(columns), 2 * len(edges) + 1))
+        # Sums of whole numbers below 2**24: exact in float32.
+        counts[:, present] = np.add.reduceat(np.take(columns, chosen, axis=1), starts, axis=1)
+        sums.append(counts.T)
+    positives, total = sums
     return positives, total - positives
 
 
 def _rank_pairs(found: Figures, labels: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> None:
     """Ranking figures of all pairs at once."""
-    found.levels, coarse = _pooled(labels.shape, lambda rows: (labels[rows], probability[rows]), weights)
+    found.levels, coarse = pooled.by_level(labels.shape, lambda rows: (labels[rows], probability[rows]), weights)
     figures = {
         "auc_roc_micro": metrics.auc_roc,
         "average_precision_micro": metrics.average_precision,
@@ -136,7 +131,7 @@ def _rank_pairs(found: Figures, labels: np.ndarray, probability: np.ndarray, wei
         "mcc_break_even_micro": metrics.break_even_mcc,
     }
     for name, figure in figures.items():
-        found.values[name] = _moved(figure(*coarse), figure(*found.levels))
+        found.values[name] = pooled.moved(figure(*coarse), figure(*found.levels))
 
 
 def _rank_mistakes(
@@ -156,52 +151,9 @@ def _rank_mistakes(
     if variance is not None and variance.any():
         measures["mistakes_in_uncertain_tenth"] = lambda rows: variance[rows]
     for name, uncertainty in measures.items():
-        levels, coarse = _pooled(labels.shape, lambda rows, of=uncertainty: (wrong(rows), of(rows)), weights)
+        levels, coarse = pooled.by_level(labels.shape, lambda rows, of=uncertainty: (wrong(rows), of(rows)), weights)
         shares = (metrics.share_among_top(*counts, UNCERTAIN_SHARE) for counts in (coarse, levels))
-        found.values[name] = _moved(*shares)
-
-
-def _pooled(shape: tuple[int, int], read: Rows, weights: np.ndarray) -> tuple[tuple, tuple]:
-    """Positives and negatives by level of all pairs: fine ones (levels,), and coarse ones (levels, columns) by resample."""
-    images, tags = shape
-    dropped = 0 if images * tags <= EXACT_PAIRS else DROPPED_BITS
-
-    def keys(scores: np.ndarray) -> np.ndarray:
-        # Floats of 0 and more are ordered as their bits are; adding 0 turns -0 into 0.
-        return (scores.astype(np.float32) + np.float32(0)).view(np.uint32) >> dropped
-
-    if dropped:
-        counts = np.zeros((2, (0x3F800000 >> dropped) + 1), np.int64)
-        for rows in _blocks(images, tags):
-            truth, scores = read(rows)
-            level = keys(scores)
-            counts[0] += np.bincount(level[truth], minlength=counts.shape[1])
-            counts[1] += np.bincount(level.ravel(), minlength=counts.shape[1])
-        number = np.flatnonzero(counts[1])
-        positives, total = counts[:, number].astype(float)
-    else:
-        truth, scores = read(slice(0, images))
-        number, level = np.unique(keys(scores).ravel(), return_inverse=True)
-        total = np.bincount(level).astype(float)
-        positives = np.bincount(level[truth.ravel()], minlength=len(total)).astype(float)
-    negatives = total - positives
-    # Coarse levels hold about the same shares of the positives and of the negatives.
-    rank = np.cumsum(positives) / max(positives.sum(), 1) + np.cumsum(negatives) / max(negatives.sum(), 1)
-    coarse = np.minimum(rank / rank[-1] * COARSE_LEVELS, COARSE_LEVELS - 1).astype(np.int32)
-    sums = np.zeros((2, COARSE_LEVELS, weights.shape[1]))
-    for rows in _blocks(images, tags):
-        truth, scores = read(rows)
-        level = coarse[np.searchsorted(number, keys(scores))] + COARSE_LEVELS * np.arange(len(truth))[:, None]
-        size = COARSE_LEVELS * len(truth)
-        for index, chosen in enumerate((level[truth], level[~truth])):
-            of_image = np.bincount(chosen, minlength=size).reshape(-1, COARSE_LEVELS)  # (images, levels)
-            sums[index] += of_image.T.astype(np.float32) @ weights[rows]
-    return (positives, negatives), (sums[0], sums[1])
-
-
-def _moved(resampled: np.ndarray, exact: float) -> np.ndarray:
-    """Coarse resamples, moved by as much as the coarse figure of all images is off."""
-    return resampled - resampled[0] + exact
+        found.values[name] = pooled.moved(*shares)
 
 
 def _decide(
@@ -214,7 +166,7 @@ def _decide(
 ) -> None:
     """Figures of what is given and what is not."""
     said, hits, positives, hits_global, said_global = (np.zeros((labels.shape[1], weights.shape[1])) for _ in range(5))
-    for tags in _blocks(labels.shape[1], len(labels)):
+    for tags in pooled.blocks(labels.shape[1], len(labels)):
         truth, scores = labels[:, tags], probability[:, tags]
         accepted, accepted_global = scores >= thresholds[tags], scores >= global_threshold
         for sums, chosen in (
@@ -259,7 +211,7 @@ def _average_images(
     """Figures that are means over images, and calibration, which is a sum over them."""
     parts: dict[str, list[np.ndarray]] = {}
     sums = np.zeros((metrics.BINS, 3, weights.shape[1]))
-    for rows in _blocks(len(labels), labels.shape[1]):
+    for rows in pooled.blocks(len(labels), labels.shape[1]):
         truth, scores = labels[rows], probability[rows]
         sums += np.tensordot(metrics.reliability_sums(truth, scores), weights[rows].astype(float), axes=(0, 0))
         for name, values in image_figures(truth, scores, thresholds, vectors).items():
@@ -313,10 +265,3 @@ def top_n(scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:
             accepted[row > lowest] = True
             accepted[np.flatnonzero(row == lowest)[: number - accepted.sum()]] = True
     return best
-
-
-def _blocks(length: int, width: int) -> Iterator[slice]:
-    """Slices of so many rows (or columns) that a block stays small beside the whole."""
-    step = max(1, BLOCK_PAIRS // width)
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))

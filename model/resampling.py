@@ -1,9 +1,9 @@
 """The bootstrap over groups: how far a figure would move with other test pictures of the same kind.
 
 Variants of one picture are no independent evidence, so whole groups are drawn, with replacement, as often as there are
-groups; an image counts as often as its group was drawn (Efron & Tibshirani, An Introduction to the Bootstrap, 1993; clusters:
-Field & Welsh, J. R. Statist. Soc. B 69, 2007). A figure of all images and its values in the resamples are one vector: the
-first is that of all images.
+groups; an image counts as often as its group was drawn (Efron & Tibshirani, An Introduction to the Bootstrap, 1993; of
+clusters: Field & Welsh, J. R. Statist. Soc. B 69, 2007). A figure of all images and its values in the resamples are one
+vector: the first is that of all images.
 """
 
 import numpy as np

@@ -27,21 +27,20 @@ def learn(tags_by_image: Iterable[np.ndarray], num_tags: int) -> np.ndarray:
     Returns:
         float32 (tags, dimensions) of length 1; 0 for a tag that is never given beside another.
     """
-    together = np.zeros((num_tags, num_tags), np.float32)
+    together = np.zeros((num_tags, num_tags), np.float32)  # becomes, row by row, the information
     for tags in tags_by_image:
         together[np.ix_(tags, tags)] += 1
     np.fill_diagonal(together, 0)
     share = together.sum(axis=1)
     total = max(share.sum(), 1.0)
-    expected = np.outer(share, share / total)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        information = np.log(together / expected, out=together)
-    information[~(information > 0)] = 0  # positive, and 0 where two tags never meet
+    for row, alone in zip(together, share, strict=True):
+        met = row > 0
+        row[met] = np.maximum(np.log(row[met] * total / (alone * share[met])), 0)
     # Singular vectors of a symmetric matrix, from its product with a few random directions.
     directions = np.random.default_rng(0).standard_normal((num_tags, min(num_tags, DIMENSIONS + EXTRA)), np.float32)
     for _ in range(ROUNDS):
-        directions, _ = np.linalg.qr(information @ directions)
-    _, values, right = np.linalg.svd(directions.T @ information, full_matrices=False)
+        directions, _ = np.linalg.qr(together @ directions)
+    _, values, right = np.linalg.svd(directions.T @ together, full_matrices=False)
     vectors = right[:DIMENSIONS].T * np.sqrt(values[:DIMENSIONS])
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-6)

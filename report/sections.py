@@ -12,6 +12,7 @@ from report.charts import Line
 
 SPARK_BINS = np.linspace(-9, 5, 25)  # edges, in log-odds
 CONFUSIONS = 15
+UNIT = (0.0, 1.0)
 CARDS = {
     "average_precision_macro": "mAP",
     "auc_roc_macro": "AUC-ROC, macro",
@@ -23,8 +24,8 @@ CARDS = {
 def what_was_measured(values: dict) -> str:
     """One line under the title."""
     return (
-        f'<p class="quiet">{values["images"]:,} pictures in {values["groups"]:,} groups, the {escape(values["split"])} split '
-        f"of {escape(values['data'])}, with {values['positives']:,} labels of {values['tags']:,} tags.</p>"
+        f'<p class="quiet">{values["images"]:,} pictures in {values["groups"]:,} groups: the {escape(values["split"])} '
+        f"split of {escape(values['data'])}, with {values['positives']:,} labels of {values['tags']:,} tags.</p>"
     )
 
 
@@ -33,16 +34,15 @@ def headline(values: dict) -> str:
     cards = []
     for name, title in CARDS.items():
         value, (low, high), chance = values[name], values["intervals"][name], values["tag_frequencies"][name]
-        if value is None:
-            continue
-        definition = metrics.DEFINITIONS[name]
-        cards.append(
-            f'<div class="card" title="{escape(definition.meaning)}">{title}<b>{value:.3f}</b>'
-            f'<div class="scale"><i style="left:{100 * low:.1f}%;right:{100 * (1 - high):.1f}%"></i>'
-            f'<s style="left:{100 * chance:.1f}%"></s><u style="left:{100 * value:.1f}%"></u></div>'
-            f'<span class="range quiet">{low:.3f} to {high:.3f}<br>frequencies alone: {chance:.3f}</span></div>'
-        )
-    return f'<div class="cards">{"".join(cards)}</div><ul class="caveats note">{"".join(map(_item, caveats(values)))}</ul>'
+        if value is not None and low is not None:
+            cards.append(
+                f'<div class="card" title="{escape(metrics.DEFINITIONS[name].meaning)}">{title}<b>{value:.3f}</b>'
+                f'<div class="scale"><i style="left:{100 * low:.1f}%;right:{100 * (1 - high):.1f}%"></i>'
+                f'<s style="left:{100 * chance:.1f}%"></s><u style="left:{100 * value:.1f}%"></u></div>'
+                f'<span class="range quiet">{_range((low, high))}<br>frequencies alone: {chance:.3f}</span></div>'
+            )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in caveats(values))
+    return f'<div class="cards">{"".join(cards)}</div><ul class="caveats note">{notes}</ul>'
 
 
 def caveats(values: dict) -> list[str]:
@@ -50,22 +50,20 @@ def caveats(values: dict) -> list[str]:
     said = [
         f"Ranges hold 95 % of {values['resamples']:,} resamples of the {values['groups']:,} groups (variants of one picture "
         "are drawn together). Another seed of training moves the figures too, which these ranges do not show.",
-        "Frequencies alone: what a predictor gets that looks at no picture and gives every one the tags' training frequencies.",
+        "Frequencies alone: what a predictor gets that looks at no picture and gives all the tags' training frequencies.",
     ]
     if not values["groups_known"]:
         said.append(
             "The records of this data folder name no groups: pictures were drawn one by one, and ranges are too narrow "
-            "where there are variants. download.py makes a folder that names them."
+            "where there are variants. download.py now makes folders that name them."
         )
     if without := values["tags_without_positives"]:
         said.append(f"{without:,} of {values['tags']:,} tags have no picture in this split and count in no macro figure.")
     if values["pooled_ranking"] == "histogram":
         said.append("Pooled ranking figures come from a histogram of scores; all others are exact.")
     if duplicates := values["near_duplicates"]["images"]:
-        said.append(f"{duplicates:,} pictures are nearly the same as one of another split (see below): the figures flatter.")
-    said.append(
-        "The labels are people's: a tag that is missing counts as absent, and right answers count as mistakes there."
-    )
+        said.append(f"{duplicates:,} pictures are nearly the same as one of another split (see below): figures flatter.")
+    said.append("Labels are people's: a missing one counts as absent, and right answers count as mistakes there.")
     return said
 
 
@@ -74,28 +72,27 @@ def figure_tables(values: dict) -> str:
     rows = []
     for name, definition in metrics.DEFINITIONS.items():
         if values.get(name) is not None:
-            chance = values["tag_frequencies"].get(name)
             lower = " (lower is better)" if definition.better == "lower" else ""
-            rows.append(
-                f"<tr><td>{definition.title}{lower}</td><td>{values[name]:.3f}</td><td>{_range(values['intervals'][name])}</td>"
-                f'<td>{_number(chance)}</td><td class="meaning less">{escape(definition.meaning)}</td></tr>'
-            )
-    head = "<th>figure</th><th>this run</th><th>range</th><th>frequencies</th><th class="text less">what it is</th>"
-    tables = [f'<div class="wide tall"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>']
+            numbers = f"<td>{values[name]:.3f}</td><td>{_range(values['intervals'][name])}</td>"
+            chance = f"<td>{_number(values['tag_frequencies'].get(name))}</td>"
+            meaning = f'<td class="meaning less">{escape(definition.meaning)}</td>'
+            rows.append(f"<tr><td>{definition.title}{lower}</td>{numbers}{chance}{meaning}</tr>")
+    head = '<th>figure</th><th>this run</th><th>range</th><th>frequencies</th><th class="text less">what it is</th>'
+    parts = [_table(head, rows, "tall")]
     for title, kinds in (("By training positives", values["by_frequency"]), ("By category", values["by_category"])):
-        if len(kinds) < 2:
-            continue
-        body = "".join(
-            f"<tr><td>{escape(kind)}</td><td>{row['tags']:,}</td><td>{row['tags_with_positives']:,}</td>"
-            + "".join(_value_and_range(row[name]) for name in ("average_precision_macro", "auc_roc_macro", "f1_macro"))
-            + "</tr>"
-            for kind, row in kinds.items()
-        )
-        head = "<th></th><th>tags</th><th>counted</th><th>mAP</th><th>AUC-ROC, macro</th><th>F1, macro</th>"
-        tables.append(
-            f'<h3>{title}</h3><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
-    return "".join(tables)
+        if len(kinds) > 1:
+            rows = [_kind_row(kind, figures) for kind, figures in kinds.items()]
+            head = "<th></th><th>tags</th><th>counted</th><th>mAP</th><th>AUC-ROC, macro</th><th>F1, macro</th>"
+            parts.append(f"<h3>{title}</h3>{_table(head, rows)}")
+    return "".join(parts)
+
+
+def _kind_row(kind: str, figures: dict) -> str:
+    cells = [f"<td>{escape(kind)}</td><td>{figures['tags']:,}</td><td>{figures['tags_with_positives']:,}</td>"]
+    for name in ("average_precision_macro", "auc_roc_macro", "f1_macro"):
+        value, *edges = figures[name]
+        cells.append(f'<td>{_number(value)} <span class="quiet">{_range(edges)}</span></td>')
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def curves(evaluation: Evaluation, history: list[dict]) -> str:
@@ -107,92 +104,71 @@ def curves(evaluation: Evaluation, history: list[dict]) -> str:
         if positives and negatives:
             roc.append(Line(name, np.append((said - hits) / negatives, 0), np.append(hits / positives, 0), kind))
             precision_recall.append(Line(name, hits / positives, hits / said, kind))
-    pairs, probability, labels = evaluation.figures.reliability.T
-    filled = pairs > 0
-    reliable = Line("this run", probability[filled] / pairs[filled], labels[filled] / pairs[filled], "run", dots=True)
-    unit = (0.0, 1.0)
-    drawn = [
-        charts.line_chart(
-            "Reliability, all pairs", "probability", "frequency", [reliable, Line("ideal", unit, unit, "chance")], unit, unit
-        )
-    ]
+    drawn = []
     if roc:
-        drawn = [
-            charts.line_chart(
-                "ROC, all pairs (micro)",
-                "false positive rate",
-                "recall",
-                [*roc, Line("chance", unit, unit, "chance")],
-                unit,
-                unit,
-            ),
-            charts.line_chart(
-                "Precision and recall, all pairs (micro)", "recall", "precision", precision_recall, unit, unit
-            ),
-            *drawn,
-        ]
-    if len(history) > 1:
-        epochs = [float(row["epoch"]) for row in history]
-        for column, title, kind in (
-            ("loss", "Training loss", "run"),
-            ("val_average_precision_macro", "Validation mAP", "run"),
-            ("learning_rate", "Learning rate", "other"),
-        ):
-            if all(row.get(column) for row in history):
-                line = Line("", epochs, [float(row[column]) for row in history], kind, dots=len(history) < 40)
-                drawn.append(
-                    charts.line_chart(
-                        title, "epoch", column.removeprefix("val_").split("_macro")[0].replace("_", " "), [line]
-                    )
-                )
+        roc.append(Line("chance", UNIT, UNIT, "chance"))
+        title = "Precision and recall, all pairs (micro)"
+        drawn.append(charts.line_chart("ROC, all pairs (micro)", "false positive rate", "recall", roc, UNIT, UNIT))
+        drawn.append(charts.line_chart(title, "recall", "precision", precision_recall, UNIT, UNIT))
+    pairs, probability, labels = evaluation.figures.reliability[evaluation.figures.reliability[:, 0] > 0].T
+    reliable = [Line("this run", probability / pairs, labels / pairs, dots=True), Line("ideal", UNIT, UNIT, "chance")]
+    drawn.append(charts.line_chart("Reliability, all pairs", "probability", "frequency", reliable, UNIT, UNIT))
+    for column, title, label, kind in (
+        ("loss", "Training loss", "loss", "run"),
+        ("val_average_precision_macro", "Validation mAP", "mAP", "run"),
+        ("learning_rate", "Learning rate", "learning rate", "other"),
+    ):
+        if len(history) > 1 and all(row.get(column) for row in history):
+            epochs, heights = ([float(row[name]) for row in history] for name in ("epoch", column))
+            line = Line("", epochs, heights, kind, dots=len(history) < 40)
+            drawn.append(charts.line_chart(title, "epoch", label, [line]))
     return f'<div class="charts">{"".join(drawn)}</div>'
 
 
 def tag_table(evaluation: Evaluation) -> str:
     """A row a tag, for page.js to sort and filter."""
-    tags, found, scores = evaluation.tagger.run.tags, evaluation.figures, evaluation.scores
-    thresholds, positives = evaluation.tagger.thresholds, scores.labels.sum(axis=0)
-    ranges = tag_ranges(evaluation)
+    tags, by_tag, scores = evaluation.tagger.run.tags, evaluation.figures.by_tag, evaluation.scores
+    thresholds, positives, ranges = evaluation.tagger.thresholds, scores.labels.sum(axis=0), tag_ranges(evaluation)
     with_tag, without = score_histograms(scores.labels, scores.probability)
     marks = np.clip((log_odds(thresholds) - SPARK_BINS[0]) / (SPARK_BINS[-1] - SPARK_BINS[0]), 0, 1)
-    names_of = {index: [] for index in range(len(tags))}
-    kinds = categories(tags) if len(categories(tags)) > 1 else {}
-    kinds |= {f"{name} training pictures": chosen for name, chosen in buckets(tags).items()}
-    for name, chosen in kinds.items():
-        for index in np.flatnonzero(chosen):
-            names_of[index].append(name)
+    kinds = {f"{name} training pictures": chosen for name, chosen in buckets(tags).items()}
+    if len(categories(tags)) > 1:
+        kinds |= categories(tags)
+    average = by_tag["average_precision"][:, 0]
     rows = []
-    for index in np.argsort(-np.nan_to_num(found.by_tag["average_precision"][:, 0], nan=-1), kind="stable"):
-        tag = tags[index]
-        area, average, precision, recall, f1 = (
-            found.by_tag[name][index, 0] for name in ("auc_roc", "average_precision", "precision", "recall", "f1")
-        )
-        share = 0 if np.isnan(average) else average
-        extra = "" if np.isnan(average) else f'<span class="bar" style="--share:{100 * share:.0f}%"></span>'
-        spark = charts.sparkline(with_tag[index], without[index], float(marks[index]))
-        rows.append(
-            f'<tr data-name="{escape(tag.name.lower())}" data-kinds="{escape("|".join(names_of[index]))}">'
-            f'<td data-v="{escape(tag.name)}" title="{escape(tag.name)}">{escape(tag.name)}</td>'
-            f'<td data-v="{tag.count}" class="less">{tag.count:,}</td><td data-v="{positives[index]}">{positives[index]:,}</td>'
-            f"{_cell(average, extra)}<td class=less>{_range(ranges[index])}</td>{_cell(area)}{_cell(precision)}{_cell(recall)}"
-            f"{_cell(f1)}{_cell(thresholds[index])}<td>{spark}</td></tr>"
-        )
-    head = "".join(
-        f'<th{extra}><button type="button">{title}</button></th>' if title not in ("range", "scores") else f"<th{extra}>{title}</th>"
-        for title, extra in (
-            ("tag", ""), ("training", ' class="less"'), ("here", ""), ("AP", ' aria-sort="descending"'), ("range", ' class="less"'),
-            ("AUC", ""), ("precision", ""), ("recall", ""), ("F1", ""), ("threshold", ""), ("scores", ""),
-        )
-    )  # fmt: skip
-    options = "".join(f"<option>{escape(name)}</option>" for name in kinds)
+    for index in np.argsort(-np.nan_to_num(average, nan=-1), kind="stable"):
+        name = escape(tags[index].name)
+        of_kinds = "|".join(kind for kind, chosen in kinds.items() if chosen[index])
+        bar = f'<span class="bar" style="--share:{100 * np.nan_to_num(average[index]):.0f}%"></span>'
+        figures = (by_tag[figure][index, 0] for figure in ("auc_roc", "precision", "recall", "f1"))
+        cells = [
+            f'<td data-v="{name}">{name}</td><td data-v="{tags[index].count}" class="less">{tags[index].count:,}</td>',
+            f'<td data-v="{positives[index]}">{positives[index]:,}</td>{_cell(average[index], bar)}',
+            f'<td class="less">{_range(ranges[index])}</td>',
+            *map(_cell, figures),
+            _cell(thresholds[index]),
+            f"<td>{charts.sparkline(with_tag[index], without[index], float(marks[index]))}</td>",
+        ]
+        rows.append(f'<tr data-name="{name.lower()}" data-kinds="{escape(of_kinds)}">{"".join(cells)}</tr>')
+    options = "".join(f"<option>{escape(kind)}</option>" for kind in kinds)
     return (
-        '<p class="note">Pictures with the tag in training and here; average precision (AP) and its range; what the threshold '
-        "makes of it; scores of the pictures with the tag (blue) and without (gray), as log-odds, and the threshold (red).</p>"
+        '<p class="note">Pictures with the tag in training and here; average precision (AP) and its range; what the '
+        "threshold makes of it; scores of the pictures with the tag (blue) and without (gray), as log-odds, and the "
+        "threshold (red). A click on a title sorts.</p>"
         '<div class="tools"><input id="words" type="search" placeholder="filter by name" aria-label="filter by name">'
         f'<select id="kind" aria-label="kind of tags"><option value="">all tags</option>{options}</select>'
-        '<span id="shown" class="quiet"></span></div>'
-        f'<div class="wide tall"><table id="by-tag"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<span id="shown" class="quiet"></span></div>{_table(_tag_head(), rows, "tall", "by-tag")}'
     )
+
+
+def _tag_head() -> str:
+    cells = []
+    for title in ("tag", "training", "here", "AP", "range", "AUC", "precision", "recall", "F1", "threshold", "scores"):
+        attributes = ' class="less"' if title in ("training", "range") else ""
+        attributes += ' aria-sort="descending"' if title == "AP" else ""
+        content = title if title in ("range", "scores") else f'<button type="button">{title}</button>'
+        cells.append(f"<th{attributes}>{content}</th>")
+    return "".join(cells)
 
 
 def score_histograms(labels: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -200,8 +176,8 @@ def score_histograms(labels: np.ndarray, probability: np.ndarray) -> tuple[np.nd
     bins, num_tags = len(SPARK_BINS) - 1, labels.shape[1]
     counts = np.zeros((2, num_tags * bins), np.int64)
     for start in range(0, len(labels), 1024):
-        truth = labels[start : start + 1024]
-        level = np.searchsorted(SPARK_BINS[1:-1], log_odds(probability[start : start + 1024])) + bins * np.arange(num_tags)
+        truth, logits = labels[start : start + 1024], log_odds(probability[start : start + 1024])
+        level = np.searchsorted(SPARK_BINS[1:-1], logits) + bins * np.arange(num_tags)
         counts[0] += np.bincount(level[truth], minlength=num_tags * bins)
         counts[1] += np.bincount(level[~truth], minlength=num_tags * bins)
     return tuple(counts.reshape(2, num_tags, bins))
@@ -209,20 +185,19 @@ def score_histograms(labels: np.ndarray, probability: np.ndarray) -> tuple[np.nd
 
 def confusion_table(evaluation: Evaluation) -> str:
     """Tags that are given wrongly where a tag is that they often occur with."""
-    scores, names = evaluation.scores, [tag.name for tag in evaluation.tagger.run.tags]
+    scores, names = evaluation.scores, [escape(tag.name) for tag in evaluation.tagger.run.tags]
     found = findings.confusions(scores.labels, scores.probability >= evaluation.tagger.thresholds, CONFUSIONS)
     if not found:
         return "<p>No two tags that occur together were confused three times or more.</p>"
-    rows = "".join(
-        f'<tr><td>{escape(names[pair.true])}</td><td class="text">{escape(names[pair.given])}</td>'
-        f"<td>{pair.wrongly:,} of {pair.images:,}</td><td>{pair.wrongly / pair.images:.0%}</td><td>{pair.elsewhere:.0%}</td></tr>"
+    rows = [
+        f'<tr><td>{names[pair.true]}</td><td class="text">{names[pair.given]}</td><td>{pair.wrongly:,} of {pair.images:,}'
+        f"</td><td>{pair.wrongly / pair.images:.0%}</td><td>{pair.elsewhere:.0%}</td></tr>"
         for pair in found
-    )
+    ]
     head = '<th>true tag</th><th class="text">given wrongly</th><th>pictures</th><th>share</th><th>elsewhere</th>'
     return (
-        '<p class="note">Tags that occur together, of which the second is given where only the first is true; and how often it '
-        "is given wrongly to pictures without either.</p>"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        '<p class="note">Tags that occur together, of which the second is given where only the first is true; and how '
+        f"often it is given wrongly to pictures without either.</p>{_table(head, rows)}"
     )
 
 
@@ -230,16 +205,18 @@ def thresholds(values: dict) -> str:
     """How thresholds and temperature were chosen, and whether they paid."""
     facts = values["thresholds"]
     if "target" not in facts:
-        return "<p>This run's threshold is that of an earlier version: <code>eval.py --calibrate</code> fits new ones.</p>"
-    worth = "".join(
-        f"<tr><td>{_strength(name)}</td><td>{_number(value)}</td></tr>" for name, value in facts["cross_validated"].items()
-    )
+        return f"<p>{escape(verdict(values))}</p>"
+    rows = []
+    for strength, worth in facts["cross_validated"].items():
+        text = f"{strength} positives" if strength != "inf" else "any number: one threshold for all tags"
+        chosen = " (chosen)" if strength == facts["strength"] else ""
+        rows.append(f"<tr><td>{text}{chosen}</td><td>{_number(worth)}</td></tr>")
+    worth = "macro F1" if facts["target"] == "f1" else "worth"
     return (
-        f"<p>{escape(verdict(values))}</p><p class=note>Fitted on the validation split for {escape(facts['target'])}. Temperature "
-        f"{facts['temperature']:.3f}; one threshold for all tags would be {facts['global_threshold']:.3f}. Each tag's own is drawn "
-        "towards it, and how far is decided by cross-validation over the validation split's groups:</p>"
-        '<div class="wide"><table><thead><tr><th>the one threshold counts as much as</th><th>'
-        f"{'macro F1' if facts['target'] == 'f1' else 'worth'}</th></tr></thead><tbody>{worth}</tbody></table></div>"
+        f'<p>{escape(verdict(values))}</p><p class="note">Fitted on the validation split for {escape(facts["target"])}. '
+        f"Temperature {facts['temperature']:.3f}; one threshold for all tags would be {facts['global_threshold']:.3f}. Each "
+        "tag's own is drawn towards it, and how far is decided by cross-validation over the validation split's groups:</p>"
+        + _table(f"<th>the one threshold counts as much as</th><th>{worth}</th>", rows)
     )
 
 
@@ -247,23 +224,21 @@ def verdict(values: dict) -> str:
     """Whether a threshold for each tag was better than one for all, in a sentence."""
     facts, split = values["thresholds"], values["split"]
     if "target" not in facts:
-        return "One threshold for all tags, of an earlier version"
+        return "The thresholds are those of an earlier version: eval.py --calibrate fits new ones."
     if facts["strength"] == "inf":
         return "One threshold for all tags: in cross-validation no threshold for each tag was better."
     gain, (low, high) = facts["gain_in_f1_macro"], facts["interval"]
     if gain is None:
         return "A threshold for each tag."
-    word = "gains" if gain > 0 else "does not gain on the best one for all, but changes"
-    over = " over the best one for all" if gain > 0 else ""
+    word, over = ("gains", " over the best one for all") if gain > 0 else ("is no better than the best one for all:", "")
     return f"A threshold for each tag {word} {gain:+.3f} macro F1{over} on the {split} split ({low:+.3f} to {high:+.3f})."
 
 
-def _strength(text: str) -> str:
-    return "every tag's own positives: one for all" if text == "inf" else f"{text} positives"
-
-
-def _item(text: str) -> str:
-    return f"<li>{escape(text)}</li>"
+def _table(head: str, rows: list[str], kind: str = "", name: str = "") -> str:
+    """A table that scrolls in its own frame where it is too wide."""
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    attribute = f' id="{name}"' if name else ""
+    return f'<div class="wide {kind}"><table{attribute}>{body}</table></div>'
 
 
 def _number(value: float | None) -> str:
@@ -273,11 +248,6 @@ def _number(value: float | None) -> str:
 def _range(edges) -> str:
     low, high = edges
     return "" if low is None or np.isnan(low) else f"{max(low, 0) if high >= 0 else low:.3f} to {min(high, 1):.3f}"
-
-
-def _value_and_range(triple: list) -> str:
-    value, low, high = triple
-    return f"<td>{_number(value)} <span class=quiet>{f'({_range((low, high))})' if value is not None else ''}</span></td>"
 
 
 def _cell(value: float, before: str = "") -> str:

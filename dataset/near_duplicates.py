@@ -8,6 +8,7 @@ from PIL import Image
 SIDE = 16  # a hash has SIDE² bits
 BLOCK_PAIRS = 2**22
 DISTANCE = 8  # bits of 256 that may differ
+FEWEST_BITS = 8  # a plain picture, whose hash has fewer, is like every other
 COLOURS_SIDE = 8
 COLOURS_DISTANCE = 8  # mean difference of the colours that is allowed, of 255
 
@@ -57,9 +58,11 @@ def near_duplicates(
     first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
 ) -> list[tuple[int, int, int]]:
     """Pairs of `fingerprints` that are near in both hash and colours, the nearest first; as of `pairs_within`."""
+    (hashes, shades), (other_hashes, other_shades) = first, second
     found = [
         (row, column, bits)
-        for row, column, bits in pairs_within(first[0], second[0])
-        if np.abs(first[1][row].astype(int) - second[1][column]).mean() <= COLOURS_DISTANCE
+        for row, column, bits in pairs_within(hashes, other_hashes)
+        if np.bitwise_count(hashes[row]).sum() >= FEWEST_BITS
+        and np.abs(shades[row].astype(int) - other_shades[column]).mean() <= COLOURS_DISTANCE
     ]
     return sorted(found, key=lambda pair: pair[2])

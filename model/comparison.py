@@ -57,7 +57,10 @@ def compare(taggers: list[Tagger], data: Path, split: str) -> str:
         if figures is not found[0]:
             differences = {key: difference(figures.values[key] - found[0].values[key]) for key in shared}
             moved = figures.by_tag["average_precision"] - found[0].by_tag["average_precision"]
-            result["runs"][name] |= {"differences": differences, "moved_tags": moved_tags(tags, moved)}
+            result["runs"][name] |= {
+                "differences": differences,
+                "moved_tags": moved_tags(tags, moved, scores.labels, scores.groups),
+            }
     records.write_json(taggers[0].run.folder / "comparison.json", result)
     return table(result) + f"\nDetails: {names[0]}/comparison.json"
 
@@ -68,13 +71,14 @@ def difference(values: np.ndarray) -> list[float | None]:
     return [number(values), number(np.array([low])), number(np.array([high]))]
 
 
-def moved_tags(tags: list[str], differences: np.ndarray) -> list[dict]:
+def moved_tags(tags: list[str], differences: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> list[dict]:
     """Tags whose interval of the difference in average precision leaves out 0, the largest gain first.
 
     Args:
         differences: (tags, 1 + resamples).
+        labels, groups: of the images; see `resampling.tag_intervals`.
     """
-    intervals = resampling.intervals(differences)
+    intervals = resampling.tag_intervals(differences, labels, groups)
     moved = np.flatnonzero((intervals[:, 0] > 0) | (intervals[:, 1] < 0))
     rows = [{"tag": tags[tag], "difference": difference(differences[tag])} for tag in moved]
     return sorted(rows, key=lambda row: -row["difference"][0])
@@ -105,7 +109,7 @@ def table(result: dict) -> str:
         gained = [row for row in moved if row["difference"][0] > 0]
         lost = [row for row in moved if row["difference"][0] < 0][::-1]
         lines.append(
-            f"{letters[name]} - A: {len(gained)} tags gained and {len(lost)} lost average precision beyond the range"
+            f"{letters[name]} - A: {len(gained)} tags gained and {len(lost)} lost average precision by more than chance"
         )
         for word, rows in (("gained", gained), ("lost", lost)):
             if rows:

@@ -189,11 +189,9 @@ def _by_kind(evaluation: Evaluation, kinds: dict[str, np.ndarray]) -> dict:
 
 
 def tag_ranges(evaluation: Evaluation) -> np.ndarray:
-    """The interval of each tag's average precision, (tags, 2); NaN where all its pictures are of one group."""
-    labels, groups = evaluation.scores.labels, evaluation.scores.groups
-    several = np.array([len(set(groups[column])) > 1 for column in labels.T])
-    ranges = resampling.intervals(evaluation.figures.by_tag["average_precision"])
-    return np.where(several[:, None], ranges, np.nan)
+    """The interval of each tag's average precision, see `resampling.tag_intervals`: (tags, 2)."""
+    average = evaluation.figures.by_tag["average_precision"]
+    return resampling.tag_intervals(average, evaluation.scores.labels, evaluation.scores.groups)
 
 
 def buckets(tags: list[records.Tag]) -> dict[str, np.ndarray]:

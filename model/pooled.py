@@ -11,7 +11,7 @@ import numpy as np
 EXACT_PAIRS = 2**24
 DROPPED_BITS = 8  # of a float32 score: what stays is a level of the histogram
 COARSE_LEVELS = 256
-BLOCK_PAIRS = 2**23
+BLOCK_PAIRS = 2**21
 
 Rows = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # of some images: bool and float (images, tags)
 

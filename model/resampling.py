@@ -11,6 +11,7 @@ import numpy as np
 RESAMPLES = 1000
 PAIRS_TO_RESAMPLE = 10**9  # weighted (image, tag) pairs that are worth waiting for
 FEWEST_RESAMPLES = 100
+FEWEST_GROUPS = 5
 LEVEL = 95  # percent of the resamples that an interval covers
 
 
@@ -51,6 +52,16 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def intervals(values: np.ndarray) -> np.ndarray:
-    """The same for each row of (tags, 1 + resamples): (tags, 2)."""
-    return np.array([interval(row) for row in values])
+def tag_intervals(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The interval of each tag, NaN where fewer than five groups have it: too few to draw from.
+
+    Args:
+        values: (tags, 1 + resamples).
+        labels: bool (images, tags).
+        groups: (images,).
+
+    Returns:
+        float64 (tags, 2).
+    """
+    enough = [len(set(groups[column])) >= FEWEST_GROUPS for column in labels.T]
+    return np.array([interval(row) if known else (np.nan, np.nan) for row, known in zip(values, enough, strict=True)])

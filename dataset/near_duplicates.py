@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 SIDE = 16  # a hash has SIDE² bits
+MARGIN = 4  # of brightness, of 255
 BLOCK_PAIRS = 2**22
 DISTANCE = 8  # bits of 256 that may differ
 FEWEST_BITS = 8  # a plain picture, whose hash has fewer, is like every other
@@ -16,10 +17,11 @@ COLOURS_DISTANCE = 8  # mean difference of the colours that is allowed, of 255
 def dhash(image: Image.Image) -> np.ndarray:
     """The difference hash of an RGB picture (Krawetz, "Kind of Like That", 2013): uint64 (4,), 256 bits.
 
-    The picture is shrunk to 17 × 16 gray pixels; a bit is set where the right one of two neighbours is brighter.
+    The picture is shrunk to 17 × 16 gray pixels; a bit is set where the right one of two neighbours is clearly brighter: the
+    noise that encoding leaves on plain parts sets none.
     """
-    gray = np.asarray(image.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX))
-    return np.packbits(gray[:, 1:] > gray[:, :-1]).view(np.uint64)
+    gray = np.asarray(image.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX), np.int16)
+    return np.packbits(gray[:, 1:] > gray[:, :-1] + MARGIN).view(np.uint64)
 
 
 def colours(image: Image.Image) -> np.ndarray:

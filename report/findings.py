@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFUSABLE_TAGS = 500  # wrongly given tags that are looked at, the most frequent first
+BLOCK_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def confident_mistakes(
         Perhaps missing labels, and perhaps wrong ones, the surest first.
     """
     kinds = []
-    for labelled, sign in ((False, -1), (True, 1)):
-        images, tags = _most_extreme(labels == labelled, sign * probability, 200 * number)
+    for labelled in (False, True):
+        images, tags = _surest(labels, probability, labelled, 200 * number)
         chosen, seen, of_tag = [], set(), {}
         for image, tag in zip(images.tolist(), tags.tolist(), strict=True):
             if len(chosen) < number and groups[image] not in seen and of_tag.get(tag, 0) < most_a_tag:
@@ -91,22 +92,31 @@ def confident_mistakes(
     return kinds[0], kinds[1]
 
 
-def confusions(labels: np.ndarray, accepted: np.ndarray, number: int, fewest: int = 3) -> list[Confusion]:
+def confusions(
+    labels: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, number: int, fewest: int = 3
+) -> list[Confusion]:
     """Pairs of tags that occur together and are confused, those that cost most wrong tags first.
 
     Args:
-        labels, accepted: bool (images, tags).
+        labels: bool (images, tags).
+        probability: float (images, tags).
+        thresholds: (tags,), the probability from which a tag is given.
         number: how many, at most.
         fewest: wrongly given tags that a pair must have.
     """
-    wrong = accepted & ~labels
-    given = np.argsort(-wrong.sum(axis=0), kind="stable")[:CONFUSABLE_TAGS]
-    truth = labels.astype(np.float32)
-    wrongly = truth.T @ wrong[:, given]  # (tags, given): images with the one that were wrongly given the other
-    together = truth.T @ labels[:, given]
-    images = labels.sum(axis=0)[:, None] - together
-    others = len(labels) - images - labels.sum(axis=0)[given]
-    elsewhere = (wrong.sum(axis=0)[given] - wrongly) / np.maximum(others, 1)
+    blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(labels), BLOCK_IMAGES)]
+    all_wrong = sum(np.sum((probability[rows] >= thresholds) & ~labels[rows], axis=0) for rows in blocks)
+    given = np.argsort(-all_wrong, kind="stable")[:CONFUSABLE_TAGS]
+    wrongly = np.zeros((labels.shape[1], len(given)))  # images with the one tag that were wrongly given the other
+    together = np.zeros_like(wrongly)
+    for rows in blocks:
+        truth, said = labels[rows].T.astype(np.float32), probability[rows][:, given] >= thresholds[given]
+        wrongly += truth @ (said & ~labels[rows][:, given]).astype(np.float32)
+        together += truth @ labels[rows][:, given].astype(np.float32)
+    positives = labels.sum(axis=0)
+    images = positives[:, None] - together
+    others = len(labels) - images - positives[given]
+    elsewhere = (all_wrong[given] - wrongly) / np.maximum(others, 1)
     excess = np.where((together > 0) & (wrongly >= fewest), wrongly - images * elsewhere, 0)
     found = []
     for pair in np.argsort(-excess, axis=None, kind="stable")[:number]:
@@ -117,13 +127,15 @@ def confusions(labels: np.ndarray, accepted: np.ndarray, number: int, fewest: in
     return found
 
 
-def _most_extreme(counted: np.ndarray, values: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the lowest values where `counted`, lowest first, without sorting or copying all of them."""
+def _surest(labels: np.ndarray, scores: np.ndarray, labelled: bool, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and tags of the lowest scores among labels, or the highest among the others, without sorting all of them."""
+    sign = 1 if labelled else -1
     found = []
-    for start in range(0, len(values), 1024):
-        block = np.where(counted[start : start + 1024], values[start : start + 1024], np.inf).ravel()
+    for start in range(0, len(scores), BLOCK_IMAGES):
+        rows = slice(start, start + BLOCK_IMAGES)
+        block = np.where(labels[rows] == labelled, sign * scores[rows], np.inf).ravel()
         lowest = np.argpartition(block, min(number, len(block) - 1))[:number]
         lowest = lowest[np.isfinite(block[lowest])]
-        found.append((block[lowest], lowest + start * values.shape[1]))
+        found.append((block[lowest], lowest + start * scores.shape[1]))
     keys, places = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return np.unravel_index(places[np.lexsort((places, keys))][:number], values.shape)
+    return np.unravel_index(places[np.lexsort((places, keys))][:number], scores.shape)

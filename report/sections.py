@@ -186,7 +186,7 @@ def score_histograms(labels: np.ndarray, probability: np.ndarray) -> tuple[np.nd
 def confusion_table(evaluation: Evaluation) -> str:
     """Tags that are given wrongly where a tag is that they often occur with."""
     scores, names = evaluation.scores, [escape(tag.name) for tag in evaluation.tagger.run.tags]
-    found = findings.confusions(scores.labels, scores.probability >= evaluation.tagger.thresholds, CONFUSIONS)
+    found = findings.confusions(scores.labels, scores.probability, evaluation.tagger.thresholds, CONFUSIONS)
     if not found:
         return "<p>No two tags that occur together were confused three times or more.</p>"
     rows = [

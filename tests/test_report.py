@@ -86,7 +86,7 @@ def test_confusions_are_of_tags_that_occur_together():
     accepted = labels.copy()
     accepted[:6, 1] = True  # dog given to cats
     accepted[:6, 2] = True  # car given to cats, which never have one
-    [found] = findings.confusions(labels, accepted, 5)
+    [found] = findings.confusions(labels, accepted.astype(float), np.full(3, 0.5), 5)
     assert (found.true, found.given, found.images, found.wrongly, found.elsewhere) == (0, 1, 10, 6, 0)
 
 

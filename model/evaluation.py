@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from command import say
 from dataset import images, near_duplicates, records
 from dataset.boards import CATEGORIES
-from model import figures, metrics, resampling, runs, scoring, tag_vectors
+from model import figures, metrics, pooled, resampling, runs, scoring, tag_vectors
 from model.calibration import Calibration, Target, fit
 from model.figures import Figures
 from model.predict import Tagger
@@ -86,6 +87,8 @@ def run_figures(tagger: Tagger, scores: Scores, vectors: np.ndarray) -> tuple[Fi
     """The figures of scores, and the weights of the resamples."""
     weights = resampling.group_weights(scores.groups, scores.labels.shape[1])
     one = runs.load_facts(tagger.run).get("global_threshold", float(np.median(tagger.thresholds)))
+    if scores.labels.size > pooled.EXACT_PAIRS:
+        say(f"figures of {scores.labels.size:,} pairs of image and tag: a minute for every hundred million or two")
     given = (scores.labels, scores.probability, tagger.thresholds, one, weights, scores.variance, vectors)
     return figures.compute(*given), weights
 

@@ -1,51 +1,70 @@
-"""Say what a run is worth: a run and held-out shards ▶ figures, a row a tag, a contact sheet."""
+"""Say what a run is worth: a run and held-out shards ▶ figures with ranges, a row a tag, a report to look at."""
 
 import shutil
 from pathlib import Path
 
-from command import Parser, import_quietly, run, say
+from command import InputError, Parser, import_quietly, run, say
 
 
 def main() -> None:
-    """Score a split and write what came out into the run folder."""
+    """Evaluate one run and write what came out into its folder, or compare several."""
     parser = Parser(__doc__)
-    parser.add_argument("run", type=Path, nargs="?", help="run folder (default: the newest under runs/)")
+    parser.add_argument(
+        "runs", type=Path, nargs="*", metavar="RUN", help="run folder (default: the newest); several: compare"
+    )
     parser.add_argument("--data", type=Path, help="folder made by download.py (default: what the run was trained on)")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    parser.add_argument("--calibrate", action="store_true", help="first fit temperature and thresholds anew, on val")
+    parser.add_argument("--target", help="of --calibrate: f1 (default), precision=0.9 or recall=0.8")
     given = parser.parse_args()
+    if given.target and not given.calibrate:
+        raise InputError("--target says what thresholds --calibrate fits: give both")
 
     import_quietly("keras")
-    from dataset import records
-    from model import report, runs, scoring
+    from model import comparison, evaluation, runs
+    from model.calibration import Target
     from model.predict import Tagger
 
-    folder = given.run or runs.newest(Path("runs"), "model.keras", "train.py")
-    tagger = Tagger.load(folder)
-    data = given.data or Path(tagger.run.data)
-    scoring.check_vocabulary(tagger.run, data)
-    say(f"{folder} on the {given.split} split of {data}")
-    scores = scoring.score(tagger.network, data, given.split, tagger.run.config, show_progress=True)
-    labels, probability = scores["labels"], scores["probability"]
+    target = Target.parse(given.target or "f1")
+    folders = given.runs or [runs.newest(Path("runs"), "model.keras", "train.py")]
+    data = given.data or Path(runs.load(folders[0]).data)
+    if given.calibrate:
+        for folder in folders:
+            calibration = evaluation.calibrate(Tagger.load(folder), data, target)
+            say(f"{folder}: temperature {calibration.temperature:.3f}, thresholds for {target} from the val split of {data}")
+    if len(folders) > 1:
+        print(comparison.compare([Tagger.load(folder) for folder in folders], data, given.split))
+        return
+    tagger = Tagger.load(folders[0])
+    say(f"{folders[0]} on the {given.split} split of {data}")
+    write(evaluation.evaluate(tagger, data, given.split))
 
-    values = report.figures(labels, probability, tagger.thresholds, tagger.run.frequencies)
-    values = {"run": str(folder), "data": str(data), "split": given.split} | values
+
+def write(found) -> None:
+    """Write an evaluation into its run folder, and print it in brief."""
+    from dataset import records
+    from model.evaluation import summary
+    from report import contact_sheet, page, terminal
+
+    folder, scores, thresholds = found.tagger.run.folder, found.scores, found.tagger.thresholds
+    values = summary(found)
     records.write_json(folder / "metrics.json", values)
-    report.write_tags(folder / "metrics_by_tag.csv", tagger.run.tags, labels, probability, tagger.thresholds)
-    names = [tag.name for tag in tagger.run.tags]
-    shown = report.varied(labels)
-    sheet = report.contact_sheet(
-        [scores["image"][index] for index in shown], labels[shown], probability[shown], tagger.thresholds, names
-    )
-    sheet.save(folder / "contact_sheet.png")
+    terminal.write_tags(folder / "metrics_by_tag.csv", found)
+    page.write(found, values)
+    shown = contact_sheet.varied(scores.labels)
+    ids = [str(scores.ids[index]) for index in shown]
+    encoded = records.images_of(found.data, found.split, set(ids))
+    names = [tag.name for tag in found.tagger.run.tags]
+    sheet = [encoded[post_id] for post_id in ids]
+    picture = contact_sheet.contact_sheet(sheet, scores.labels[shown], scores.probability[shown], thresholds, names)
+    picture.save(folder / "contact_sheet.png")
     shutil.rmtree(folder / "examples", ignore_errors=True)
     (folder / "examples").mkdir()
-    for index in shown:
-        (folder / "examples" / f"{Path(scores['id'][index]).stem}.jpg").write_bytes(scores["image"][index])
-
-    print(f"{given.split} split of {data}: {values['images']:,} images, {values['tags']:,} tags", end="")
-    print(f", {values['tags_without_positives']} of them without a positive and left out of macro figures")
-    print(report.table(values))
-    print(f"Details: {folder}/metrics.json, metrics_by_tag.csv, contact_sheet.png, examples/")
+    for post_id, data in zip(ids, sheet, strict=True):
+        (folder / "examples" / f"{Path(post_id).stem}.jpg").write_bytes(data)
+    print(f"{found.split} split of {found.data}: {values['images']:,} images, {values['tags']:,} tags")
+    print(terminal.brief(values))
+    print(f"To look at: {folder}/report/index.html, contact_sheet.png; details: metrics.json, metrics_by_tag.csv")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """The record schema and the data folder: the one place where both are written and read.
 
 A data folder, `data/NAME/`, holds `{train,val,test}-00000-of-00016.tfrecord`, `tags.csv`, `manifest.json` and
-`quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id and
-the MD5 of the original file.
+`quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id, the MD5
+of the original file, and the name of the post's group (variants of one picture), which records of older folders lack.
 """
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -31,6 +31,16 @@ class Tag:
     name: str
     category: int
     count: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it is stored; see the top of this file."""
+
+    id: str
+    group: str
+    image: bytes
+    tags: list[int]
 
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
@@ -89,7 +99,7 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     return sorted(folder.glob(f"{split}-?????-of-?????.tfrecord"))
 
 
-def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> bytes:
+def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str, group: str) -> bytes:
     """Serialise one post as a `tf.train.Example`."""
     import tensorflow as tf
 
@@ -101,6 +111,7 @@ def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str) -> byte
         "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=sorted(set(tag_indices)))),
         "id": bytes_feature(post_id.encode()),
         "md5": bytes_feature(md5.encode()),
+        "group": bytes_feature(group.encode()),
     }
     # A protobuf map is otherwise written in an order that changes from process to process.
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
@@ -119,7 +130,8 @@ def decode_batch(records, num_tags: int) -> dict:
         num_tags: the number of rows of `tags.csv`.
 
     Returns:
-        `image` (encoded bytes), `id` and `md5`, strings (batch,), and `labels`, float32 (batch, num_tags), 1 for each tag.
+        `image` (encoded bytes), `id`, `md5` and `group` (no group is empty), strings (batch,), and `labels`, float32
+        (batch, num_tags), 1 for each tag.
     """
     import tensorflow as tf
 
@@ -128,6 +140,7 @@ def decode_batch(records, num_tags: int) -> dict:
         "tags": tf.io.VarLenFeature(tf.int64),
         "id": tf.io.FixedLenFeature([], tf.string),
         "md5": tf.io.FixedLenFeature([], tf.string),
+        "group": tf.io.FixedLenFeature([], tf.string, default_value=""),
     }
     examples = tf.io.parse_example(records, schema)
     tags = examples.pop("tags")
@@ -135,3 +148,27 @@ def decode_batch(records, num_tags: int) -> dict:
     shape = tf.stack([tf.shape(records, tf.int64)[0], num_tags])
     labels = tf.scatter_nd(where, tf.ones_like(tags.values, tf.float32), shape)  # (batch, num_tags)
     return examples | {"labels": tf.ensure_shape(labels, (None, num_tags))}
+
+
+def read(folder: Path, split: str) -> Iterator[Record]:
+    """Yield every record of a split, in order, outside a pipeline of tensors."""
+    import tensorflow as tf
+
+    for path in shard_paths(folder, split):
+        for serialised in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            features = tf.train.Example.FromString(serialised).features.feature
+            post_id, image, group = (
+                features[name].bytes_list.value[0] if name in features else b"" for name in ("id", "image", "group")
+            )
+            yield Record(post_id.decode(), group.decode(), image, list(features["tags"].int64_list.value))
+
+
+def images_of(folder: Path, split: str, ids: set[str]) -> dict[str, bytes]:
+    """The encoded pictures of some posts of a split, by id."""
+    found: dict[str, bytes] = {}
+    for record in read(folder, split):
+        if len(found) == len(ids):
+            break
+        if record.id in ids:
+            found[record.id] = record.image
+    return found

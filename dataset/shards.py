@@ -167,7 +167,8 @@ def _write_shard(shard: Shard, reader: Reader, num_tags: int, advance: Callable[
                     failed = entry.post
                     missing["gone" if picture.gone else "quarantined"].append((entry.post.id, picture.reason))
                 else:
-                    writer.write(records.encode(picture.image, entry.tags, entry.post.id, picture.md5))
+                    post = entry.post
+                    writer.write(records.encode(picture.image, entry.tags, post.id, picture.md5, post.group))
                     for tag in entry.tags:
                         positives[tag] += 1
                 advance()

@@ -6,14 +6,13 @@ import sys
 import time
 
 import keras
-import numpy as np
 from tqdm import tqdm
 
 from command import InputError
 from model import averaging, checkpoints, metrics, runs, schedule
 from model.checkpoints import Position
 from model.plan import Plan
-from model.scoring import score
+from model.scoring import NotFinite, Scores, score
 
 LOOK_SECONDS = 1.0
 
@@ -138,7 +137,7 @@ class Validation(keras.callbacks.Callback):
     """Adds the exact figures of the validation split to an epoch's log, for all callbacks after it.
 
     Attributes:
-        scores: of the last validation; see `model.scoring.score`.
+        scores: of the last validation, or None.
     """
 
     def __init__(self, plan: Plan, watch: Watch):
@@ -154,11 +153,12 @@ class Validation(keras.callbacks.Callback):
             with averaging.averaged(self.plan, self.model):
                 self._score(logs, "averaged_val")
 
-    def _score(self, logs: dict, prefix: str) -> dict:
-        scores = score(self.model, self.plan.data, "val", self.plan.run.config)
-        if not np.isfinite(scores["probability"]).all():
-            raise self.watch.diverged("the network gives what is no number", self.plan.steps_per_epoch)
-        figures = metrics.ranking(scores["labels"], scores["probability"])
+    def _score(self, logs: dict, prefix: str) -> Scores:
+        try:
+            scores = score(self.model, self.plan.data, "val", self.plan.run.config)
+        except NotFinite:
+            raise self.watch.diverged("the network gives what is no number", self.plan.steps_per_epoch) from None
+        figures = metrics.ranking(scores.labels, scores.probability)
         logs.update({f"{prefix}_{name}": value for name, value in figures.items()})
         return scores
 

@@ -27,11 +27,13 @@ class Tagger:
         run: the run folder's contents.
         network: pixels ▶ scores; see `model.tagger.TaggerNetwork`.
         thresholds: the probability from which a tag is given, float32 (tags,).
+        temperature: divides the network's logits.
     """
 
     run: Run
     network: keras.Model
     thresholds: np.ndarray
+    temperature: float
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tagger":
@@ -44,7 +46,7 @@ class Tagger:
         network = runs.load_network(run.folder / "model.keras")
         if network.num_tags != len(run.tags):
             raise InputError(f"{folder}: the network has {network.num_tags} outputs, tags.csv {len(run.tags)} rows")
-        return cls(run, network, runs.load_thresholds(run))
+        return cls(run, network, *runs.load_thresholds(run))
 
     def pixels(self, data: bytes) -> np.ndarray:
         """The network's input for an encoded picture: the pixels that the same picture has in a shard.
@@ -59,8 +61,9 @@ class Tagger:
         return images.network_input(stored, self.run.config.image_size, self.run.config.resize)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, tags)."""
-        return keras.ops.convert_to_numpy(self.network(pixels, training=False)["probability"])
+        """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, tags), at the run's temperature."""
+        logits = self.network(pixels, training=False)["logit"]
+        return keras.ops.convert_to_numpy(keras.ops.sigmoid(logits / self.temperature))
 
     def tag(
         self, pictures: Iterable[str | Path | bytes], threshold: float | None = None, top: int | None = None

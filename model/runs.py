@@ -4,7 +4,9 @@ config.json      the run's configuration, and what the data was (tags, stored si
 tags.csv         the vocabulary, as in the data folder
 model.keras      the network, uncompiled: all that prediction needs
 checkpoint-*.npz everything that an unfinished run goes on from; see model.checkpoints
-thresholds.csv   the probability from which each tag is given
+thresholds.csv   the probability from which each tag is given, and the temperature that makes the probabilities
+calibration.json how they were chosen
+tag_vectors.npy  a vector for each tag, see `model.tag_vectors`
 history.csv      one row an epoch
 logs/            for TensorBoard
 """
@@ -18,6 +20,7 @@ import numpy as np
 
 from command import InputError
 from dataset import records
+from model.calibration import Calibration
 from model.config import Config, from_dict
 
 
@@ -76,18 +79,20 @@ def load(folder: Path) -> Run:
         raise InputError(f"{folder / 'config.json'} is not a run's configuration: {error!r}") from None
 
 
-def save_thresholds(run: Run, thresholds: np.ndarray) -> None:
-    """Write `thresholds.csv` from float (tags,)."""
+def save_calibration(run: Run, calibration: Calibration) -> None:
+    """Write `calibration.json`, and then `thresholds.csv`, which alone decides what a run says."""
+    records.write_json(run.folder / "calibration.json", calibration.facts())
     partial = run.folder / "thresholds.partial"
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("name", "threshold"))
-        writer.writerows((tag.name, f"{value:.6g}") for tag, value in zip(run.tags, thresholds, strict=True))
+        writer.writerow(("name", "threshold", "temperature"))
+        for tag, threshold in zip(run.tags, calibration.thresholds, strict=True):
+            writer.writerow((tag.name, f"{threshold:.6g}", f"{calibration.temperature:.6g}"))
     partial.replace(run.folder / "thresholds.csv")
 
 
-def load_thresholds(run: Run) -> np.ndarray:
-    """Read `thresholds.csv`: float32 (tags,).
+def load_thresholds(run: Run) -> tuple[np.ndarray, float]:
+    """Read `thresholds.csv`: thresholds, float32 (tags,), and the temperature of the probabilities that they are for.
 
     Raises:
         InputError: it is missing, or not of this run's tags.
@@ -95,12 +100,20 @@ def load_thresholds(run: Run) -> np.ndarray:
     path = run.folder / "thresholds.csv"
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = {row["name"]: float(row["threshold"]) for row in csv.DictReader(file)}
-        return np.array([rows[tag.name] for tag in run.tags], np.float32)
+            rows = {row["name"]: row for row in csv.DictReader(file)}
+        chosen = [rows[tag.name] for tag in run.tags]
+        # Runs of earlier versions have no temperature.
+        return np.array([row["threshold"] for row in chosen], np.float32), float(chosen[0].get("temperature", 1))
     except FileNotFoundError:
         raise InputError(f"{path} is missing: has its training finished?") from None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: expected name,threshold for every tag, received {error!r}") from None
+
+
+def load_facts(run: Run) -> dict:
+    """What `calibration.json` says of the thresholds; nothing for a run of an earlier version."""
+    path = run.folder / "calibration.json"
+    return records.read_json(path) if path.exists() else {}
 
 
 def save_history(folder: Path, rows: list[dict]) -> None:

@@ -1,5 +1,6 @@
 """What a network says of a split of a data folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -13,36 +14,77 @@ from model.runs import Run
 from model.tagger import TaggerNetwork
 
 
-def score(
-    network: TaggerNetwork, data: Path, split: str, config: Config, batch_size: int = 64, show_progress: bool = False
-) -> dict:
-    """What the network says of a whole split, in its order.
+class NotFinite(InputError):
+    """A network says what is no number."""
 
-    Returns:
-        `probability` float32 and `labels` bool, both (images, tags); `id` and `image`, lists of the post ids and the
-        encoded pictures.
+
+@dataclass(frozen=True)
+class Scores:
+    """A split in its order, and what a network says of it.
+
+    Attributes:
+        ids: of the posts, text (images,).
+        groups: the names of their groups, text (images,); the ids where the records name no group.
+        grouped: whether they do.
+        labels: bool (images, tags).
+        probability: float32 (images, tags).
+        variance: float16 (images, tags), of the probability.
     """
+
+    ids: np.ndarray
+    groups: np.ndarray
+    grouped: bool
+    labels: np.ndarray
+    probability: np.ndarray
+    variance: np.ndarray
+
+
+def score(
+    network: TaggerNetwork,
+    data: Path,
+    split: str,
+    config: Config,
+    temperature: float = 1.0,
+    batch_size: int = 64,
+    show_progress: bool = False,
+) -> Scores:
+    """What the network says of a whole split, its logits divided by the temperature.
+
+    Raises:
+        InputError: the split is empty, or has not as many images as the folder's manifest says.
+        NotFinite: of the network.
+    """
+    try:
+        images = int(records.read_json(data / "manifest.json")["splits"][split]["written"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{data / 'manifest.json'} is no manifest of a complete folder: {error!r}") from None
+    if not images:
+        raise InputError(f"the {split} split of {data} is empty")
+    shape = (images, network.num_tags)
+    labels, probability, variance = np.empty(shape, bool), np.empty(shape, np.float32), np.empty(shape, np.float16)
+    ids, groups = [], []
     batches = pipeline.evaluation_batches(data, split, network.num_tags, config.image_size, config.resize, batch_size)
-    probabilities, labels, ids, encoded = [], [], [], []
-    with tqdm(unit=" images", desc=split, dynamic_ncols=True, disable=not show_progress) as progress:
+    with tqdm(total=images, unit=" images", desc=split, dynamic_ncols=True, disable=not show_progress) as progress:
         for batch in batches.as_numpy_iterator():
+            rows = slice(len(ids), len(ids) + len(batch["id"]))
+            if rows.stop > images:
+                break
             # Filled up to one size: compiled once, and divisible among devices.
             missing = batch_size - len(batch["pixels"])
-            pixels = np.pad(batch["pixels"], ((0, missing), (0, 0), (0, 0), (0, 0)))
-            predicted = network.predict_on_batch(pixels)["probability"][: len(batch["pixels"])]
-            probabilities.append(keras.ops.convert_to_numpy(predicted))
-            labels.append(batch["labels"] > 0.5)
+            said = network.predict_on_batch(np.pad(batch["pixels"], ((0, missing), (0, 0), (0, 0), (0, 0))))
+            said = {name: keras.ops.convert_to_numpy(values)[: batch_size - missing] for name, values in said.items()}
+            labels[rows] = batch["labels"] > 0.5
+            probability[rows] = keras.ops.convert_to_numpy(keras.ops.sigmoid(said["logit"] / temperature))
+            variance[rows] = said["variance"]
             ids += [name.decode() for name in batch["id"]]
-            encoded += list(batch["image"])
+            groups += [name.decode() for name in batch["group"]]
             progress.update(len(batch["id"]))
-    if not ids:
-        raise InputError(f"the {split} split of {data} is empty")
-    return {
-        "probability": np.concatenate(probabilities),
-        "labels": np.concatenate(labels),
-        "id": ids,
-        "image": encoded,
-    }
+    if len(ids) != images or rows.stop > images:
+        raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
+    if not np.isfinite(probability).all():
+        raise NotFinite(f"the network says what is no number of pictures of {data}: train it again")
+    grouped = all(groups)
+    return Scores(np.array(ids), np.array(groups if grouped else ids), grouped, labels, probability, variance)
 
 
 def check_vocabulary(run: Run, data: Path) -> None:

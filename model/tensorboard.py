@@ -1,17 +1,22 @@
-"""A run's curves and pictures for TensorBoard; needs no TensorFlow."""
+"""A run's curves and pictures for TensorBoard."""
 
 import io
 import time
 
 import keras
 import numpy as np
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from model import metrics, report, schedule
+from dataset import records
+from model import schedule
+from model.calibration import Target, fit, log_odds
 from model.callbacks import Validation, Watch
 from model.plan import Plan
+from model.scoring import Scores
+from report import contact_sheet
 
 PICTURES = 8
 
@@ -51,10 +56,10 @@ class TensorBoard(keras.callbacks.Callback):
             sheet = io.BytesIO()
             picture = pictures(self.plan, self.validation.scores)
             picture.save(sheet, "PNG")
-            image = Summary.Image(
+            sheet_summary = Summary.Image(
                 height=picture.height, width=picture.width, colorspace=3, encoded_image_string=sheet.getvalue()
             )
-            self._add(epoch + 1, Summary(value=[Summary.Value(tag="validation", image=image)]))
+            self._add(epoch + 1, Summary(value=[Summary.Value(tag="validation", image=sheet_summary)]))
         self.writer.flush()
 
     def on_train_end(self, logs=None):
@@ -68,10 +73,16 @@ class TensorBoard(keras.callbacks.Callback):
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
 
-def pictures(plan: Plan, scores: dict):
-    """A few validation pictures with the tags that the network gives them and those it misses: a Pillow image."""
-    labels, probability = scores["labels"], scores["probability"]
-    shown = report.varied(labels, PICTURES)
-    thresholds = np.full(labels.shape[1], metrics.best_f1_threshold(labels, probability))
-    encoded = [scores["image"][index] for index in shown]
-    return report.contact_sheet(encoded, labels[shown], probability[shown], thresholds, [tag.name for tag in plan.run.tags])
+def pictures(plan: Plan, scores: Scores) -> Image.Image:
+    """A few validation pictures with the tags that the network gives them and those it misses."""
+    calibration = fit(scores.labels, scores.probability, scores.groups, Target("f1"))
+    shown = contact_sheet.varied(scores.labels, PICTURES)
+    found = records.images_of(plan.data, "val", set(scores.ids[shown]))
+    probability = 1 / (1 + np.exp(-log_odds(scores.probability[shown]) / calibration.temperature))
+    return contact_sheet.contact_sheet(
+        [found[post_id] for post_id in scores.ids[shown]],
+        scores.labels[shown],
+        probability,
+        calibration.thresholds,
+        [tag.name for tag in plan.run.tags],
+    )

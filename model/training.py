@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from command import say
-from model import averaging, checkpoints, devices, memory, metrics, runs, schedule
+from model import averaging, checkpoints, devices, memory, runs, schedule
+from model.calibration import Calibration, Target, fit, nothing_known
 from model.callbacks import Callbacks, Keep, Validation, Watch
 from model.checkpoints import Position
 from model.config import resolve
@@ -123,7 +123,7 @@ def finish(plan: Plan, network: TaggerNetwork) -> None:
     run = plan.run
     use_average = averaging.has_average(network) and _average_is_better(run)
     with averaging.averaged(plan, network) if use_average else contextlib.nullcontext():
-        runs.save_thresholds(run, _thresholds(plan, network))
+        runs.save_calibration(run, _calibration(plan, network))
         # A copy without the optimizer: half the size, and nothing in it but the network.
         finished = TaggerNetwork.from_config(network.get_config())
         finished.set_weights(network.get_weights())
@@ -140,9 +140,10 @@ def _average_is_better(run: Run) -> bool:
     return average >= raw
 
 
-def _thresholds(plan: Plan, network: TaggerNetwork) -> np.ndarray:
-    """One threshold for all tags, where the validation split's micro F1 is highest: float (tags,)."""
+def _calibration(plan: Plan, network: TaggerNetwork) -> Calibration:
+    """Temperature and thresholds from the validation split, where there is one."""
+    target = Target("f1")
     if not plan.val_images:
-        return np.full(len(plan.run.tags), 0.5)
+        return nothing_known(len(plan.run.tags), target)
     scores = score(network, plan.data, "val", plan.run.config)
-    return np.full(len(plan.run.tags), metrics.best_f1_threshold(scores["labels"], scores["probability"]))
+    return fit(scores.labels, scores.probability, scores.groups, target)

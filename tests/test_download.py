@@ -143,8 +143,9 @@ def test_a_group_never_crosses_splits(made):
     groups = {post.id: post.group for post in FolderBoard(table.parent, table).posts()}
     splits = defaultdict(set)
     for split in records.SPLITS:
-        for record in read_split(out, split):
-            splits[groups[record.id]].add(split)
+        for record in records.read(out, split):
+            assert record.group == groups[record.id]
+            splits[record.group].add(split)
     assert len(splits) == 30
     assert all(len(places) == 1 for places in splits.values())
 

@@ -1,6 +1,7 @@
 """What is written is what is read."""
 
 import pytest
+import tensorflow as tf
 
 from command import InputError
 from dataset import records
@@ -8,20 +9,28 @@ from dataset.records import Tag
 
 
 def test_a_record_gives_back_its_image_tags_and_names():
-    record = records.encode(b"\xff\xd8picture", [4, 1, 1], "post/ü", "d41d8cd98f00b204e9800998ecf8427e")
+    record = records.encode(b"\xff\xd8picture", [4, 1, 1], "post/ü", "d41d8cd98f00b204e9800998ecf8427e", "flags")
     example = records.decode(record, num_tags=6)
     assert example["image"].numpy() == b"\xff\xd8picture"
     assert example["id"].numpy().decode() == "post/ü"
     assert example["md5"].numpy() == b"d41d8cd98f00b204e9800998ecf8427e"
+    assert example["group"].numpy() == b"flags"
     assert example["labels"].numpy().tolist() == [0, 1, 0, 0, 1, 0]
 
 
+def test_a_record_of_an_older_folder_has_no_group():
+    example = tf.train.Example.FromString(records.encode(b"x", [1], "7", "", "flags"))
+    del example.features.feature["group"]
+    older = records.decode(example.SerializeToString(), num_tags=2)
+    assert older["group"].numpy() == b"" and older["id"].numpy() == b"7" and older["labels"].numpy().tolist() == [0, 1]
+
+
 def test_a_record_without_tags_has_no_labels():
-    assert records.decode(records.encode(b"x", [], "1", ""), num_tags=3)["labels"].numpy().tolist() == [0, 0, 0]
+    assert records.decode(records.encode(b"x", [], "1", "", ""), num_tags=3)["labels"].numpy().tolist() == [0, 0, 0]
 
 
 def test_the_same_post_gives_the_same_bytes_whatever_the_order_of_its_tags():
-    assert records.encode(b"x", [3, 1], "1", "") == records.encode(b"x", [1, 3], "1", "")
+    assert records.encode(b"x", [3, 1], "1", "", "") == records.encode(b"x", [1, 3], "1", "", "")
 
 
 def test_tags_survive_the_table(tmp_path):

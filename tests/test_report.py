@@ -1,0 +1,190 @@
+"""What is shown: findings, near-duplicates, the page, metrics.json, and runs side by side."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import jsonschema
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, program
+from PIL import Image, ImageDraw, ImageEnhance
+
+from command import InputError
+from dataset import near_duplicates, records
+from model import comparison, evaluation, metrics
+from model.calibration import Target
+from model.predict import Tagger
+from report import charts, findings, sections, terminal
+
+
+def drawing(seed: int, size: int = 200) -> Image.Image:
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (size, size), "white")
+    for _ in range(12):
+        left, top, width, height = (int(share * size) for share in random.random(4))
+        box = (left, top, left + 10 + width // 2, top + 10 + height // 2)
+        ImageDraw.Draw(image).ellipse(box, fill=tuple(random.integers(0, 256, 3).tolist()))
+    return image
+
+
+def test_the_same_picture_resized_recoded_and_brightened_is_found_and_others_are_not():
+    originals = [drawing(seed) for seed in range(40)]
+    copies = []
+    for number in (3, 17, 29):
+        encoded = io.BytesIO()
+        ImageEnhance.Brightness(originals[number].resize((90, 90))).enhance(1.02).save(encoded, "JPEG", quality=70)
+        copies.append(Image.open(encoded).convert("RGB"))
+    others = [drawing(seed) for seed in range(100, 130)]
+    prints = near_duplicates.fingerprints(originals), near_duplicates.fingerprints([*others, *copies])
+    found = near_duplicates.near_duplicates(*prints)
+    assert {(first, second) for first, second, _ in found} == {(3, 30), (17, 31), (29, 32)}
+
+
+def test_pictures_that_differ_in_colours_alone_or_are_plain_are_no_duplicates():
+    red, blue = (ImageEnhance.Color(Image.new("RGB", (60, 60), colour)).enhance(1) for colour in ("red", "blue"))
+    prints = near_duplicates.fingerprints([red, red])
+    assert not near_duplicates.near_duplicates(prints, near_duplicates.fingerprints([blue, red]))
+
+
+def test_hashes_within_a_distance_are_all_found():
+    random = np.random.default_rng(0)
+    first, second = (random.integers(0, 2**63, (number, 4)).astype(np.uint64) for number in (50, 70))
+    second[10] = first[4] ^ np.array([1, 2, 0, 4], np.uint64)
+    differing = {(4, 10, 3)}
+    assert set(near_duplicates.pairs_within(first, second, 8)) == differing
+    everything = list(near_duplicates.pairs_within(first, second, 256))
+    bits = np.unpackbits(first.view(np.uint8).reshape(50, -1), axis=1)[:, None] != np.unpackbits(
+        second.view(np.uint8).reshape(70, -1), axis=1
+    )
+    assert all(bits[row, column].sum() == distance for row, column, distance in everything) and len(everything) == 3500
+
+
+def test_findings_name_the_surest_mistakes_one_of_a_group():
+    labels = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0], [1, 1, 0], [0, 0, 1]], bool)
+    scores = np.array([[0.9, 0.8, 0.1], [0.95, 0.1, 0.2], [0.94, 0.1, 0.3], [0.01, 0.6, 0.1], [0.2, 0.1, 0.4]], np.float32)
+    groups = np.array(["a", "b", "b", "c", "d"])
+    missing, wrong = findings.confident_mistakes(labels, scores, groups, 3)
+    assert [(one.image, one.tag) for one in missing] == [(1, 0), (0, 1), (4, 0)]
+    assert [(one.image, one.tag) for one in wrong] == [(3, 0), (4, 2), (0, 0)]
+
+
+def test_best_and_worst_pictures_differ():
+    labels = np.eye(6, dtype=bool)
+    overlap, error = np.array([1, 1, 0.5, 0, 0, np.nan]), np.array([0.1, 0.2, 0, 0.3, 0.4, 0])
+    best, worst = findings.best_and_worst(overlap, error, labels, np.array(list("aabcde")), 2)
+    assert best == [0, 2] and worst == [4, 3]
+
+
+def test_confusions_are_of_tags_that_occur_together():
+    cat, dog, car = np.array([[1, 0, 0]] * 10), np.array([[0, 1, 0]] * 10), np.array([[0, 0, 1]] * 10)
+    labels = np.concatenate([cat, dog, car, [[1, 1, 0]]]).astype(bool)
+    accepted = labels.copy()
+    accepted[:6, 1] = True  # dog given to cats
+    accepted[:6, 2] = True  # car given to cats, which never have one
+    [found] = findings.confusions(labels, accepted.astype(float), np.full(3, 0.5), 5)
+    assert (found.true, found.given, found.images, found.wrongly, found.elsewhere) == (0, 1, 10, 6, 0)
+
+
+def test_charts_stay_inside_their_frame_and_escape_their_texts():
+    line = charts.Line("<b>", np.linspace(0, 1, 5000), np.linspace(0, 1, 5000) ** 9)
+    drawn = charts.line_chart("a<b", "x", "y", [line])
+    numbers = [float(n) for n in re.search(r'points="([^"]*)"', drawn).group(1).replace(",", " ").split()]
+    assert min(numbers) >= 0 and max(numbers) <= charts.WIDTH and len(numbers) <= 2 * charts.MOST_POINTS
+    assert "<b>" not in drawn and "a<b" not in drawn
+
+
+@pytest.fixture(scope="module")
+def evaluated(emoji_run, tmp_path_factory):
+    """A run evaluated under another name, with a tag that would be markup if the page let it."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    shutil.copytree(emoji_run, folder)
+    done = program("eval.py", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_metrics_json_is_as_its_schema_says(evaluated):
+    values = json.loads((evaluated / "metrics.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    schema = records.read_json(ROOT / "report" / "metrics.schema.json")
+    jsonschema.Draft202012Validator(schema).validate(values)
+    assert schema["$defs"]["figures"]["properties"].keys() == metrics.DEFINITIONS.keys()
+    assert values["intervals"].keys() <= metrics.DEFINITIONS.keys() and values["groups_known"]
+    for name, (low, high) in values["intervals"].items():
+        assert low <= values[name] <= high, name
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema).validate(values | {"f1_micro": 2})
+
+
+def test_the_page_needs_nothing_else_and_shows_every_tag(evaluated):
+    page = (evaluated / "report" / "index.html").read_text(encoding="utf-8")
+    assert (
+        not re.findall(r'(?:src|href)="(?!#|data:image/jpeg;base64,)', page) and "@import" not in page and "http" not in page
+    )
+    assert page.count("<script>") == 1 and page.count('<img alt="" src="data:') >= 12
+    rows = list(csv.DictReader((evaluated / "metrics_by_tag.csv").open(encoding="utf-8")))
+    assert [f'data-v="{row["name"]}"' in page for row in rows] == [True] * len(rows)
+    values = records.read_json(evaluated / "metrics.json")
+    assert f"<b>{values['average_precision_macro']:.3f}</b>" in page and "prefers-color-scheme: dark" in page
+
+
+def copied(run, folder):
+    shutil.copytree(run, folder)
+    return Tagger.load(folder)
+
+
+def test_calibrating_changes_thresholds_and_nothing_else(evaluated, emoji_data, tmp_path):
+    before = copied(evaluated, tmp_path / "strict")
+    evaluation.calibrate(before, emoji_data, Target.parse("precision=0.95"))
+    after = Tagger.load(tmp_path / "strict")
+    assert (after.thresholds >= before.thresholds).all() and (after.thresholds > before.thresholds).any()
+    assert after.temperature == before.temperature
+    picture = min((evaluated / "examples").glob("*.jpg"))
+    [few], [many] = after.tag([picture]), before.tag([picture])
+    assert few.items() <= many.items()
+
+
+def test_a_target_without_calibrating_is_refused(evaluated):
+    done = program("eval.py", evaluated, "--target", "f1")
+    assert done.returncode == 1 and "--calibrate" in done.stderr
+
+
+def test_runs_are_compared_on_the_same_pictures(evaluated, emoji_data, tmp_path):
+    first, same, worse = (copied(evaluated, tmp_path / name) for name in ("first", "same", "worse"))
+    worse = replace(worse, thresholds=np.full_like(worse.thresholds, 0.99))
+    said = comparison.compare([first, same, worse], emoji_data, "test")
+    runs = records.read_json(tmp_path / "first" / "comparison.json")["runs"]
+    names = [str(tagger.run.folder) for tagger in (first, same, worse)]
+    assert all(value == [0, 0, 0] for value in runs[names[1]]["differences"].values()) and not runs[names[1]]["moved_tags"]
+    change = runs[names[2]]["differences"]
+    assert change["f1_macro"][2] < 0 and change["average_precision_macro"] == [0, 0, 0]
+    assert f"  C  {names[2]}" in said and "mAP" in said
+    with pytest.raises(InputError, match="given twice"):
+        comparison.compare([first, first], emoji_data, "test")
+
+
+def test_tags_that_moved_are_those_whose_range_leaves_out_nothing():
+    labels, groups = np.zeros((12, 3), bool), np.arange(12) // 2
+    labels[:, :2], labels[0, 2] = True, True
+    random = np.random.default_rng(0)
+    differences = np.stack([0.3 + 0.05 * random.standard_normal(200), random.standard_normal(200), np.full(200, 0.5)])
+    [moved] = comparison.moved_tags(["up", "noise", "of one group"], differences, labels, groups)
+    assert moved["tag"] == "up"
+
+
+def test_records_without_groups_are_resampled_one_by_one_and_it_is_said(evaluated, emoji_data, tmp_path):
+    data = tmp_path / "older"
+    shutil.copytree(emoji_data, data)
+    for path in records.shard_paths(data, "test"):
+        examples = [tf.train.Example.FromString(serialised.numpy()) for serialised in tf.data.TFRecordDataset(str(path))]
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for example in examples:
+                del example.features.feature["group"]
+                writer.write(example.SerializeToString())
+    values = evaluation.summary(evaluation.evaluate(Tagger.load(evaluated), data, "test"))
+    assert not values["groups_known"] and values["groups"] == values["images"]
+    assert "name no groups" in terminal.brief(values) and any("name no groups" in note for note in sections.caveats(values))

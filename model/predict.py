@@ -9,14 +9,19 @@ for tags in tagger.tag(["cat.png", "dog.jpg"]):
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from command import InputError
 from dataset import images
 from model import runs
 from model.runs import Run
+
+if TYPE_CHECKING:
+    import keras
+
+    from model.onnx_network import OnnxNetwork
 
 
 @dataclass(frozen=True)
@@ -25,21 +30,25 @@ class Tagger:
 
     Attributes:
         run: the run folder's contents.
-        network: pixels ▶ scores; see `model.tagger.TaggerNetwork`.
+        network: pixels ▶ scores; see `model.tagger.TaggerNetwork`. Of an ONNX file, probabilities alone.
         thresholds: the probability from which a tag is given, float32 (tags,).
     """
 
     run: Run
-    network: keras.Model
+    network: "keras.Model | OnnxNetwork"
     thresholds: np.ndarray
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tagger":
-        """Read a run folder.
+        """Read a run folder, or the `model.onnx` that export.py made of one, which needs no TensorFlow.
 
         Raises:
             InputError: it is missing, unfinished or damaged.
         """
+        if Path(folder).suffix == ".onnx":
+            from model import onnx_network
+
+            return cls(*onnx_network.load(Path(folder)))
         run = runs.load(Path(folder))
         network = runs.load_network(run.folder / "model.keras")
         if network.num_tags != len(run.tags):
@@ -60,7 +69,12 @@ class Tagger:
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, tags)."""
-        return keras.ops.convert_to_numpy(self.network(pixels, training=False)["probability"])
+        probability = self.network(pixels, training=False)["probability"]
+        if isinstance(probability, np.ndarray):  # from ONNX Runtime
+            return probability
+        from keras import ops
+
+        return ops.convert_to_numpy(probability)
 
     def tag(
         self, pictures: Iterable[str | Path | bytes], threshold: float | None = None, top: int | None = None

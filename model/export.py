@@ -1,7 +1,7 @@
 """A run in the formats that other programs load, and each of them read back to compare it with the run.
 
-model.onnx        with selected_tags.csv, in the convention of the WD taggers: float32 (batch, size, size, 3) in BGR, 0 to 255
-                  ▶ probabilities, and as a second output the embedding
+model.onnx        with selected_tags.csv, in the convention of the WD taggers: float32 (batch, size, size, 3) in BGR, 0 to
+                  255 ▶ probabilities, and as a second output the embedding
 trunk.onnx        the same input ▶ the embedding
 saved_model/1/    for TensorFlow Serving: uint8 (batch, size, size, 3) in RGB ▶ probability, logit and variance
 model.tflite      uint8 (batch, size, size, 3) in RGB ▶ probability

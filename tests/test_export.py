@@ -3,15 +3,17 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import program
+from conftest import ROOT, program
 from PIL import Image
 
-from dataset import images, pipeline, records
+from dataset import images, records
 from model.predict import Tagger
 
 ort = pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
@@ -25,16 +27,11 @@ def exported(emoji_run):
 
 
 @pytest.fixture(scope="module")
-def pictures(emoji_run, emoji_data, tmp_path_factory):
+def pictures(emoji_run, emoji_pictures):
     """Held-out pictures as files, and the run's probabilities."""
-    folder = tmp_path_factory.mktemp("pictures")
-    config = Tagger.load(emoji_run).run.config
-    [batch] = pipeline.evaluation_batches(emoji_data, "test", 12, config.image_size, config.resize, 500).as_numpy_iterator()
-    paths = []
-    for name, encoded in zip(batch["id"], batch["image"], strict=True):
-        paths.append(folder / f"{name.decode()}.jpg")
-        paths[-1].write_bytes(encoded)
-    return paths, Tagger.load(emoji_run).probabilities(batch["pixels"])
+    tagger = Tagger.load(emoji_run)
+    pixels = np.stack([tagger.pixels(path.read_bytes()) for path in emoji_pictures])
+    return emoji_pictures, tagger.probabilities(pixels)
 
 
 def front_end_input(path) -> np.ndarray:
@@ -106,6 +103,17 @@ def test_the_program_tags_from_the_export_as_from_the_run(exported, pictures, em
     for from_run, from_export in zip(*answers, strict=True):
         assert from_run["file"] == from_export["file"]
         assert from_run["tags"] == pytest.approx(from_export["tags"], abs=2e-4)
+
+
+def test_without_the_libraries_the_program_names_what_to_install(emoji_run, tmp_path):
+    code = (
+        "import runpy, sys; sys.modules['onnx'] = None\n"
+        f"sys.argv = ['export.py', '--run', {str(emoji_run)!r}, '--out', {str(tmp_path)!r}]\n"
+        "runpy.run_path('export.py', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1 and "pip install -r requirements-export.txt" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""Serve a run: a page to drop pictures on, an API like that of Danbooru's autotagger, metrics."""
+
+from pathlib import Path
+
+from command import InputError, Parser, import_quietly, run, say
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main() -> None:
+    """Load the run, answer until stopped."""
+    parser = Parser(__doc__)
+    parser.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=5000, help="default: 5000")
+    parser.add_argument("--events", type=Path, help="SQLite file of what people said (default: events.sqlite by the model)")
+    given = parser.parse_args()
+    if not 0 <= given.port < 65536:
+        raise InputError(f"--port has to be between 0 and 65535. Received: {given.port}")
+    try:
+        import uvicorn
+
+        from web import app
+    except ModuleNotFoundError as error:
+        raise InputError(f"serve.py needs {error.name}: pip install -r requirements-serve.txt") from None
+    from model import runs
+
+    path = given.run or runs.newest(Path("runs"), "model.keras", "train.py")
+    if path.suffix != ".onnx":
+        import_quietly("keras")
+    from model.predict import Tagger
+
+    tagger = Tagger.load(path)
+    file = path if path.suffix == ".onnx" else path / "model.keras"
+    hosts = [*LOOPBACK, "[::1]"] if given.host in LOOPBACK else ["*"]
+    events = given.events or file.with_name("events.sqlite")
+    application = app.build(tagger, app.version_of(tagger, file), events, hosts)
+    server = uvicorn.Server(
+        uvicorn.Config(application, given.host, given.port, log_level="warning", timeout_graceful_shutdown=5)
+    )
+    say(f"{path} on http://{given.host}:{given.port}/ (Ctrl-C ends it); what people say of tags goes to {events}")
+    server.run()
+    if not server.started:
+        raise InputError(f"cannot listen on {given.host}:{given.port}: is another program there? --port takes another")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,5 +1,6 @@
 """Serve a run: a page to drop pictures on, an API like that of Danbooru's autotagger, metrics."""
 
+import contextlib
 from pathlib import Path
 
 from command import InputError, Parser, import_quietly, run, say
@@ -39,7 +40,8 @@ def main() -> None:
         uvicorn.Config(application, given.host, given.port, log_level="warning", timeout_graceful_shutdown=5)
     )
     say(f"{path} on http://{given.host}:{given.port}/ (Ctrl-C ends it); what people say of tags goes to {events}")
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end: what was waiting has been answered
+        server.run()
     if not server.started:
         raise InputError(f"cannot listen on {given.host}:{given.port}: is another program there? --port takes another")
 

@@ -141,8 +141,8 @@ def frames(data: bytes, most: int) -> list[tuple[float, bytes]]:
     reach = min(MOST_FRAMES, max(1, images.MAX_PIXELS // (image.width * image.height)))
     try:
         starts = list(_starts(image, reach))
-        kept = sorted({int((i + 0.5) * len(starts) / most) for i in range(min(most, len(starts)))} | {0})[:most]
-        return [(starts[index], _frame(image, index)) for index in kept]
+        number = min(most, len(starts))
+        return [(starts[index], _frame(image, index)) for index in (i * len(starts) // number for i in range(number))]
     except Exception as error:  # a damaged file can raise almost anything inside a decoder
         raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 

@@ -32,6 +32,10 @@ class OnnxNetwork:
         self.num_tags = len(columns)
 
     def __call__(self, pixels: np.ndarray, training: bool = False) -> dict[str, np.ndarray]:
+        """What `predict_on_batch` gives."""
+        return self.predict_on_batch(pixels)
+
+    def predict_on_batch(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """RGB, uint8 (batch, height, width, 3) ▶ `probability`, float32 (batch, tags)."""
         outputs, inputs = self.session.get_outputs(), self.session.get_inputs()
         bgr = np.ascontiguousarray(pixels[..., ::-1], np.float32)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -22,7 +22,7 @@ from dataset.images import ImageError
 from model import inputs
 from model.predict import BATCH, FRAMES, Tagger
 from web.batcher import Batcher, Full
-from web.events import Events
+from web.events import KINDS, Events
 
 PAGE = Path(__file__).parent
 FILES = {"page.js": "text/javascript", "style.css": "text/css"}
@@ -58,6 +58,7 @@ class Metrics:
     """What Prometheus reads."""
 
     def __init__(self, version: str):
+        disable_created_metrics()  # a line more for each figure, of no use to anyone
         self.registry = CollectorRegistry()
         self.requests = Counter("e6tag_requests", "Requests.", ("path", "status"), registry=self.registry)
         self.seconds = Histogram("e6tag_request_seconds", "Time to answer.", ("path",), registry=self.registry)
@@ -178,7 +179,11 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         limit = _number(fields, "limit", int, DEFAULT_LIMIT)
         rows = await service.tag(files)
         answers = [tagger.choose(row, threshold, max(0, limit)) for row in rows]
-        return JSONResponse([{"filename": name, "tags": tags} for (name, _), tags in zip(files, answers, strict=True)])
+        digests = [hashlib.md5(data, usedforsecurity=False).hexdigest() for _, data in files]
+        return JSONResponse(
+            [{"filename": name, "tags": tags} for (name, _), tags in zip(files, answers, strict=True)],
+            headers={"X-Picture-MD5": ",".join(digests)},  # what the events call the pictures
+        )
 
     @app.post("/heat", openapi_extra=_form("file", "tag"))
     async def heat(request: Request) -> JSONResponse:
@@ -193,8 +198,8 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     @app.post("/events", status_code=204)
     def judge(judgement: Judgement) -> None:
         """Keep what was seen, added and rejected."""
-        kinds = {tag: kind for kind in ("seen", "added", "rejected") for tag in getattr(judgement, kind)}
-        if unknown := set(kinds) - names:
+        kinds = [(tag, kind) for kind in KINDS for tag in getattr(judgement, kind)]
+        if unknown := {tag for tag, _ in kinds} - names:
             raise HTTPException(400, f"no tag of this model: {min(unknown)[:50]!r}")
         events.add(judgement.picture, kinds)
 

@@ -33,10 +33,10 @@ class Events:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
 
-    def add(self, picture: str, kinds: dict[str, str]) -> None:
-        """Note what became of a picture's tags: tag ▶ one of `KINDS`."""
+    def add(self, picture: str, kinds: list[tuple[str, str]]) -> None:
+        """Note what became of a picture's tags: each tag with one of `KINDS`."""
         now = time.time()
-        rows = [(now, picture, tag, kind, self._model) for tag, kind in kinds.items()]
+        rows = [(now, picture, tag, kind, self._model) for tag, kind in kinds]
         with self._lock, self._database:
             self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
 

@@ -12,15 +12,22 @@ compares ways of drawing heat maps: which of four held-out pictures, put togethe
     python bench.py predict --run runs/openmoji --data PICTURES
     python bench.py serve --run runs/openmoji --data PICTURES
 
-tag a folder of pictures: the network alone, reading included, by test.py, and by serve.py with 64 clients at once.
+    python bench.py fuzz --run runs/openmoji --data PICTURES
+
+tag a folder of pictures: the network alone, with reading, by test.py, by serve.py with 64 clients at once; and send serve.py
+10,000 requests that are wrong.
 """
 
+import contextlib
+import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,9 +44,9 @@ SHOWN = {
 def main() -> None:
     """Run the subject asked for."""
     parser = Parser("Measure, side by side.")
-    parser.add_argument("subject", choices=("recipes", "pointing", "predict", "serve"), help="what to measure")
-    parser.add_argument("--data", type=Path, help="folder made by download.py; predict, serve: folder of pictures")
-    parser.add_argument("--run", type=Path, help="pointing, predict, serve: run folder, or model.onnx")
+    parser.add_argument("subject", choices=("recipes", "pointing", "predict", "serve", "fuzz"), help="what to measure")
+    parser.add_argument("--data", type=Path, help="folder made by download.py; predict, serve, fuzz: folder of pictures")
+    parser.add_argument("--run", type=Path, help="all but recipes: run folder, or model.onnx")
     parser.add_argument("--epochs", type=int, default=6, help="default: 6")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds 0, 1, … (default: 1)")
     parser.add_argument("--recipes", nargs="+", default=["default", "plain"], help="default: default plain")
@@ -47,7 +54,9 @@ def main() -> None:
     if given.subject != "recipes":
         if not given.run or not (given.data or given.subject == "pointing"):
             raise InputError(f"{given.subject} needs --run{'' if given.subject == 'pointing' else ' and --data'}")
-        {"pointing": compare_heat_maps, "predict": time_prediction, "serve": load_server}[given.subject](given)
+        {"pointing": compare_heat_maps, "predict": time_prediction, "serve": load_server, "fuzz": fuzz_server}[
+            given.subject
+        ](given)
         return
     if not given.data:
         raise InputError("recipes are compared on data: give --data")
@@ -122,43 +131,66 @@ def _rate(pictures: int, work: Callable) -> float:
     return pictures / (time.perf_counter() - started)
 
 
-def load_server(given, port: int = 5999, clients: int = 64) -> None:
-    """Print how serve.py does with many clients at once, beside the rate of the same pictures in batches here."""
-    from model import inputs
+@contextlib.contextmanager
+def _server(run: Path):
+    """serve.py in another process, answering: gives the process and its port."""
     from web import load
 
-    if given.run.suffix != ".onnx":
-        import_quietly("keras")
-    from model.predict import Tagger
-
-    sources = list(inputs.find([str(given.data)]))
-    tagger = Tagger.load(given.run)
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--run", str(given.run), "--port", str(port), "--events", f"{folder}/events.sqlite"]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        options = ["--run", str(run), "--port", str(port), "--events", f"{folder}/events.sqlite"]
         server = subprocess.Popen([sys.executable, str(Path(__file__).parent / "serve.py"), *options])
         try:
             while not load.answers("127.0.0.1", port):
                 if server.poll() is not None:
                     raise InputError("serve.py has ended, for the reason above")
                 time.sleep(0.2)
-            paths = [source.path for source in sources]
-            load.load("127.0.0.1", port, paths, clients, 4 * clients)  # compiled, and threads started
-            # In turns, so that a busy machine is as busy for one as for the other.
-            batches, serving = [], []
-            for _ in range(3):
-                batches.append(_rate(len(sources), lambda: list(tagger.predict(sources))))
-                serving.append(load.load("127.0.0.1", port, paths, clients, len(paths)))
+            yield server, port
         finally:
             server.send_signal(signal.SIGINT)
             server.wait()
+
+
+def load_server(given, clients: int = 64) -> None:
+    """Print how serve.py does with many clients at once, beside the rate of the same pictures in batches here."""
+    if given.run.suffix != ".onnx":
+        import_quietly("keras")
+    from model import inputs
+    from model.predict import Tagger
+    from web import load
+
+    sources, tagger = list(inputs.find([str(given.data)])), Tagger.load(given.run)
+    paths = [source.path for source in sources]
+    batches, serving = [], []
+    with _server(given.run) as (_, port):
+        load.load("127.0.0.1", port, paths, clients, 4 * clients)  # compiled, and threads started
+        for _ in range(3):  # in turns, so that a busy machine is as busy for one as for the other
+            batches.append(_rate(len(sources), lambda: list(tagger.predict(sources))))
+            serving.append(load.load("127.0.0.1", port, paths, clients, len(paths)))
     rates = [result["status"].get(200, 0) / result["seconds"] for result in serving]
-    latency = [seconds for result in serving for seconds in result["latency"]]
+    quantiles = statistics.quantiles((seconds for result in serving for seconds in result["latency"]), n=100)
     print(f"{clients} clients, {len(sources)} requests of one picture, three times: status {[r['status'] for r in serving]}")
     print(f"in batches, without a server  {statistics.median(batches):>8.0f} pictures a second")
-    print(f"serve.py                      {statistics.median(rates):>8.0f} pictures a second", end="")
-    print(f", {statistics.median(a / b for a, b in zip(rates, batches, strict=True)):.2f} of that")
-    quantiles = statistics.quantiles(latency, n=100)
+    ratio = statistics.median(a / b for a, b in zip(rates, batches, strict=True))
+    print(f"serve.py                      {statistics.median(rates):>8.0f} pictures a second, {ratio:.2f} of that")
     print(f"latency  median {1000 * quantiles[49]:.0f} ms  p99 {1000 * quantiles[98]:.0f} ms")
+
+
+def fuzz_server(given, number: int = 10_000) -> None:
+    """Print what serve.py answers to nonsense, and its memory on the way (Linux)."""
+    from model import inputs
+    from web import load
+
+    paths = [source.path for source in inputs.find([str(given.data)])][:50]
+    with _server(given.run) as (server, port):
+        status = Counter()
+        for index, code in enumerate(load.fuzz("127.0.0.1", port, paths, number), 1):
+            status[code] += 1
+            if index % (number // 5) == 0:
+                [memory] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())
+                say(f"{index:>7,} requests, {int(memory) / 1024:.0f} MiB")
+    print(f"{number:,} wrong requests: {dict(sorted(status.items()))} (0: the connection was closed)")
 
 
 def _mean_and_range(values: list[float]) -> str:

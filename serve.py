@@ -1,6 +1,7 @@
 """Serve a run: a page to drop pictures on, an API like that of Danbooru's autotagger, metrics."""
 
 import contextlib
+import socket
 from pathlib import Path
 
 from command import InputError, Parser, import_quietly, run, say
@@ -24,6 +25,11 @@ def main() -> None:
         from web import app
     except ModuleNotFoundError as error:
         raise InputError(f"serve.py needs {error.name}: pip install -r requirements-serve.txt") from None
+    try:
+        family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
+        listening = socket.create_server((given.host, given.port), family=family)
+    except OSError as error:
+        raise InputError(f"cannot listen on {given.host}:{given.port}: {error.strerror} (--port takes another)") from None
     from model import runs
 
     path = given.run or runs.newest(Path("runs"), "model.keras", "train.py")
@@ -36,14 +42,10 @@ def main() -> None:
     hosts = [*LOOPBACK, "[::1]"] if given.host in LOOPBACK else ["*"]
     events = given.events or file.with_name("events.sqlite")
     application = app.build(tagger, app.version_of(tagger, file), events, hosts)
-    server = uvicorn.Server(
-        uvicorn.Config(application, given.host, given.port, log_level="warning", timeout_graceful_shutdown=5)
-    )
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=5))
     say(f"{path} on http://{given.host}:{given.port}/ (Ctrl-C ends it); what people say of tags goes to {events}")
     with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end: what was waiting has been answered
-        server.run()
-    if not server.started:
-        raise InputError(f"cannot listen on {given.host}:{given.port}: is another program there? --port takes another")
+        server.run(sockets=[listening])
 
 
 if __name__ == "__main__":

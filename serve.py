@@ -1,6 +1,7 @@
 """Serve a run: a page to drop pictures on, an API like that of Danbooru's autotagger, metrics."""
 
 import contextlib
+import os
 import socket
 from pathlib import Path
 
@@ -25,9 +26,10 @@ def main() -> None:
         from web import app
     except ModuleNotFoundError as error:
         raise InputError(f"serve.py needs {error.name}: pip install -r requirements-serve.txt") from None
+    address = socket.socket(socket.AF_INET6 if ":" in given.host else socket.AF_INET)
     try:
-        family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
-        listening = socket.create_server((given.host, given.port), family=family)
+        address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")  # elsewhere it would share the port
+        address.bind((given.host, given.port))  # before the seconds of loading; connections are taken after it
     except OSError as error:
         raise InputError(f"cannot listen on {given.host}:{given.port}: {error.strerror} (--port takes another)") from None
     from model import runs
@@ -42,10 +44,10 @@ def main() -> None:
     hosts = [*LOOPBACK, "[::1]"] if given.host in LOOPBACK else ["*"]
     events = given.events or file.with_name("events.sqlite")
     application = app.build(tagger, app.version_of(tagger, file), events, hosts)
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(uvicorn.Config(application, log_level="error", timeout_graceful_shutdown=5))
     say(f"{path} on http://{given.host}:{given.port}/ (Ctrl-C ends it); what people say of tags goes to {events}")
     with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end: what was waiting has been answered
-        server.run(sockets=[listening])
+        server.run(sockets=[address])
 
 
 if __name__ == "__main__":

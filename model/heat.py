@@ -5,6 +5,8 @@ compared by `bench.py pointing`, which asks them in which of four pictures put t
 the attention's own weights are hardly better than chance, for they serve all tags at once.
 """
 
+import functools
+
 import keras
 import numpy as np
 from PIL import Image
@@ -34,17 +36,21 @@ def heat_map(network: keras.Model, pixels: np.ndarray, tag: int) -> np.ndarray:
         raise InputError(f"heat maps need the TensorFlow backend. Received: KERAS_BACKEND={keras.backend.backend()}")
     import tensorflow as tf
 
-    head = network.get_layer("features")
-    features, scores = (
-        keras.Model(network.input, head.input)(pixels, training=False),
-        keras.Model(head.output, network.output["logit"]),
-    )
+    to_features, head, to_logit = parts(network)
+    features = to_features(pixels, training=False)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        logit = scores(head(features), training=False)[:, tag]
+        logit = to_logit(head(features), training=False)[:, tag]
     product = tape.gradient(logit, features) * features  # (batch, height, width, channels)
     heat = np.maximum(np.sum(product.numpy(), axis=-1), 0)
     return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
+
+
+@functools.lru_cache(maxsize=4)
+def parts(network: keras.Model) -> tuple[keras.Model, keras.layers.Layer, keras.Model]:
+    """A network in three: pixels ▶ feature map, the head, embedding ▶ log-odds."""
+    head = network.get_layer("features")
+    return keras.Model(network.input, head.input), head, keras.Model(head.output, network.output["logit"])
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:

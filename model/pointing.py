@@ -4,43 +4,42 @@ The pointing game (Zhang et al., arXiv 1608.00507) on pictures put together from
 maximum lies in the one quarter that has the tag. Chance is 0.25.
 """
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from model.heat import heat_map
+from model.heat import heat_map, parts
 
 Maps = np.ndarray  # (1, height, width)
 
 
 def attention(network: keras.Model, pixels: np.ndarray, tag: int) -> Maps:
     """The head's attention, averaged over its heads: the same for every tag."""
-    head = network.get_layer("features")
-    _, weights = head.attend(keras.Model(network.input, head.input)(pixels, training=False))
+    to_features, head, _ = parts(network)
+    _, weights = head.attend(to_features(pixels, training=False))
     return keras.ops.convert_to_numpy(weights).mean(axis=1)
 
 
 def grad_cam(network: keras.Model, pixels: np.ndarray, tag: int) -> Maps:
     """Grad-CAM (Selvaraju et al., arXiv 1610.02391): channels weighted by their mean gradient."""
-    head = network.get_layer("features")
-    features = keras.Model(network.input, head.input)(pixels, training=False)
-    scores = keras.Model(head.output, network.output["logit"])
+    to_features, head, to_logit = parts(network)
+    features = to_features(pixels, training=False)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        logit = scores(head(features), training=False)[:, tag]
+        logit = to_logit(head(features), training=False)[:, tag]
     weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2), keepdims=True)
     return np.maximum(np.sum((weights * features).numpy(), axis=-1), 0)
 
 
 def saliency(network: keras.Model, pixels: np.ndarray, tag: int) -> Maps:
     """The size of the gradient at each pixel (Simonyan et al., arXiv 1312.6034), averaged over squares of 9 pixels."""
-    rescale = network.get_layer("rescale")
-    body = keras.Model(rescale.output, network.output["logit"])
-    values = rescale(pixels)
+    values = network.get_layer("rescale")(pixels)
     with tf.GradientTape() as tape:
         tape.watch(values)
-        logit = body(values, training=False)[:, tag]
+        logit = _after_rescaling(network)(values, training=False)[:, tag]
     gradient = tf.reduce_sum(tf.abs(tape.gradient(logit, values)), axis=-1, keepdims=True)
     return tf.nn.avg_pool2d(gradient, 9, 1, "SAME").numpy()[..., 0]
 
@@ -88,6 +87,11 @@ def compare(network: keras.Model, pixels: np.ndarray, labels: np.ndarray, thresh
     seen = np.array(given)
     shares = {name: (np.mean(answers), np.mean(np.array(answers)[seen])) for name, answers in right.items()}
     return shares | {"count": (len(seen), int(seen.sum()))}
+
+
+@functools.lru_cache(maxsize=4)
+def _after_rescaling(network: keras.Model) -> keras.Model:
+    return keras.Model(network.get_layer("rescale").output, network.output["logit"])
 
 
 def _quarter_of_maximum(heat: np.ndarray) -> int:

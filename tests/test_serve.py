@@ -38,7 +38,7 @@ def serving(run, folder):
         address = f"http://127.0.0.1:{port}"
         try:
             for _ in range(600):
-                with contextlib.suppress(requests.ConnectionError):
+                with contextlib.suppress(requests.RequestException):
                     requests.get(f"{address}/healthz", timeout=5)
                     break
                 assert process.poll() is None, (folder / "messages").read_text()

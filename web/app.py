@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,15 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from dataset.images import ImageError
 from model import inputs
 from model.predict import BATCH, FRAMES, Tagger
 from web.batcher import Batcher, Full
 from web.events import KINDS, Events
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every malformed request
 
 PAGE = Path(__file__).parent
 FILES = {"page.js": "text/javascript", "style.css": "text/css"}
@@ -168,6 +172,10 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         kind = {400: "BadRequest", 404: "NotFound", 413: "RequestEntityTooLarge", 503: "ServiceUnavailable"}
         content = {"error": kind.get(error.status_code, "HTTPException"), "message": str(error.detail)}
         return JSONResponse(content, error.status_code, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, _: ClientDisconnect) -> JSONResponse:
+        return await refuse(request, StarletteHTTPException(400, "the request was not sent to its end"))
 
     @app.post("/evaluate", openapi_extra=_form("file", "format", "threshold", "limit"))
     async def evaluate(request: Request) -> JSONResponse:

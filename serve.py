@@ -7,6 +7,7 @@ from pathlib import Path
 
 from command import InputError, Parser, import_quietly, run, say
 
+CONNECTIONS = 256  # more are told to come again
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -44,7 +45,8 @@ def main() -> None:
     hosts = [*LOOPBACK, "[::1]"] if given.host in LOOPBACK else ["*"]
     events = given.events or file.with_name("events.sqlite")
     application = app.build(tagger, app.version_of(tagger, file), events, hosts)
-    server = uvicorn.Server(uvicorn.Config(application, log_level="error", timeout_graceful_shutdown=5))
+    options = {"log_level": "error", "limit_concurrency": CONNECTIONS, "timeout_graceful_shutdown": 5}
+    server = uvicorn.Server(uvicorn.Config(application, **options))
     say(f"{path} on http://{given.host}:{given.port}/ (Ctrl-C ends it); what people say of tags goes to {events}")
     with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end: what was waiting has been answered
         server.run(sockets=[address])

@@ -37,7 +37,7 @@ def serving(run, folder):
         process = subprocess.Popen([*map(str, command)], stderr=messages)
         address = f"http://127.0.0.1:{port}"
         try:
-            for _ in range(600):
+            for _ in range(3000):  # a busy machine takes minutes to import Keras
                 with contextlib.suppress(requests.RequestException):
                     requests.get(f"{address}/healthz", timeout=5)
                     break

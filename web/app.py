@@ -1,30 +1,24 @@
 """The server's answers: tags in the shape of Danbooru's autotagger, heat maps, events, metrics, and the page."""
 
-import asyncio
 import hashlib
 import logging
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-from dataset.images import ImageError
-from model import inputs
-from model.predict import BATCH, FRAMES, Tagger
-from web.batcher import Batcher, Full
+from model.predict import Tagger
 from web.events import KINDS, Events
+from web.metrics import Measure, Metrics
+from web.service import LimitBody, Limits, Service
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every malformed request
 
@@ -34,21 +28,6 @@ DEFAULT_THRESHOLD, DEFAULT_LIMIT = 0.1, 50  # the autotagger's
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a request may ask for.
-
-    Attributes:
-        upload_bytes: of a whole request.
-        files: in a request.
-        waiting: pictures that are being read or wait for the network; more are refused with 503.
-    """
-
-    upload_bytes: int = 64 * 2**20
-    files: int = 32
-    waiting: int = 128
-
-
 class Judgement(BaseModel):
     """What became of a picture's tags."""
 
@@ -56,86 +35,6 @@ class Judgement(BaseModel):
     seen: list[str] = Field([], max_length=10_000)
     added: list[str] = Field([], max_length=10_000)
     rejected: list[str] = Field([], max_length=10_000)
-
-
-class Metrics:
-    """What Prometheus reads."""
-
-    def __init__(self, version: str):
-        disable_created_metrics()  # a line more for each figure, of no use to anyone
-        self.registry = CollectorRegistry()
-        self.requests = Counter("e6tag_requests", "Requests.", ("path", "status"), registry=self.registry)
-        self.seconds = Histogram("e6tag_request_seconds", "Time to answer.", ("path",), registry=self.registry)
-        sizes = (1, 2, 4, 8, 16, 32)
-        self.batch_size = Histogram("e6tag_batch_size", "Pictures in a batch.", buckets=sizes, registry=self.registry)
-        self.pictures = Gauge("e6tag_pictures_in_work", "Pictures read or waiting.", registry=self.registry)
-        model = Gauge("e6tag_model", "The network and thresholds that answer.", ("version",), registry=self.registry)
-        model.labels(version).set(1)
-
-
-class Service:
-    """A tagger behind a queue: uploaded files ▶ probabilities."""
-
-    def __init__(self, tagger: Tagger, limits: Limits, metrics: Metrics):
-        self.tagger, self.limits, self.metrics = tagger, limits, metrics
-        self._readers = ThreadPoolExecutor(os.cpu_count(), "read")
-        self._batcher = Batcher(self._probabilities, BATCH, limits.waiting * FRAMES, metrics.batch_size.observe)
-        self._in_work = 0
-
-    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        return self.tagger.scores(pixels, compiled=True)["probability"]
-
-    async def tag(self, files: list[tuple[str, bytes]]) -> list[np.ndarray]:
-        """The probabilities (tags,) of each file, by name and content.
-
-        Raises:
-            HTTPException: 400 for a file that is no picture, 503 where too many wait.
-        """
-        if self._in_work + len(files) > self.limits.waiting:
-            raise HTTPException(503, "too many pictures are waiting; try again", {"Retry-After": "1"})
-        self._in_work += len(files)
-        self.metrics.pictures.set(self._in_work)
-        try:
-            return await asyncio.gather(*(self._tag(name, data) for name, data in files))
-        finally:
-            self._in_work -= len(files)
-            self.metrics.pictures.set(self._in_work)
-
-    async def _tag(self, name: str, data: bytes) -> np.ndarray:
-        try:
-            frames = [self._batcher.submit(pixels) for pixels in await self.read(name, data)]
-        except Full:
-            raise HTTPException(503, "too many pictures are waiting; try again", {"Retry-After": "1"}) from None
-        return np.max(await asyncio.gather(*map(asyncio.wrap_future, frames)), axis=0)
-
-    async def read(self, name: str, data: bytes) -> list[np.ndarray]:
-        """The network's input for each frame of a file that is looked at.
-
-        Raises:
-            HTTPException: 400, it is no picture.
-        """
-
-        def frames() -> list[np.ndarray]:
-            return [self.tagger.pixels(frame) for _, frame in inputs.frames(data, FRAMES)]
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, frames)
-        except ImageError as error:
-            raise HTTPException(400, f"{name}: {error}") from None
-
-    async def heat(self, name: str, data: bytes, tag: str) -> list[list[float]]:
-        """Where a tag is seen in the first frame of a file; see `model.heat`."""
-        from model.heat import heat_map
-
-        index = [entry.name for entry in self.tagger.run.tags].index(tag)
-        pixels = (await self.read(name, data))[0]
-        work = asyncio.get_running_loop().run_in_executor(self._readers, heat_map, self.tagger.network, pixels[None], index)
-        return np.round((await work)[0].astype(float), 3).tolist()
-
-    def close(self) -> None:
-        """Finish what is waiting."""
-        self._readers.shutdown(cancel_futures=True)
-        self._batcher.close()
 
 
 def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], limits: Limits | None = None) -> FastAPI:
@@ -254,53 +153,6 @@ def version_of(tagger: Tagger, file: Path) -> str:
     """A name for a network and its thresholds that changes with either."""
     digest = hashlib.sha256(file.read_bytes() + tagger.thresholds.tobytes())
     return f"{file.parent.name if file.suffix == '.keras' else file.stem}-{digest.hexdigest()[:8]}"
-
-
-class LimitBody:
-    """Refuses a request that is larger than allowed, without reading it to its end."""
-
-    def __init__(self, app, most_bytes: int):
-        self.app, self.most_bytes = app, most_bytes
-
-    async def __call__(self, scope, receive, send) -> None:
-        """ASGI."""
-        received = 0
-
-        async def limited():
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.most_bytes:
-                raise HTTPException(413, f"expected at most {self.most_bytes // 2**20} MiB")
-            return message
-
-        await self.app(scope, limited if scope["type"] == "http" else receive, send)
-
-
-class Measure:
-    """Counts requests and times them, by path and status."""
-
-    def __init__(self, app, metrics: Metrics):
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope, receive, send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started, status = time.perf_counter(), 500
-
-        async def noted(message):
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noted)
-        finally:
-            path = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(path, status).inc()
-            self.metrics.seconds.labels(path).observe(time.perf_counter() - started)
 
 
 async def _read_form(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]], dict[str, str]]:

@@ -1,72 +1,38 @@
-"""How a server does when many clients call at once, or call with nonsense."""
+"""What serve.py answers to requests that are wrong in one way or another, and its memory on the way (Linux)."""
 
-import http.client
+import argparse
 import random
+import re
 import socket
-import threading
-import time
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
-BOUNDARY = "e6tag"
-
-
-def form(name: str, data: bytes) -> tuple[bytes, dict[str, str]]:
-    """A request's body with one file, and its headers."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-    body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
-    return body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+from benchmarks.serve import BOUNDARY, form, serving_run
+from command import say
+from model import inputs
 
 
-def answers(host: str, port: int) -> bool:
-    """Whether a server is there."""
-    try:
-        http.client.HTTPConnection(host, port, timeout=5).request("GET", "/healthz")
-    except OSError:
-        return False
-    return True
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The run, the pictures and the number of requests."""
+    parser.add_argument("pictures", type=Path, help="folder of pictures")
+    parser.add_argument("--run", type=Path, required=True, help="run folder, or model.onnx")
+    parser.add_argument("--requests", type=int, default=10_000, help="default: 10,000")
 
 
-def load(host: str, port: int, pictures: list[Path], clients: int, requests: int) -> dict:
-    """Send requests of one picture each from clients that each wait for an answer before they ask again.
-
-    Returns:
-        `seconds` in all, `status` ▶ count, and `latency`, the sorted seconds of the answers with status 200.
-    """
-    bodies = [form(path.name, path.read_bytes()) for path in pictures]
-    latency: list[float] = []
-    status: dict[int, int] = {}
-    left = iter(range(requests))
-    lock = threading.Lock()
-
-    def client() -> None:
-        connection = http.client.HTTPConnection(host, port, timeout=60)
-        while True:
-            with lock:
-                index = next(left, None)
-            if index is None:
-                return
-            body, headers = bodies[index % len(bodies)]
-            started = time.perf_counter()
-            connection.request("POST", "/evaluate", body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            with lock:
-                status[answer.status] = status.get(answer.status, 0) + 1
-                if answer.status == 200:
-                    latency.append(time.perf_counter() - started)
-
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {"seconds": time.perf_counter() - started, "status": status, "latency": np.sort(latency)}
+def measure(options: argparse.Namespace) -> None:
+    """Print the answers' statuses, and the memory five times."""
+    paths = [source.path for source in inputs.find([str(options.pictures)])][:50]
+    with serving_run(options.run) as (server, port):
+        status: Counter[int] = Counter()
+        for index, code in enumerate(fuzz(port, paths, options.requests), 1):
+            status[code] += 1
+            if index % (options.requests // 5) == 0:
+                [memory] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())
+                say(f"{index:>7,} requests, {int(memory) / 1024:.0f} MiB")
+    print(f"{options.requests:,} wrong requests: {dict(sorted(status.items()))} (0: the connection was closed)")
 
 
-def fuzz(host: str, port: int, pictures: list[Path], number: int, seed: int = 0):
+def fuzz(port: int, pictures: list[Path], number: int, seed: int = 0):
     """Send requests that are wrong in one way or another, one at a time.
 
     Yields:
@@ -75,7 +41,7 @@ def fuzz(host: str, port: int, pictures: list[Path], number: int, seed: int = 0)
     chance = random.Random(seed)
     whole = [path.read_bytes() for path in pictures]
     for _ in range(number):
-        with socket.create_connection((host, port), timeout=60) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             try:
                 request, is_whole = _nonsense(chance, whole)
                 connection.sendall(request)

@@ -4,14 +4,18 @@ The pointing game (Zhang et al., arXiv 1608.00507) on pictures put together from
 maximum lies in the one quarter that has the tag. Chance is 0.25.
 """
 
+import argparse
 import functools
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from model import export
 from model.heat import heat_map, parts
+from model.predict import Tagger
 
 Maps = np.ndarray  # (1, height, width)
 
@@ -50,6 +54,25 @@ METHODS = {
     "saliency": saliency,
     "attention": attention,
 }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The run, and how many composites."""
+    parser.add_argument("--run", type=Path, required=True, help="run folder")
+    parser.add_argument("--data", type=Path, help="default: what the run was trained on")
+    parser.add_argument("--composites", type=int, default=500, help="default: 500")
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print each method's share of right answers."""
+    tagger = Tagger.load(options.run)
+    pixels, labels = export.check_pictures(tagger, options.data or Path(tagger.run.data), 4096)
+    shares = compare(tagger.network, pixels, labels, tagger.thresholds, options.composites)
+    composites, seen = shares.pop("count")
+    print(f"four pictures put together, {composites} times; in {seen} of them the network gives the tag. Chance: 0.25")
+    print(f"{'':<24}{'all':>8}{'given':>8}")
+    for name, (everywhere, where_given) in shares.items():
+        print(f"{name:<24}{everywhere:>8.3f}{where_given:>8.3f}")
 
 
 def compare(network: keras.Model, pixels: np.ndarray, labels: np.ndarray, thresholds: np.ndarray, number: int) -> dict:

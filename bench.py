@@ -8,6 +8,9 @@
     python bench.py predict                          tagging new pictures
     python bench.py memory --data data/openmoji      resident memory of an hour's training
     python bench.py metrics                          every figure of eval.py on 50,000 images and 10,000 tags
+    python bench.py pointing --run runs/openmoji     which heat maps point at the right place
+    python bench.py serve --run FILE.onnx PICTURES   64 clients beside batches without a server
+    python bench.py fuzz --run FILE.onnx PICTURES    10,000 requests that are wrong
 
 `step`, `noise`, `head` and `predict` use synthetic pictures and need no TensorFlow: KERAS_BACKEND=jax python bench.py step.
 """
@@ -18,7 +21,19 @@ import sys
 
 from command import Parser, import_quietly, run, use_cpu
 
-SUBJECTS = ("recipes", "input", "step", "noise", "head", "predict", "memory", "metrics")
+SUBJECTS = (
+    "recipes",
+    "input",
+    "step",
+    "noise",
+    "head",
+    "predict",
+    "memory",
+    "metrics",
+    "pointing",
+    "serve",
+    "fuzz",
+)  # a module each in benchmarks/
 
 
 def main() -> None:

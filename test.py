@@ -1,72 +1,194 @@
-"""Tag pictures: images and a run ▶ tags with probabilities, best first."""
+"""Tag pictures: files, folders, patterns, addresses, the clipboard ▶ tags with probabilities, best first."""
 
-import itertools
-import json
+import re
+import sys
+import time
 from pathlib import Path
 
 from command import InputError, Parser, import_quietly, run, say
 
-BATCH = 32
+CATEGORIES = ("general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore")
 
 
 def main() -> None:
     """Tag the pictures given; a bad one is named and the others go on."""
-    parser = Parser(__doc__)
-    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="picture files")
-    parser.add_argument("--run", type=Path, help="run folder (default: the newest under runs/)")
-    parser.add_argument("--threshold", type=float, help="lowest probability shown (default: the run's own)")
-    parser.add_argument("--top", type=int, help="show at most this many tags a picture")
-    parser.add_argument("--json", action="store_true", help="print one array of {file, tags}")
-    given = parser.parse_args()
-    if not given.images:
-        raise InputError("no picture given: python test.py image.png")
+    given = parser().parse_args()
+    if given.undo:
+        take_back(given.undo)
+        return
     if given.threshold is not None and not 0 <= given.threshold <= 1:
         raise InputError(f"--threshold has to be between 0 and 1. Received: {given.threshold}")
     if given.top is not None and given.top < 1:
         raise InputError(f"--top has to be at least 1. Received: {given.top}")
+    from model import inputs
 
-    import_quietly("keras")
-    import numpy as np
+    style = style_of(given)
+    arguments = given.images + (inputs.read_list(given.list) if given.list else [])
+    sources = [*inputs.find(arguments), *(inputs.clipboard() if given.clipboard else [])]
+    if not sources:
+        raise InputError("no picture given: python test.py image.png")
+    tagger = load(given.run)
+    if given.explain and given.explain not in (names := [tag.name for tag in tagger.run.tags]):
+        raise InputError(f"--explain: {given.explain} is none of the run's {len(names)} tags")
 
+    if given.explain and not hasattr(tagger.network, "get_layer"):
+        raise InputError("--explain needs gradients, which an ONNX file has not: give --run the run folder")
+    write = writer(given)
+    unreadable = 0
+    for prediction in progress(tagger.predict(sources), len(sources)):
+        if hasattr(prediction, "reason"):
+            say(f"error: {prediction.source.name}: {prediction.reason}")
+            unreadable += 1
+            continue
+        write(prediction.source, describe(tagger, prediction, given, style))
+        if given.explain:
+            explain(tagger, prediction, given.explain)
+    write(None, None)
+    if unreadable:
+        raise InputError(f"{unreadable} of {len(sources)} pictures could not be read")
+
+
+def parser() -> Parser:
+    """The options of the command line."""
+    options = Parser(__doc__)
+    what = options.add_argument_group("pictures")
+    what.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="file, folder, pattern, http address, or - (standard input)"
+    )
+    what.add_argument("--list", metavar="FILE", help="file that names pictures, one a line; - for standard input")
+    what.add_argument("--clipboard", action="store_true", help="the picture, file or link in the clipboard")
+    what.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+
+    which = options.add_argument_group("which tags")
+    which.add_argument("--threshold", type=float, help="lowest probability shown (default: the run's own, tag by tag)")
+    which.add_argument("--top", type=int, help="show at most this many tags a picture")
+    which.add_argument("--category", nargs="+", choices=CATEGORIES, help="show tags of these categories only")
+    which.add_argument("--exclude", nargs="+", metavar="TAG", default=[], help="leave these tags out")
+
+    how = options.add_argument_group("how they are written")
+    how.add_argument("--replace", nargs="+", metavar="TAG=WORDS", default=[], help="write something else for a tag")
+    how.add_argument("--prefix", nargs="+", metavar="TAG", default=[], help="put these first, whatever the picture")
+    how.add_argument("--by-name", action="store_true", help="sort by name")
+    how.add_argument("--spaces", action="store_true", help="spaces for underscores, but not in emoticons")
+    how.add_argument("--escape", action="store_true", help=r"\( and \) for parentheses")
+
+    where = options.add_argument_group("where to").add_mutually_exclusive_group()
+    where.add_argument("--json", action="store_true", help="print one array of {file, tags}")
+    where.add_argument("--csv", action="store_true", help="print file,tag,probability")
+    where.add_argument("--danbooru", action="store_true", help="print the same without header, as Danbooru imports it")
+    where.add_argument(
+        "--sidecar", choices=("skip", "append", "overwrite"), help="write a .txt beside each file; what to do where one is"
+    )
+    where.add_argument("--undo", type=Path, metavar="FOLDER", help="take back the last --sidecar in a folder")
+
+    more = options.add_argument_group("more about a picture")
+    more.add_argument(
+        "--uncertainty", action="store_true", help="how far each probability may be off (a standard deviation)"
+    )
+    more.add_argument("--explain", metavar="TAG", help="save NAME.TAG.png, which shows where the tag was seen")
+    return options
+
+
+def load(path: Path | None):
+    """The tagger; Keras is imported only for a run folder."""
     from model import runs
     from model.predict import Tagger
 
-    tagger = Tagger.load(given.run or runs.newest(Path("runs"), "model.keras", "train.py"))
-    results = []
-    pictures = readable(tagger, given.images)
-    while batch := list(itertools.islice(pictures, BATCH)):
-        rows = tagger.probabilities(np.stack([pixels for _, pixels in batch]))
-        for (path, _), row in zip(batch, rows, strict=True):
-            results.append({"file": str(path), "tags": tagger.choose(row, given.threshold, given.top)})
-            if not given.json:
-                print_tags(results[-1])
-    if given.json:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
-    if len(results) < len(given.images):
-        raise InputError(f"{len(given.images) - len(results)} of {len(given.images)} pictures could not be read")
+    path = path or runs.newest(Path("runs"), "model.keras", "train.py")
+    if path.suffix != ".onnx":
+        import_quietly("keras")
+    return Tagger.load(path)
 
 
-def readable(tagger, paths: list[Path]):
-    """Yield each picture that can be read, as its path and the network's input; name the others."""
-    from dataset.images import ImageError, read_file
+def progress(predictions, number: int):
+    """The predictions, with a bar where there are many and nothing else is on the screen."""
+    if number <= 32 or sys.stdout.isatty():
+        return predictions
+    from tqdm import tqdm
 
-    for path in paths:
-        try:
-            yield path, tagger.pixels(read_file(path))
-        except ImageError as error:
-            say(f"error: {path}: {error}")
-        except OSError as error:
-            say(f"error: {path}: {error.strerror or error}")
+    return tqdm(predictions, total=number, unit=" images", dynamic_ncols=True, disable=None)
 
 
-def print_tags(result: dict) -> None:
-    """One picture's tags, aligned."""
-    print(result["file"])
-    width = max(map(len, result["tags"]), default=0)
-    for name, probability in result["tags"].items():
-        print(f"  {name:<{width}}  {probability:.3f}")
-    if not result["tags"]:
-        print("  no tag reaches the threshold (--threshold lowers it)")
+def style_of(given):
+    """How tags are to be written."""
+    from model.output import Style
+
+    if wrong := [pair for pair in given.replace if "=" not in pair]:
+        raise InputError(f"--replace takes TAG=WORDS. Received: {wrong[0]}")
+    replace = dict(pair.split("=", 1) for pair in given.replace)
+    return Style(frozenset(given.exclude), replace, tuple(given.prefix), given.by_name, given.spaces, given.escape)
+
+
+def describe(tagger, prediction, given, style) -> dict:
+    """What is printed of one picture: `file`, `tags`, and what else was asked for."""
+    wanted = frozenset(map(CATEGORIES.index, given.category)) if given.category else None
+
+    def tags_of(probability) -> dict[str, float]:
+        return tagger.choose(probability, given.threshold, given.top, wanted)
+
+    tags = tags_of(prediction.probability)
+    result = {"file": prediction.source.name, "tags": style.apply(tags)}
+    if given.uncertainty:
+        doubt = dict(zip((tag.name for tag in tagger.run.tags), prediction.uncertainty.tolist(), strict=True))
+        written = style.apply({name: round(doubt[name], 4) for name in tags})
+        result["uncertainty"] = {name: written[name] for name in result["tags"]}
+    if len(prediction.seconds) > 1:
+        frames = zip(prediction.seconds, prediction.scores["probability"], strict=True)
+        result["timeline"] = [{"seconds": seconds, "tags": style.apply(tags_of(row))} for seconds, row in frames]
+    return result
+
+
+def writer(given):
+    """A function that takes each picture's source and result, and None for both at the end."""
+    from model import output, sidecars
+
+    results, written, session = [], [], f"{time.time():.3f}"
+
+    def sidecar(source, result) -> None:
+        if source is None:
+            say(f"{sum(written)} of {len(written)} .txt files written; test.py --undo FOLDER takes them back")
+        elif source.path is None:
+            say(f"{source.name} is no file: nothing is written for it")
+        else:
+            written.append(sidecars.write(source.path, list(result["tags"]), given.sidecar, session))
+
+    def at_the_end(source, result) -> None:
+        if source is not None:
+            results.append(result)
+        elif given.json:
+            print(output.as_json(results))
+        else:
+            output.write_csv(results, sys.stdout, given.danbooru)
+
+    if given.sidecar:
+        return sidecar
+    if given.json or given.csv or given.danbooru:
+        return at_the_end
+    return lambda source, result: source and print(output.text(result), flush=True)
+
+
+def explain(tagger, prediction, tag: str) -> None:
+    """Save the frame in which a tag is likeliest with its heat map over it, in the working directory."""
+    from model import heat
+
+    index = [entry.name for entry in tagger.run.tags].index(tag)
+    frame = prediction.frames[prediction.scores["probability"][:, index].argmax()]
+    [heat_map] = heat.heat_map(tagger.network, frame[None], index)
+    name = re.sub(r"[^\w.-]", "_", f"{Path(prediction.source.name).stem}.{tag}.png")
+    heat.overlay(frame, heat_map).save(name)
+    say(f"{prediction.source.name}: {tag} {prediction.probability[index]:.3f}, see {name}")
+
+
+def take_back(folder: Path) -> None:
+    """Undo the last --sidecar."""
+    from model import sidecars
+
+    if not folder.is_dir():
+        raise InputError(f"--undo needs a folder. Received: {folder}")
+    restored, changed = sidecars.undo(folder)
+    for path in changed:
+        say(f"{path} has been changed since: left alone")
+    print(f"{restored} .txt files are as they were before")
 
 
 if __name__ == "__main__":

@@ -6,17 +6,73 @@ for tags in tagger.tag(["cat.png", "dog.jpg"]):
     print(tags)  # {"animal": 0.93, "cat": 0.81, …}, best first
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from command import InputError
 from dataset import images
-from model import runs
+from model import inputs, runs
+from model.inputs import Source
 from model.runs import Run
+
+if TYPE_CHECKING:
+    import keras
+
+    from model.onnx_network import OnnxNetwork
+
+
+FRAMES = 8  # of an animation, that are looked at
+BATCH = 32
+BATCHES_BEFORE_COMPILING = 4  # compiling costs what about so many batches save
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that could not be read, and why in a few words."""
+
+    source: Source
+    reason: str
+
+
+@dataclass
+class Prediction:
+    """What the network says of a picture.
+
+    Attributes:
+        source: the picture.
+        seconds: when each of its frames begins; of a still picture, 0.
+        frames: the network's input, uint8 (image_size, image_size, 3) each.
+        scores: see `Tagger.scores`; (frames, tags) each.
+    """
+
+    source: Source
+    seconds: list[float]
+    frames: list[np.ndarray]
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(tags,): an animation shows what any frame of it shows."""
+        return self.scores["probability"].max(axis=0)
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Standard deviation (tags,) of the probability, in the frame that gave it.
+
+        Raises:
+            InputError: the network does not know it.
+        """
+        if "variance" not in self.scores:
+            raise InputError("an ONNX file holds no uncertainties: give --run the run folder")
+        best = self.scores["probability"].argmax(axis=0)
+        return np.sqrt(self.scores["variance"][best, np.arange(len(best))])
 
 
 @dataclass(frozen=True)
@@ -25,23 +81,27 @@ class Tagger:
 
     Attributes:
         run: the run folder's contents.
-        network: pixels ▶ scores; see `model.tagger.TaggerNetwork`.
+        network: pixels ▶ scores; see `model.tagger.TaggerNetwork`. Of an ONNX file, probabilities alone.
         thresholds: the probability from which a tag is given, float32 (tags,).
-        temperature: divides the network's logits.
+        temperature: divides the network's logits; 1 of an ONNX file, where that is done.
     """
 
     run: Run
-    network: keras.Model
+    network: "keras.Model | OnnxNetwork"
     thresholds: np.ndarray
     temperature: float
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tagger":
-        """Read a run folder.
+        """Read a run folder, or the `model.onnx` that export.py made of one, which needs no TensorFlow.
 
         Raises:
             InputError: it is missing, unfinished or damaged.
         """
+        if Path(folder).suffix == ".onnx":
+            from model import onnx_network
+
+            return cls(*onnx_network.load(Path(folder)), 1.0)
         run = runs.load(Path(folder))
         network = runs.load_network(run.folder / "model.keras")
         if network.num_tags != len(run.tags):
@@ -62,8 +122,84 @@ class Tagger:
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, tags), at the run's temperature."""
-        logits = self.network(pixels, training=False)["logit"]
-        return keras.ops.convert_to_numpy(keras.ops.sigmoid(logits / self.temperature))
+        return self.scores(pixels)["probability"]
+
+    def scores(self, pixels: np.ndarray, compiled: bool = False) -> dict[str, np.ndarray]:
+        """All that the network says of pictures.
+
+        Args:
+            pixels: uint8 (batch, image_size, image_size, 3).
+            compiled: run a compiled graph: seconds more for the first batch, a fraction for each after it.
+
+        Returns:
+            float32 (batch, tags) each: `probability` at the run's temperature, and of a run folder also `variance` and
+            `logit`, at temperature 1.
+        """
+        scores = self.network.predict_on_batch(pixels) if compiled else self.network(pixels, training=False)
+        if isinstance(scores["probability"], np.ndarray):
+            return scores
+        from keras import ops
+
+        scores = scores | {"probability": ops.sigmoid(scores["logit"] / self.temperature)}
+        return {name: ops.convert_to_numpy(value) for name, value in scores.items()}
+
+    def predict(self, sources: Iterable[Source], most_frames: int = FRAMES) -> Iterator["Prediction | Unreadable"]:
+        """Predict any number of pictures, in order: threads read ahead of the network, which takes full batches.
+
+        Args:
+            sources: pictures; see `model.inputs`.
+            most_frames: of an animation.
+        """
+        waiting: list[Prediction | Unreadable] = []
+        pixels: list[np.ndarray] = []
+        full_batches = 0
+        for read in self._read_ahead(sources, most_frames):
+            waiting.append(read)
+            if isinstance(read, Prediction):
+                pixels += read.frames
+            if len(pixels) >= BATCH:
+                yield from self._finish(waiting, pixels, compiled=full_batches >= BATCHES_BEFORE_COMPILING)
+                full_batches += 1
+                waiting, pixels = [], []
+        yield from self._finish(waiting, pixels, compiled=full_batches > BATCHES_BEFORE_COMPILING)
+
+    def _read_ahead(self, sources: Iterable[Source], most_frames: int) -> Iterator["Prediction | Unreadable"]:
+        """What `predict` yields, without scores yet."""
+
+        def read(source: Source) -> Prediction | Unreadable:
+            try:
+                frames = inputs.frames(source.read(), most_frames)
+                return Prediction(source, [seconds for seconds, _ in frames], [self.pixels(data) for _, data in frames])
+            except images.ImageError as error:
+                return Unreadable(source, str(error))
+            except OSError as error:
+                return Unreadable(source, str(error.strerror or error))
+            except MemoryError:
+                return Unreadable(source, "not enough memory to decode it")
+
+        pool = ThreadPoolExecutor(os.cpu_count())
+        futures: deque[Future] = deque()
+        try:
+            for source in sources:
+                futures.append(pool.submit(read, source))
+                if len(futures) > 2 * BATCH:
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _finish(self, waiting: list["Prediction | Unreadable"], pixels: list[np.ndarray], compiled: bool):
+        """Give the predictions their scores."""
+        if pixels:
+            scores = self.scores(np.stack(pixels), compiled)
+            start = 0
+            for prediction in waiting:
+                if isinstance(prediction, Prediction):
+                    stop = start + len(prediction.frames)
+                    prediction.scores = {name: value[start:stop] for name, value in scores.items()}  # (frames, tags)
+                    start = stop
+        yield from waiting
 
     def tag(
         self, pictures: Iterable[str | Path | bytes], threshold: float | None = None, top: int | None = None
@@ -84,9 +220,17 @@ class Tagger:
         pixels = [self.pixels(picture if isinstance(picture, bytes) else images.read_file(picture)) for picture in pictures]
         return [self.choose(row, threshold, top) for row in self.probabilities(np.stack(pixels))] if pixels else []
 
-    def choose(self, probabilities: np.ndarray, threshold: float | None, top: int | None) -> dict[str, float]:
-        """The tags of one picture's probabilities (tags,), best first; arguments as in `tag`."""
+    def choose(
+        self,
+        probabilities: np.ndarray,
+        threshold: float | None = None,
+        top: int | None = None,
+        categories: frozenset[int] | None = None,
+    ) -> dict[str, float]:
+        """The tags of one picture's probabilities (tags,), best first; arguments as in `tag`, and the categories wanted."""
         order = np.argsort(-probabilities, kind="stable")
         limits = self.thresholds if threshold is None else np.full(len(order), threshold)
-        chosen = [index for index in order if probabilities[index] >= limits[index]][:top]
-        return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen}
+        chosen = [index for index in order if probabilities[index] >= limits[index]]
+        if categories is not None:
+            chosen = [index for index in chosen if self.run.tags[index].category in categories]
+        return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen[:top]}

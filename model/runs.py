@@ -14,14 +14,17 @@ logs/            for TensorBoard
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from command import InputError
 from dataset import records
 from model.calibration import Calibration
 from model.config import Config, from_dict
+
+if TYPE_CHECKING:
+    import keras  # takes seconds to import, and an exported run is read without it
 
 
 @dataclass(frozen=True)
@@ -147,19 +150,21 @@ def newest(folder: Path, holding: str, made_by: str) -> Path:
     return found[-1].parent
 
 
-def save_network(network: keras.Model, path: Path) -> None:
+def save_network(network: "keras.Model", path: Path) -> None:
     """Write a network to a `.keras` file that appears under its name only when complete."""
     partial = path.with_suffix(".partial.keras")
     network.save(partial)
     partial.replace(path)
 
 
-def load_network(path: Path) -> keras.Model:
+def load_network(path: Path) -> "keras.Model":
     """Read a `.keras` file; nothing in it is unpickled and no code in it runs.
 
     Raises:
         InputError: the file is missing, damaged or of another kind.
     """
+    import keras
+
     from model.tagger import TaggerNetwork
 
     if not path.is_file():

@@ -32,3 +32,22 @@ def emoji_run(emoji_data, tmp_path_factory) -> Path:
     done = program("train.py", "--data", emoji_data, "--run", folder, "--epochs", 2, "--batch-size", 32)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def emoji_onnx(emoji_run) -> Path:
+    """That run as one ONNX file, from which the programs start quickly."""
+    done = program("export.py", "--run", emoji_run, "--format", "onnx")
+    assert done.returncode == 0, done.stderr
+    return emoji_run / "export" / "model.onnx"
+
+
+@pytest.fixture(scope="session")
+def emoji_pictures(emoji_data, tmp_path_factory) -> list[Path]:
+    """The pictures of the test split as files."""
+    from data_folders import read_split
+
+    folder = tmp_path_factory.mktemp("pictures")
+    for record in read_split(emoji_data, "test"):
+        (folder / Path(record.id).with_suffix(".jpg").name).write_bytes(record.image)
+    return sorted(folder.iterdir())

@@ -1,0 +1,271 @@
+"""A run in the formats that other programs load, and each of them read back to compare it with the run.
+
+model.onnx        with selected_tags.csv, in the convention of the WD taggers: float32 (batch, size, size, 3) in BGR, 0 to
+                  255 ▶ probabilities, and as a second output the embedding
+trunk.onnx        the same input ▶ the embedding
+saved_model/1/    for TensorFlow Serving: uint8 (batch, size, size, 3) in RGB ▶ probability, logit and variance
+model.tflite      uint8 (batch, size, size, 3) in RGB ▶ probability
+model.int8.tflite the same with weights in eight bits, and a quarter of the size
+"""
+
+import contextlib
+import csv
+import io
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from command import InputError
+from dataset import pipeline, records
+from dataset.records import Tag
+from model import metrics, onnx_network, scoring
+from model.predict import Tagger
+
+CHARACTER, RATING = 4, 9  # categories that WD front ends know; all others are general, 0, to them
+# Front ends take the first four columns for these, by position. A run has no ratings: they are 0.
+RATINGS = [Tag(9999999 - i, name, RATING, 0) for i, name in enumerate(("general", "sensitive", "questionable", "explicit"))]
+RATING_COLUMNS = len(RATINGS)
+
+BATCH = 32
+MOST_DIFFERENCE = 1e-3  # of a probability; of an embedding, as a share of its largest value
+
+Reader = Callable[[np.ndarray], np.ndarray]  # RGB, uint8 (batch, size, size, 3) ▶ float32 (batch, tags or channels)
+
+
+def write_onnx(tagger: Tagger, path: Path) -> None:
+    """Write `model.onnx` and, beside it, `selected_tags.csv`: four ratings, general tags, characters, in this order."""
+    import onnx
+
+    order = sorted(range(len(tagger.run.tags)), key=lambda index: tagger.run.tags[index].category == CHARACTER)
+    image, outputs = _bgr_network(tagger)
+    ratings = keras.ops.zeros_like(outputs["probability"][:, :1])  # (batch, 1)
+    ordered = keras.ops.take(outputs["probability"], order, axis=1)
+    probability = keras.ops.concatenate([ratings] * RATING_COLUMNS + [ordered], axis=1)  # (batch, 4 + tags)
+    _convert_to_onnx(keras.Model(image, [probability, outputs["features"]]), path, ["probability", "embedding"])
+
+    columns = [RATING_COLUMNS + order.index(index) for index in range(len(order))]
+    model = onnx.load(path)
+    onnx.helper.set_model_props(
+        model, {onnx_network.METADATA: onnx_network.metadata(tagger.run, tagger.thresholds, columns)}
+    )
+    onnx.save(model, path)
+    rows = [*RATINGS, *(tagger.run.tags[index] for index in order)]
+    with path.with_name("selected_tags.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(asdict(rows[0]))
+        for tag in rows:
+            category = tag.category if tag.category in (CHARACTER, RATING) else 0
+            writer.writerow((tag.tag_id, tag.name, category, tag.count))
+
+
+def read_onnx(path: Path) -> Reader:
+    """The run's probabilities from `model.onnx`."""
+    return Tagger.load(path).probabilities
+
+
+def write_trunk(tagger: Tagger, path: Path) -> None:
+    """Write `trunk.onnx`."""
+    image, outputs = _bgr_network(tagger)
+    _convert_to_onnx(keras.Model(image, outputs["features"]), path, ["embedding"])
+
+
+def read_trunk(path: Path) -> Reader:
+    """The embedding from `trunk.onnx`."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    return lambda pixels: session.run(None, {"input": pixels[..., ::-1].astype(np.float32)})[0]
+
+
+def write_saved_model(tagger: Tagger, path: Path) -> None:
+    """Write version 1 of a servable, with the names of the tags beside it."""
+    with _quiet():
+        keras.Model(tagger.network.input, _outputs(tagger)).export(path / "1", format="tf_saved_model", verbose=False)
+    (path / "1" / "assets.extra").mkdir()
+    records.write_tags(path / "1" / "assets.extra" / "tags.csv", tagger.run.tags)
+
+
+def read_saved_model(path: Path) -> Reader:
+    """The probabilities from the servable's default signature."""
+    servable = tf.saved_model.load(path / "1")  # kept alive by the function: it owns the weights
+    return lambda pixels: servable.signatures["serving_default"](tf.constant(pixels))["probability"].numpy()
+
+
+def write_litert(tagger: Tagger, path: Path, int8: bool = False) -> None:
+    """Write a LiteRT (TensorFlow Lite) file.
+
+    Args:
+        tagger: the run.
+        path: of the file.
+        int8: keep weights in eight bits. Activations stay in floating point: the noise layer's logarithms and divisions
+            do not survive eight bits.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        keras.Model(tagger.network.input, _outputs(tagger)["probability"]).export(
+            folder, format="tf_saved_model", verbose=False
+        )
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if int8:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        path.write_bytes(converter.convert())
+
+
+def write_litert_int8(tagger: Tagger, path: Path) -> None:
+    """Write a LiteRT file with weights in eight bits."""
+    write_litert(tagger, path, int8=True)
+
+
+def read_litert(path: Path) -> Reader:
+    """The probabilities from a LiteRT file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TensorFlow will leave the interpreter to another package some day
+        interpreter = tf.lite.Interpreter(str(path))
+    image, probability = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def read(pixels: np.ndarray) -> np.ndarray:
+        interpreter.resize_tensor_input(image, pixels.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(image, pixels)
+        interpreter.invoke()
+        return interpreter.get_tensor(probability)
+
+    return read
+
+
+# Format ▶ file name, writer, reader.
+FORMATS: dict[str, tuple[str, Callable[[Tagger, Path], None], Callable[[Path], Reader]]] = {
+    "onnx": ("model.onnx", write_onnx, read_onnx),
+    "trunk": ("trunk.onnx", write_trunk, read_trunk),
+    "savedmodel": ("saved_model", write_saved_model, read_saved_model),
+    "litert": ("model.tflite", write_litert, read_litert),
+    "int8": ("model.int8.tflite", write_litert_int8, read_litert),
+}
+
+
+def check_installed(formats: list[str]) -> None:
+    """Refuse formats whose libraries are missing.
+
+    Raises:
+        InputError: names what to install.
+    """
+    if not {"onnx", "trunk"} & set(formats):
+        return
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(f"ONNX needs {error.name}: pip install -r requirements-export.txt") from None
+
+
+def check_pictures(tagger: Tagger, data: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first pictures of a data folder's test split: uint8 (pictures, size, size, 3) and bool (pictures, tags).
+
+    Raises:
+        InputError: the folder has none, or other tags than the run.
+    """
+    config = tagger.run.config
+    scoring.check_vocabulary(tagger.run, data)
+    batches = pipeline.evaluation_batches(data, "test", len(tagger.run.tags), config.image_size, config.resize, BATCH)
+    batches = list(batches.unbatch().take(number).batch(number).as_numpy_iterator())
+    if not batches:
+        raise InputError(f"the test split of {data} is empty: an export is checked on its pictures")
+    return batches[0]["pixels"], batches[0]["labels"] > 0.5
+
+
+def write_checked(tagger: Tagger, name: str, out: Path, pixels: np.ndarray, labels: np.ndarray) -> str:
+    """Write one of `FORMATS`, read it back, and give it its name only if it says what the run says.
+
+    Args:
+        tagger: the run.
+        name: of the format.
+        out: folder to write into.
+        pixels, labels: from `check_pictures`.
+
+    Returns:
+        A line for the user: the file, its size and how far it is from the run.
+
+    Raises:
+        InputError: it is too far from the run.
+    """
+    file_name, write, read = FORMATS[name]
+    expected = _in_batches(_embeddings(tagger) if name == "trunk" else tagger.probabilities, pixels)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as folder:
+        path = Path(folder) / file_name
+        write(tagger, path)
+        received = _in_batches(read(path), pixels)
+        difference = float(np.abs(received - expected).max() / (np.abs(expected).max() if name == "trunk" else 1))
+        files = [file for file in Path(folder).rglob("*") if file.is_file()]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        line = f"{out / file_name}  {size:.1f} MB  largest difference from the run: {difference:.1e}"
+        if name == "int8":
+            before, after = (metrics.ranking(labels, scores)["auc_roc_macro"] for scores in (expected, received))
+            line += f", macro AUC {before:.4f} ▶ {after:.4f}"
+        elif not difference <= MOST_DIFFERENCE:
+            raise InputError(f"{line}: expected at most {MOST_DIFFERENCE}; nothing is written")
+        for made in Path(folder).iterdir():
+            final = out / made.name
+            if final.is_dir():
+                shutil.rmtree(final)
+            made.replace(final)
+    return line
+
+
+def _in_batches(read: Reader, pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([read(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+
+
+def _embeddings(tagger: Tagger) -> Reader:
+    """What `trunk.onnx` is compared with."""
+    trunk = keras.Model(tagger.network.input, tagger.network.get_layer("features").output)
+    return lambda pixels: keras.ops.convert_to_numpy(trunk(pixels, training=False))
+
+
+def _outputs(tagger: Tagger) -> dict:
+    """The network's outputs, with logits and probabilities at the run's temperature."""
+    logit = tagger.network.output["logit"] / tagger.temperature
+    return tagger.network.output | {"logit": logit, "probability": keras.ops.sigmoid(logit)}
+
+
+def _bgr_network(tagger: Tagger) -> tuple:
+    """The run's network from another input: float32 (batch, size, size, 3), BGR; and its outputs with `features`."""
+    network, side = tagger.network, tagger.run.config.image_size
+    after_rescaling = keras.Model(
+        network.get_layer("rescale").output, _outputs(tagger) | {"features": network.get_layer("features").output}
+    )
+    image = keras.Input((side, side, 3), dtype="float32", name="input")
+    return image, after_rescaling(network.get_layer("rescale")(image[..., ::-1]))
+
+
+def _convert_to_onnx(network: keras.Model, path: Path, outputs: list[str]) -> None:
+    """Write a network to ONNX with a free batch dimension and the outputs' names."""
+    import onnx
+
+    network(np.zeros((1, *network.input.shape[1:]), np.float32))  # Keras exports a network that was called
+    with _quiet():
+        network.export(path, format="onnx", verbose=False)
+    model = onnx.load(path)
+    graph = model.graph
+    for value, name in zip(graph.output, outputs, strict=True):
+        graph.node.append(onnx.helper.make_node("Identity", [value.name], [name]))
+        value.name = name
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Converters print, warn and log pages about themselves."""
+    tf.get_logger().setLevel("ERROR")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

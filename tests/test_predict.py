@@ -1,0 +1,232 @@
+"""test.py's inputs and outputs, from an exported run, as a user gives and reads them."""
+
+import csv
+import functools
+import http.server
+import io
+import json
+import re
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import ROOT, program
+from hypothesis import given, strategies
+from PIL import Image, ImageSequence
+
+from dataset import images
+from model import inputs, sidecars
+from model.output import Style
+from model.predict import Tagger
+
+pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
+
+
+@pytest.fixture(scope="module")
+def tag(emoji_onnx):
+    """test.py with the exported run; returns what it printed, after checking how it ended."""
+
+    def run(*options, code=0, **kwargs):
+        done = program("test.py", *options, "--run", emoji_onnx, **kwargs)
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def folder(emoji_pictures, tmp_path):
+    """Three pictures, one of them in a folder of its own, and a text beside them."""
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    for name, source in zip(("a.jpg", "b.jpg", "deeper/c.JPG"), emoji_pictures, strict=False):
+        (tmp_path / "in" / name).write_bytes(source.read_bytes())
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def site(folder):
+    """An http address of the folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_every_way_to_name_a_picture_gives_the_same_tags(tag, emoji_onnx, folder, site):
+    [expected] = json.loads(tag(folder / "a.jpg", "--threshold", 0, "--json").stdout)
+    (folder / "list").write_text(f"{folder / 'a.jpg'}\n\n{site}/a.jpg\n")
+    done = tag(f"{folder}/[a].jpg", f"{site}/a.jpg", "--list", folder / "list", "--threshold", 0, "--json")
+    answers = json.loads(done.stdout)
+    assert [answer["tags"] for answer in answers] == [expected["tags"]] * 4
+    command = [sys.executable, "test.py", "-", "--run", str(emoji_onnx), "--threshold", "0", "--json"]
+    piped = subprocess.run(command, input=(folder / "a.jpg").read_bytes(), capture_output=True, check=False, cwd=ROOT)
+    assert json.loads(piped.stdout) == [{"file": "-", "tags": expected["tags"]}]
+
+
+def test_a_folder_is_read_to_its_depths_and_bad_ones_are_named(tag, folder, site):
+    (folder / "bad.png").write_bytes(b"nonsense")
+    (folder / "empty").mkdir()
+    done = tag(folder, folder / "empty", f"{site}/none.png", f"{folder}/*.bmp", "--json", code=1)
+    read = [answer["file"] for answer in json.loads(done.stdout)]
+    assert read == [str(folder / name) for name in ("a.jpg", "b.jpg", "deeper/c.JPG")]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 5 and lines[-1] == "error: 4 of 7 pictures could not be read"
+    reasons = ("bad.png: no image format", "empty: no picture in", "404", "*.bmp: no picture fits")
+    for line, words in zip(lines[:-1], reasons, strict=True):
+        assert words in line
+
+
+def test_tables_agree_with_json(tag, folder):
+    answers = json.loads(tag(folder, "--top", 3, "--threshold", 0, "--json").stdout)
+    rows = list(csv.reader(io.StringIO(tag(folder, "--top", 3, "--threshold", 0, "--csv").stdout)))
+    expected = [[answer["file"], name, str(value)] for answer in answers for name, value in answer["tags"].items()]
+    assert rows == [["file", "tag", "probability"], *expected]
+    imported = list(csv.reader(io.StringIO(tag(folder, "--top", 3, "--threshold", 0, "--danbooru").stdout)))
+    assert [row[0] for row in imported] == [name for name in "abc" for _ in range(3)]
+    assert [row[1:] for row in imported] == [row[1:] for row in expected]
+
+
+def test_sidecars_are_written_and_taken_back(tag, folder):
+    top = {
+        answer["file"]: list(answer["tags"])
+        for answer in json.loads(tag(folder, "--top", 2, "--threshold", 0, "--json").stdout)
+    }
+    a, b, c = folder / "a.txt", folder / "b.txt", folder / "deeper" / "c.txt"
+    first = top[str(folder / "b.jpg")][0]
+    b.write_text(f"mine, {first}")
+    options = (folder, "--top", 2, "--threshold", 0, "--sidecar")
+
+    assert "2 of 3" in tag(*options, "skip").stderr
+    assert a.read_text() == ", ".join(top[str(folder / "a.jpg")]) + "\n" and b.read_text() == f"mine, {first}"
+    assert "1 of 3" in tag(*options, "append").stderr
+    assert b.read_text() == f"mine, {first}, {top[str(folder / 'b.jpg')][1]}\n"
+    tag(*options, "overwrite", "--prefix", "emoji")
+    assert b.read_text().startswith("emoji, ") and "mine" not in b.read_text()
+
+    c.write_text("changed by hand")
+    done = tag("--undo", folder)
+    assert done.stdout.startswith("2 ") and str(c) in done.stderr and b.read_text().startswith("mine")
+    tag("--undo", folder)
+    tag("--undo", folder)
+    assert b.read_text() == f"mine, {first}" and not a.exists() and c.read_text() == "changed by hand"
+    assert not list(folder.rglob(sidecars.JOURNAL))
+
+
+def test_tags_are_written_as_asked():
+    tags = {"long_hair": 0.9, "o_o": 0.8, "cat_(animal)": 0.7, "bad": 0.6, "^_^": 0.5}
+    style = Style(exclude=frozenset({"bad"}), replace={"long_hair": "hair"}, prefix=("best quality",))
+    assert list(style.apply(tags)) == ["best quality", "hair", "o_o", "cat_(animal)", "^_^"]
+    assert list(Style(spaces=True, escape=True, by_name=True).apply(tags)) == [
+        "^_^",
+        "bad",
+        r"cat \(animal\)",
+        "long hair",
+        "o_o",
+    ]
+
+
+@given(strategies.dictionaries(strategies.text(min_size=1), strategies.floats(0, 1)))
+def test_a_plain_style_changes_nothing(tags):
+    assert list(Style().apply(tags).items()) == list(tags.items())
+
+
+def test_categories_and_exclusions(tag, folder):
+    [everything] = json.loads(tag(folder / "a.jpg", "--threshold", 0, "--category", "general", "--json").stdout)
+    assert len(everything["tags"]) == 12
+    [nothing] = json.loads(tag(folder / "a.jpg", "--threshold", 0, "--category", "species", "--json").stdout)
+    assert not nothing["tags"]
+    name = next(iter(everything["tags"]))
+    assert name not in tag(folder / "a.jpg", "--threshold", 0, "--exclude", name, "--csv").stdout
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_an_animation_shows_what_its_frames_show(tag, emoji_pictures, tmp_path, suffix):
+    stills = [Image.open(path).convert("RGB") for path in emoji_pictures[:3]]
+    path = tmp_path / f"moving.{suffix}"
+    stills[0].save(path, save_all=True, append_images=stills[1:], duration=500, loop=0)
+    with Image.open(path) as moving:
+        assert moving.is_animated
+        for index, frame in enumerate(ImageSequence.Iterator(moving)):
+            frame.convert("RGB").save(tmp_path / f"frame{index}.bmp")
+    [answer] = json.loads(tag(path, "--threshold", 0, "--json").stdout)
+    alone = json.loads(tag(f"{tmp_path}/frame?.bmp", "--threshold", 0, "--json").stdout)
+    assert [frame["seconds"] for frame in answer["timeline"]] == [0, 0.5, 1.0]
+    for name, value in answer["tags"].items():
+        assert value == pytest.approx(max(still["tags"][name] for still in alone), abs=1e-3)
+    assert [frame["tags"] for frame in answer["timeline"]] == [pytest.approx(still["tags"], abs=1e-3) for still in alone]
+
+
+def test_few_frames_of_a_long_animation_are_looked_at(tmp_path):
+    frames = [Image.new("L", (8, 8), shade) for shade in range(0, 200, 2)]
+    frames[0].save(tmp_path / "long.gif", save_all=True, append_images=frames[1:], duration=100)
+    seconds = [second for second, _ in inputs.frames((tmp_path / "long.gif").read_bytes(), 8)]
+    assert len(seconds) == 8 and seconds[0] == 0 and 8 < seconds[-1] < 10 and np.ptp(np.diff(seconds)) < 0.2
+
+
+@given(strategies.binary(max_size=200), strategies.sampled_from([b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b""]))
+def test_no_bytes_break_the_reading_of_frames(data, start):
+    try:
+        assert inputs.frames(start + data, 8)
+    except images.ImageError as error:
+        assert str(error)
+
+
+def test_many_pictures_give_what_each_gives_alone(emoji_run, emoji_pictures):
+    tagger = Tagger.load(emoji_run)
+    many = [*emoji_pictures * 12][:200]
+    expected = {path: tagger.probabilities(tagger.pixels(path.read_bytes())[None])[0] for path in set(many)}
+    for path, prediction in zip(many, tagger.predict(inputs.find(map(str, many))), strict=True):
+        assert prediction.source.path == path
+        assert np.abs(prediction.probability - expected[path]).max() < 1e-5
+        assert (prediction.uncertainty >= 0).all() and (prediction.uncertainty <= 0.5).all()
+
+
+def test_a_run_explains_and_doubts(emoji_run, emoji_pictures, tmp_path):
+    [answer] = json.loads(
+        program("test.py", emoji_pictures[0], "--run", emoji_run, "--threshold", 0, "--top", 2, "--json").stdout
+    )
+    name = next(iter(answer["tags"]))
+    options = ("--threshold", 0, "--top", 2, "--uncertainty", "--explain", name)
+    done = program("test.py", emoji_pictures[0], "--run", emoji_run, *options, cwd=tmp_path)
+    assert done.returncode == 0 and len(re.findall(r"± 0\.\d{3}$", done.stdout, re.MULTILINE)) == 2, done.stderr
+    [picture] = tmp_path.iterdir()
+    drawn = np.asarray(Image.open(picture), int)
+    coloured = drawn[..., 0] - drawn[..., 2]  # the map is red, the picture below it gray
+    assert drawn.shape == (512, 512, 3) and coloured.max() > 100
+
+
+def test_exports_say_what_they_lack(tag, folder):
+    for option in (("--uncertainty",), ("--explain", "animal")):
+        done = tag(folder / "a.jpg", *option, code=1)
+        assert len(done.stderr.strip().splitlines()) == 1 and ("run folder" in done.stderr or "none of" in done.stderr)
+
+
+def test_tagging_from_an_export_imports_neither_tensorflow_nor_keras(emoji_onnx, folder):
+    code = (
+        "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        f"sys.argv = ['test.py', {str(folder / 'a.jpg')!r}, '--run', {str(emoji_onnx)!r}]\n"
+        "runpy.run_path('test.py', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0 and str(folder / "a.jpg") in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("{a}", "--replace", "cat"), "TAG=WORDS"),
+        (("{a}", "--category", "colour"), "invalid choice"),
+        (("--list", "{a}"), "UTF-8"),
+        (("--list", "{a}.none"), "No such file"),
+        (("--undo", "{a}"), "needs a folder"),
+        (("{a}", "--json", "--csv"), "not allowed with"),
+        (("{a}", "--explain", "nothing"), "none of the run's"),
+    ],
+)
+def test_bad_requests_are_one_line(tag, folder, options, words):
+    done = tag(*(option.format(a=folder / "a.jpg") for option in options), code=1)
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not done.stdout

@@ -1,0 +1,60 @@
+"""What people said of the tags they were shown, kept in SQLite for the next training."""
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+KINDS = ("seen", "added", "rejected")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    seconds REAL NOT NULL,     -- since 1970
+    picture TEXT NOT NULL,     -- MD5 of the file
+    tag TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('seen', 'added', 'rejected')),
+    model TEXT NOT NULL        -- which network and thresholds it was shown by
+);
+CREATE INDEX IF NOT EXISTS events_by_tag ON events (tag, kind);
+"""
+
+
+class Events:
+    """A file of events.
+
+    Args:
+        path: made if it is not there.
+        model: what is noted as the model of each event.
+    """
+
+    def __init__(self, path: Path, model: str):
+        self._model = model
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, check_same_thread=False)
+        self._database.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
+
+    def add(self, picture: str, kinds: list[tuple[str, str]]) -> None:
+        """Note what became of a picture's tags: each tag with one of `KINDS`."""
+        now = time.time()
+        rows = [(now, picture, tag, kind, self._model) for tag, kind in kinds]
+        with self._lock, self._database:
+            self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+
+    def by_tag(self) -> dict[str, dict[str, int]]:
+        """Tag ▶ kind ▶ the number of pictures; of what was said twice of a picture, the last counts."""
+        query = """
+            SELECT tag, kind, COUNT(*) FROM (
+                SELECT tag, kind, picture, MAX(rowid) FROM events WHERE kind != 'seen' GROUP BY tag, picture
+                UNION ALL SELECT DISTINCT tag, kind, picture, 0 FROM events WHERE kind = 'seen'
+            ) GROUP BY tag, kind
+        """
+        counts: dict[str, dict[str, int]] = {}
+        with self._lock:
+            for tag, kind, number in self._database.execute(query):
+                counts.setdefault(tag, dict.fromkeys(KINDS, 0))[kind] = number
+        return counts
+
+    def close(self) -> None:
+        """Write everything out."""
+        with self._lock:
+            self._database.close()

@@ -1,0 +1,116 @@
+"""A tagger behind a queue, and what a request may ask of it."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from fastapi import HTTPException
+
+from dataset.images import ImageError
+from model import inputs
+from model.predict import BATCH, FRAMES, Tagger
+from web.batcher import Batcher, Full
+from web.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask for.
+
+    Attributes:
+        upload_bytes: of a whole request.
+        files: in a request.
+        waiting: pictures that are being read or wait for the network; more are refused with 503.
+    """
+
+    upload_bytes: int = 64 * 2**20
+    files: int = 32
+    waiting: int = 128
+
+
+class Service:
+    """A tagger behind a queue: uploaded files ▶ probabilities."""
+
+    def __init__(self, tagger: Tagger, limits: Limits, metrics: Metrics):
+        self.tagger, self.limits, self.metrics = tagger, limits, metrics
+        self._readers = ThreadPoolExecutor(os.cpu_count(), "read")
+        self._batcher = Batcher(self._probabilities, BATCH, limits.waiting * FRAMES, metrics.batch_size.observe)
+        self._in_work = 0
+
+    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        return self.tagger.scores(pixels, compiled=True)["probability"]
+
+    async def tag(self, files: list[tuple[str, bytes]]) -> list[np.ndarray]:
+        """The probabilities (tags,) of each file, by name and content.
+
+        Raises:
+            HTTPException: 400 for a file that is no picture, 503 where too many wait.
+        """
+        if self._in_work + len(files) > self.limits.waiting:
+            raise HTTPException(503, "too many pictures are waiting; try again", {"Retry-After": "1"})
+        self._in_work += len(files)
+        self.metrics.pictures.set(self._in_work)
+        try:
+            return await asyncio.gather(*(self._tag(name, data) for name, data in files))
+        finally:
+            self._in_work -= len(files)
+            self.metrics.pictures.set(self._in_work)
+
+    async def _tag(self, name: str, data: bytes) -> np.ndarray:
+        try:
+            frames = [self._batcher.submit(pixels) for pixels in await self.read(name, data)]
+        except Full:
+            raise HTTPException(503, "too many pictures are waiting; try again", {"Retry-After": "1"}) from None
+        return np.max(await asyncio.gather(*map(asyncio.wrap_future, frames)), axis=0)
+
+    async def read(self, name: str, data: bytes) -> list[np.ndarray]:
+        """The network's input for each frame of a file that is looked at.
+
+        Raises:
+            HTTPException: 400, it is no picture.
+        """
+
+        def frames() -> list[np.ndarray]:
+            return [self.tagger.pixels(frame) for _, frame in inputs.frames(data, FRAMES)]
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, frames)
+        except ImageError as error:
+            raise HTTPException(400, f"{name}: {error}") from None
+
+    async def heat(self, name: str, data: bytes, tag: str) -> list[list[float]]:
+        """Where a tag is seen in the first frame of a file; see `model.heat`."""
+        from model.heat import heat_map
+
+        index = [entry.name for entry in self.tagger.run.tags].index(tag)
+        pixels = (await self.read(name, data))[0]
+        work = asyncio.get_running_loop().run_in_executor(self._readers, heat_map, self.tagger.network, pixels[None], index)
+        return np.round((await work)[0].astype(float), 3).tolist()
+
+    def close(self) -> None:
+        """Finish what is waiting."""
+        self._readers.shutdown(cancel_futures=True)
+        self._batcher.close()
+
+
+class LimitBody:
+    """Refuses a request that is larger than allowed, without reading it to its end."""
+
+    def __init__(self, app, most_bytes: int):
+        self.app, self.most_bytes = app, most_bytes
+
+    async def __call__(self, scope, receive, send) -> None:
+        """ASGI."""
+        received = 0
+
+        async def limited():
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.most_bytes:
+                raise HTTPException(413, f"expected at most {self.most_bytes // 2**20} MiB")
+            return message
+
+        await self.app(scope, limited if scope["type"] == "http" else receive, send)

@@ -157,7 +157,7 @@ def e621_of(arguments: argparse.Namespace, out: Path) -> tuple:
         InputError: an argument is out of range.
     """
     from dataset.boards.e621 import SITE_URL, Access
-    from dataset.boards.post_table import Filters
+    from dataset.boards.sieve import Filters
     from dataset.fetch import MAX_RATE
 
     url = (arguments.board_url or SITE_URL).rstrip("/")

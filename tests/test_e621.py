@@ -19,7 +19,7 @@ from command import InputError
 from dataset import fetch, images, records
 from dataset.boards.e621 import Access, E621Board, file_variant
 from dataset.boards.export import discover, download, read_rows
-from dataset.boards.post_table import Filters
+from dataset.boards.sieve import Filters
 from dataset.boards.tag_rules import TagRules
 from dataset.selection import Options
 from dataset.shards import build
@@ -130,7 +130,7 @@ def test_aliases_in_a_circle_and_chains_end():
     aliases = [("a", "b"), ("b", "c"), ("c", "b"), ("x", "y"), ("y", "z"), ("me", "me")]
     rules = TagRules([], aliases, [("x", "b"), ("c", "x")])
     assert [rules.resolve(name) for name in ("a", "b", "c", "x", "me", "new")] == ["b", "b", "b", "z", "me", "new"]
-    assert {rules.names[number] for number in rules.meanings["a"]} == {"b", "z"}
+    assert {rules.names[number] for number in rules.meaning("a")} == {"b", "z"}
 
 
 def test_faults_change_no_record(board, tmp_path):

@@ -13,7 +13,7 @@ from command import InputError
 if TYPE_CHECKING:
     from dataset.boards.catalogue import Catalogue
     from dataset.boards.e621 import Access
-    from dataset.boards.post_table import Filters
+    from dataset.boards.sieve import Filters
 
 BOARDS = ("e621", "openmoji", "folder")
 

@@ -9,7 +9,8 @@ from command import InputError
 from dataset.boards import Post
 from dataset.boards.catalogue import Catalogue
 from dataset.boards.export import discover, download
-from dataset.boards.post_table import Filters, PostTable, read_posts
+from dataset.boards.post_table import PostTable, read_posts
+from dataset.boards.sieve import Filters
 from dataset.boards.tag_rules import UNKNOWN_CATEGORY, TagRules
 from dataset.fetch import Client, Gone, Refused
 from dataset.images import ImageError, decode

@@ -219,18 +219,18 @@ def test_killed_and_interrupted_runs_end_with_the_files_of_an_undisturbed_one(tm
         options = ("--tags", 20, "--positives", 100, "--size", 24, "--out", tmp_path / out)
         return program("--board", "openmoji", *options)
 
-    def wait_for_shards(process: subprocess.Popen, number: int) -> None:
-        while process.poll() is None and len(records.shard_paths(tmp_path / "disturbed", "train")) < number:
+    def wait_for(process: subprocess.Popen, pattern: str, number: int) -> None:
+        while process.poll() is None and len(list((tmp_path / "disturbed").glob(pattern))) < number:
             time.sleep(0.002)
 
     undisturbed, disturbed = start("undisturbed"), start("disturbed")
-    wait_for_shards(disturbed, 1)
+    wait_for(disturbed, ".spool/*/*", 100)
     disturbed.kill()
     assert finish(disturbed)[0] == -signal.SIGKILL
     assert finish(undisturbed)[0] == 0
     assert records.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
     disturbed = start("disturbed")
-    wait_for_shards(disturbed, 2)
+    wait_for(disturbed, "train-*-of-*.tfrecord", 1)
     disturbed.send_signal(signal.SIGINT)
     code, _, err = finish(disturbed)
     assert code == 1

@@ -221,7 +221,7 @@ def test_robots_txt_stops_before_any_picture(board, tmp_path):
 
 def test_a_board_that_keeps_refusing_is_left_alone_and_gone_on_with(board, tmp_path):
     make(board, tmp_path / "clean")
-    for path in board.files:
+    for path in [*board.files, board.sample_path(board.md5_of(WITHOUT_SAMPLE), "webp")]:
         board.faults[path] = ["503"] * 999
     board.requests.clear()
     with pytest.raises(InputError, match="refused 16 requests in a row, the last with: 503"):

@@ -137,6 +137,7 @@ def test_shares_of_nothing_and_of_all():
     assert {split_of(str(number), val=0, test=100) for number in range(500)} == {"test"}
 
 
+@settings(deadline=None)
 @given(POSTS, st.randoms(use_true_random=False))
 def test_variants_of_a_group_count_once(posts, random):
     groups = [random.randrange(5) for _ in posts]

@@ -114,6 +114,10 @@ class Board(Protocol):
         """About how many bytes `image_bytes` will read over a network."""
         ...
 
+    def rate(self, post: Post) -> float:
+        """Requests/s at which the host of a remote board's picture is asked; 0 for no limit."""
+        ...
+
     def category(self, tag: str) -> int:
         """The number, as in `CATEGORIES`, of a tag's category."""
         ...

@@ -34,13 +34,13 @@ class Access:
     Attributes:
         url: of the site.
         user: the user's name there, or empty.
-        rate: requests/s, 0 for no limit.
+        rate: requests/s, 0 for no limit, None for the board's own, see `fetch.Client`.
         cache: the folder that keeps the export, some 2 GB.
     """
 
     url: str
     user: str
-    rate: float
+    rate: float | None
     cache: Path
 
 
@@ -54,7 +54,6 @@ class E621Board:
         self.attribution = ATTRIBUTION.format(access.url)
         self.skipped: dict[str, int] = {}
         self.rejected: list[tuple[str, str]] = []
-        self.rate = access.rate
         self._access, self._filters = access, filters
         self._client = Client(access.user, access.rate)
         self._table: PostTable | None = None
@@ -69,6 +68,10 @@ class E621Board:
         if self._table is None:
             self._read_export()
         return self._table.catalogue(self._files_url)
+
+    def rate(self, post: Post) -> float:
+        """Requests/s at which the host of a post's picture is asked; 0 for no limit."""
+        return self._client.rate_of(post.source)
 
     def image_bytes(self, post: Post, size: int) -> bytes:
         *smaller, original = file_urls(post, size)

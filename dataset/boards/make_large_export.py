@@ -30,7 +30,7 @@ KINDS = {
 }
 NAMED = {40: "comic", 60: "young"}  # ranks of the general tags that filters are about
 NUM_ALIASES, NUM_IMPLICATIONS = 70_000, 58_000
-SYLLABLES = "ba be bi bo da de do fa fi fu ga go ha he jo ka ke ki la le lo ma mi mo na ne no pa po ra ri ro sa se ta".split()
+SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprst" for vowel in "aeiou"]
 # fmt: off
 COLUMNS = (
     "id", "uploader_id", "created_at", "md5", "source", "rating", "image_width", "image_height", "tag_string",
@@ -128,7 +128,9 @@ def _posts(names: dict[str, list[str]], num_posts: int, rng: np.random.Generator
                 post_id = 2 * (first + row) + 1
                 created = started + (first + row) * step
                 description = descriptions[numbers[row][5] % len(descriptions)]
-                yield _post(post_id, str(created), md5s[32 * row : 32 * row + 32], tags, description, random[row], numbers[row])
+                yield _post(
+                    post_id, str(created), md5s[32 * row : 32 * row + 32], tags, description, random[row], numbers[row]
+                )
             progress.update(size)
 
 
@@ -139,13 +141,15 @@ def _post(post_id: int, created: str, md5: str, tags: list[str], description: st
     width, height = 300 + numbers[0] % 2_700, 300 + numbers[1] % 2_700
     parent = max(1, post_id - 2 * (1 + numbers[2] % 40)) if random[2] < 0.12 and post_id > 1 else ""
     score = int(60 * random[3] ** 4 * 10) - 5
-    source = "\n".join(f"https://pictures.example/{numbers[part]:x}/status/{numbers[part + 1]}" for part in range(1 + numbers[4] % 2))
+    source = "\n".join(
+        f"https://pictures.example/{numbers[at]:x}/status/{numbers[at + 1]}" for at in range(1 + numbers[4] % 2)
+    )
     # fmt: off
     return (
         post_id, numbers[3] % 500_000, created, md5, source, rating, width, height, " ".join(tags),
-        "", numbers[0] % 900, extension, parent, 70_000_000 + numbers[1] % 9_000_000, numbers[2] % 40_000, width * height // 3,
-        numbers[3] % 9, description if random[4] < 0.45 else "", "", created, "t" if random[5] < 0.09 else "f",
-        "t" if random[6] < 0.001 else "f", "f", score, score + 7, -7, "f", "f", "f",
+        "", numbers[0] % 900, extension, parent, 70_000_000 + numbers[1] % 9_000_000, numbers[2] % 40_000,
+        width * height // 3, numbers[3] % 9, description if random[4] < 0.45 else "", "", created,
+        "t" if random[5] < 0.09 else "f", "t" if random[6] < 0.001 else "f", "f", score, score + 7, -7, "f", "f", "f",
         "", "", created if random[7] < 0.3 else "",
     )
     # fmt: on

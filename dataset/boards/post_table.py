@@ -16,7 +16,7 @@ from dataset.boards.sieve import COLUMNS, RATINGS, STILL, Filters, Tagged, TagSi
 from dataset.boards.tag_rules import TagRules
 from dataset.sampling import Annotations
 
-ADDED_AT_ONCE = 2**16  # posts: the more, the fewer times the same tag is looked up
+ADDED_AT_ONCE = 2**15  # posts: the more, the fewer times the same tag is looked up
 NO_ARTIST = -1
 
 
@@ -87,7 +87,9 @@ class PostTable:
         size = np.stack([_integers(rows, "image_width"), _integers(rows, "image_height")], axis=1)  # (posts, 2)
         self.sizes.frombytes(size.astype(np.int32).tobytes())
         self.file_bytes.frombytes(_integers(rows, "file_size").tobytes())
-        self.kinds += (16 * _index_in(rows, "rating", RATINGS) + _index_in(rows, "file_ext", STILL)).astype(np.uint8).tobytes()
+        self.kinds += (
+            (16 * _index_in(rows, "rating", RATINGS) + _index_in(rows, "file_ext", STILL)).astype(np.uint8).tobytes()
+        )
         months = pc.replace_substring(pc.utf8_slice_codeunits(rows["created_at"], 0, 7), "-", "")
         self.months.frombytes(pc.cast(months, pa.int32()).to_numpy().tobytes())
         is_artist = np.flatnonzero(categories[tagged.tags] == CATEGORIES["artist"])

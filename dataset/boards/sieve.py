@@ -117,14 +117,15 @@ class TagSieve:
         flags = self._spellings.flags[numbers]
 
         def having(flag: int) -> np.ndarray:
-            """How many words of each post are flagged: (posts,)."""
-            return np.diff(np.concatenate(([0], np.cumsum(flags & flag != 0)))[offsets])
+            """How many words of each post have a flag, which few have: (posts,)."""
+            flagged = np.flatnonzero(flags & flag)
+            return np.bincount(np.searchsorted(offsets, flagged, "right") - 1, minlength=len(rows))
 
         kept = np.ones(len(rows), bool)
         for reason, failing in (
             (f"tagged {RESTRICTED} with a rating other than s", having(IS_RESTRICTED) * _other_than_safe(rows) > 0),
             ("an excluded tag", having(IS_EXCLUDED) > 0),
-            ("too few tags", having(IS_TAG) < self._min_tags),
+            ("too few tags", np.diff(offsets) - having(IS_BLANK) < self._min_tags),
         ):
             _count(skipped, reason, int((kept & failing).sum()))
             kept &= ~failing
@@ -132,7 +133,7 @@ class TagSieve:
         return rows.filter(pa.array(kept)), self._spellings.tagged(numbers[of_kept], np.diff(offsets)[kept])
 
 
-IS_RESTRICTED, IS_EXCLUDED, IS_TAG = 1, 2, 4
+IS_RESTRICTED, IS_EXCLUDED, IS_BLANK = 1, 2, 4
 
 
 class Spellings:
@@ -175,7 +176,9 @@ class Spellings:
         firsts = ends[words] - (np.cumsum(sizes) - sizes)  # of a word's tags, less the number of tags before it
         tags = meanings[np.repeat(firsts, sizes) + np.arange(sizes.sum())]
         # Post and tag in one number: sorted, a post's tags stand together, and equal ones side by side.
-        keys = np.repeat(np.repeat(np.arange(len(counts)) << 32, counts), sizes)
+        keys = np.repeat(
+            np.arange(len(counts)) << 32, np.diff(np.cumsum(np.append(0, sizes))[np.append(0, np.cumsum(counts))])
+        )
         keys |= tags
         keys.sort()
         distinct = np.ones(len(keys), bool)
@@ -190,7 +193,7 @@ class Spellings:
         # Before and after aliases: neither a renamed tag nor an alias that leads elsewhere lets a post through.
         restricted = name == RESTRICTED or self._restricted in meaning
         excluded = name in self._excluded_names or not self._excluded.isdisjoint(meaning)
-        self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | bool(name) * IS_TAG)
+        self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | (not name) * IS_BLANK)
         self._meanings.extend(meaning)
         self._ends.append(len(self._meanings))
         number = self._number[written] = len(self._number)

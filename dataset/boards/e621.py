@@ -66,7 +66,7 @@ class E621Board:
 
     def catalogue(self) -> Catalogue:
         if self._table is None:
-            self._read_export()
+            self._fetch_export()
         return self._table.catalogue(self._files_url)
 
     def rate(self, post: Post) -> float:
@@ -97,7 +97,7 @@ class E621Board:
     def tag_id(self, tag: str) -> int | None:
         return self._rules.tag_id(tag) if self._rules else None
 
-    def _read_export(self) -> None:
+    def _fetch_export(self) -> None:
         found = discover(self._client, self._access.url)
         if missing := [name for name in EXPORTS if name not in found]:
             raise InputError(f"{self._access.url} exports no {', '.join(missing)}; it has {', '.join(found) or 'nothing'}")
@@ -106,6 +106,10 @@ class E621Board:
             raise InputError(f"expected the export's URL to hold {EXPORTS_PATH}, received {url}")
         self._files_url = url.rpartition(EXPORTS_PATH)[0]
         paths = {name: download(self._client, found[name], self._access.cache) for name in EXPORTS}
+        self.read_export(paths)
+
+    def read_export(self, paths: dict[str, Path]) -> None:
+        """Read the posts that pass the filters from the files of an export, by name."""
         self._rules = TagRules.read(paths["tags"], paths["tag_aliases"], paths["tag_implications"])
         self._table = read_posts(paths["posts"], self._rules, self._filters)
         self.skipped = dict(sorted(self._table.skipped.items()))

@@ -21,9 +21,9 @@ BLOCK_PICTURES = 1024
 
 def thumbnail(jpeg: bytes) -> bytes:
     """The 8 x 8 RGB pixels of a JPEG, one byte a channel."""
-    image = Image.open(io.BytesIO(jpeg))
-    image.draft("RGB", (4 * SIDE_PIXELS, 4 * SIDE_PIXELS))  # decodes at an eighth of the size, where it can
-    return image.convert("RGB").resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BOX).tobytes()
+    # Not decoded at a smaller scale, which JPEG allows: its rounding at the edges differs from size to size.
+    with Image.open(io.BytesIO(jpeg)) as image:
+        return image.convert("RGB").resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BOX).tobytes()
 
 
 def alike(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:

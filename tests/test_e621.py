@@ -1,5 +1,6 @@
 """The board e621 against a small one of the tests' own: what is chosen, what is asked for, and what becomes of it."""
 
+import gzip
 import itertools
 import os
 import signal
@@ -212,6 +213,20 @@ def test_a_damaged_export_is_named(tmp_path):
         list(read_rows(tmp_path / "posts.csv.gz", ("id", "md5")))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"7,8,9,10\n", "damaged after row 0: .*Expected 3 columns, got 4: 7,8,9,10"),
+        (b"7,8\n", "Expected 3 columns, got 2: 7,8"),
+        (b"7,a \xff,\n", "damaged after row 0: .*utf-8"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, line, message):
+    (tmp_path / "posts.csv.gz").write_bytes(gzip.compress(b'id,t,d\n1,a b,"two\nlines, and ""quotes"""\n' + line))
+    with pytest.raises(InputError, match=message):
+        list(read_rows(tmp_path / "posts.csv.gz", ("id", "t")))
+
+
 def test_robots_txt_stops_before_any_picture(board, tmp_path):
     board.robots = "User-agent: *\nDisallow: /data/\n"
     with pytest.raises(InputError, match=r"disallows /data/db_export/tags.csv.gz in its robots\.txt"):
@@ -267,6 +282,22 @@ def test_requests_keep_the_rate(board, tmp_path):
     started = time.monotonic()
     make(board, tmp_path / "data", rate=40)
     assert len(board.requests) / 40 <= time.monotonic() - started + 0.1
+
+
+def test_a_hosts_crawl_delay_is_kept_unless_a_rate_is_given(board):
+    board.robots = "User-agent: *\nCrawl-delay: 4\n"
+    assert fetch.Client("tester", None).rate_of(board.url) == 0.25
+    assert fetch.Client("tester", 50).rate_of(board.url) == 50
+    board.robots = "User-agent: *\nCrawl-delay: 0.1\n"
+    assert fetch.Client("tester", None).rate_of(board.url) == fetch.MAX_RATE
+
+
+def test_the_sites_crawl_delay_is_kept_whatever_rate_is_given(monkeypatch):
+    monkeypatch.setattr(fetch.Client, "_robots_lines", lambda *_: ["User-agent: *", "Crawl-delay: 4"])
+    assert fetch.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 0.25
+    monkeypatch.setattr(fetch.Client, "_robots_lines", lambda *_: [])
+    assert fetch.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 2
+    assert fetch.Client("tester", 2).rate_of("https://e621.net/db_exports.json") == fetch.SITE_RATE
 
 
 def program(board: SmallBoard, out: Path, *arguments: object) -> subprocess.Popen:

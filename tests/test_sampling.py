@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset import sampling
-from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, split_of, vocabulary
+from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, split_of, spread, vocabulary
 
 POSTS = st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40)
 
@@ -88,6 +88,19 @@ def test_there_are_as_many_posts_as_wanted_in_all():
     priority = priorities(map(str, range(40)), 0, "choice")
     for wanted, found in ((0, 2), (2, 2), (7, 7), (99, 20)):
         assert sample(annotations, priority, 2, posts=wanted).sum() == found
+
+
+def test_a_cover_spreads_over_labels_where_posts_serve_alike():
+    annotations = Annotations.of([["a"]] * 100)
+    priority = priorities(map(str, range(100)), 0, "choice")
+    artists = np.array([0] * 90 + list(range(1, 11)))
+    months = np.arange(100) % 50
+    chosen = sample(annotations, priority, 22, labels=[artists, months])
+    assert np.bincount(artists[chosen]).tolist() == [12] + [1] * 10
+    assert sample(annotations, priority, 22, sampling="e6tag", labels=[artists, months])[90:].sum() < 10
+    in_turn = spread(priority, [months])
+    assert sorted(months[in_turn[:50]]) == list(range(50))
+    assert spread(priority, [np.full(100, -1)]).tolist() == np.argsort(priority).tolist()
 
 
 def test_another_seed_chooses_other_posts():

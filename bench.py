@@ -8,6 +8,7 @@
     python bench.py predict                          tagging new pictures
     python bench.py memory --data data/openmoji      resident memory of an hour's training
     python bench.py metrics                          every figure of eval.py on 50,000 images and 10,000 tags
+    python bench.py select                           reading an export of six million posts and choosing from it
     python bench.py pointing --run runs/openmoji     which heat maps point at the right place
     python bench.py serve --run FILE.onnx PICTURES   64 clients beside batches without a server
     python bench.py fuzz --run FILE.onnx PICTURES    10,000 requests that are wrong
@@ -30,6 +31,7 @@ SUBJECTS = (
     "predict",
     "memory",
     "metrics",
+    "select",
     "pointing",
     "serve",
     "fuzz",

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from command import InputError, Parser, run, say
 from dataset.boards import BOARDS, CATEGORIES, open_board
+from dataset.parts import Part
 
 E621_ARGUMENTS = ("user", "board_url", "rate", "ratings", "exclude", "min_score", "min_tags", "after", "before")
 
@@ -58,6 +59,7 @@ def main() -> None:
         options,
         out,
         arguments.dry_run,
+        arguments.part,
     )
     if manifest:
         report(out, manifest)
@@ -85,6 +87,9 @@ def parse_arguments() -> argparse.Namespace:
         help="cover: few posts that serve many tags; e6tag: each post counts for its rarest tag (default %(default)s)",
     )
     parser.add_argument("--posts", type=int, default=0, help="the fewest posts in all (default %(default)s)")
+    parser.add_argument(
+        "--part", type=part, default="1/1", metavar="I/N", help="make this share of the sample: one machine of several"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, and stop")
     parser.add_argument(
         "--min-positives",
@@ -131,13 +136,23 @@ def add_e621_arguments(parser: Parser) -> None:
     group = parser.add_argument_group("--board e621")
     group.add_argument("--user", metavar="NAME", help="your name on the site, which wants to know (default $E6TAG_USER)")
     group.add_argument("--board-url", metavar="URL", help="a board that answers like it (default https://e621.net)")
-    group.add_argument("--rate", type=float, help="requests a second to the host of the pictures, 0: no limit (default 2)")
+    group.add_argument(
+        "--rate", type=float, help="requests a second to each host, 0: no limit (default 2, or what robots.txt asks)"
+    )
     group.add_argument("--ratings", nargs="+", choices=("s", "q", "e"), help="safe, questionable, explicit (default s)")
     group.add_argument("--exclude", nargs="*", metavar="TAG", help="leave out posts with any of these (default comic)")
     group.add_argument("--min-score", type=int, metavar="N", help="leave out posts of a lower score")
     group.add_argument("--min-tags", type=int, metavar="N", help="leave out posts of fewer tags")
     group.add_argument("--after", type=day, metavar="DATE", help="leave out posts from before this day, as 2020-12-31")
     group.add_argument("--before", type=day, metavar="DATE", help="leave out posts from this day on")
+
+
+def part(text: str) -> Part:
+    """Read the share of a sample, as 2/4."""
+    try:
+        return Part.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a part like 2/4, received {text!r}") from None
 
 
 def day(text: str) -> str:
@@ -157,15 +172,14 @@ def e621_of(arguments: argparse.Namespace, out: Path) -> tuple:
         InputError: an argument is out of range.
     """
     from dataset.boards.e621 import SITE_URL, Access
-    from dataset.boards.post_table import Filters
-    from dataset.fetch import MAX_RATE
+    from dataset.boards.sieve import Filters
 
     url = (arguments.board_url or SITE_URL).rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"--board-url must be like https://e621.net, received {url!r}")
-    rate = MAX_RATE if arguments.rate is None else arguments.rate
-    if not 0 <= rate < float("inf"):
+    rate = arguments.rate
+    if rate is not None and not 0 <= rate < float("inf"):
         raise InputError(f"--rate must be 0 or more requests a second, received {rate:g}")
     user = arguments.user or os.environ.get("E6TAG_USER", "")
     cache = out.parent / ".exports" / re.sub(r"[^\w.-]", "_", parts.netloc + parts.path)
@@ -186,19 +200,24 @@ def report(out: Path, manifest: dict) -> None:
             f"{split:<8}{counts['written']:>10,}{counts['labels']:>12,}{mean:>11.1f}"
             f"{counts['quarantined']:>13,}{counts['shards']:>8,}"
         )
-    tags = sorted(read_tags(out / "tags.csv"), key=lambda tag: (tag.count, tag.name))
+    part = Part.parse(manifest.get("part", "1/1"))
+    tags = sorted(read_tags(out / part.name("tags.csv")), key=lambda tag: (tag.count, tag.name))
     print(f"\n{len(tags):,} tags; fewest training images: " + ", ".join(f"{tag.name} {tag.count:,}" for tag in tags[:5]))
     if gone := sum(counts["gone"] for counts in manifest["splits"].values()):
         print(f"{gone:,} gone: the board has no file of them any more")
     for reason, number in manifest["skipped"].items():
         print(f"{number:,} skipped: {reason}")
-    with (out / "quarantine.csv").open(newline="", encoding="utf-8") as file:
+    if (alike := manifest.get("alike", {})).get("pictures"):
+        print(f"{alike['pictures']:,} look like a picture of another group; {alike['moved']:,} moved to its split")
+    with (out / part.name("quarantine.csv")).open(newline="", encoding="utf-8") as file:
         # The kind of reason, without its particulars.
         reasons = Counter(re.split(r"[:(]", row["reason"])[0].strip() for row in csv.DictReader(file))
     for reason, number in reasons.most_common(5):
         print(f"{number:,} quarantined: {reason}")
     if manifest["attribution"]:
         print(manifest["attribution"])
+    if part.count > 1:
+        say(f"part {manifest['part']} is complete; when all are in one folder, the same command without --part joins them")
 
 
 if __name__ == "__main__":

@@ -86,16 +86,18 @@ class Client:
 
     Args:
         user: the user's name on the site, sent in the User-Agent; needed for the site itself.
-        rate: requests/s to each host, 0 for no limit; the site itself is asked at `SITE_RATE` at most.
+        rate: requests/s to each host, 0 for no limit; None for `MAX_RATE` or, where that is less, what robots.txt asks for
+            as Crawl-delay. The site itself is asked at `SITE_RATE` at most, and it and its other hosts no faster than their
+            robots.txt asks, whatever is given here.
 
     Raises:
         InputError: the name cannot be sent.
     """
 
-    def __init__(self, user: str, rate: float):
+    def __init__(self, user: str, rate: float | None):
         if not user.isprintable() or not user.isascii():
             raise InputError(f"--user must be plain letters, digits and signs, received {user!r}")
-        self._user, self.rate = user, rate
+        self._user, self._rate = user, rate
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"e6tag/1.0 (by {user} on e621)" if user else "e6tag/1.0"
         self._session.headers["Accept-Encoding"] = "identity"  # pictures and .gz files are compressed already
@@ -138,7 +140,24 @@ class Client:
             Gone, Refused, InputError: see `get`.
         """
         self._admit(url)
+        host = urlsplit(url).netloc
+        if host not in self._pacers:
+            rate = self.rate_of(url)
+            with self._lock:
+                self._pacers.setdefault(host, Pacer(rate)).wait()  # the turn that robots.txt took
+        self._pacers[host].wait()
         return self._send(url, headers)
+
+    def rate_of(self, url: str) -> float:
+        """Requests/s at which a URL's host is asked, 0 for no limit."""
+        host = urlsplit(url).hostname or ""
+        limits = [MAX_RATE if self._rate is None else self._rate]
+        if host == SITE:
+            limits.append(SITE_RATE)
+        delay = self._rules(url).crawl_delay(self._session.headers["User-Agent"])
+        if delay and (self._rate is None or _is_site(host)):
+            limits.append(1 / float(delay))
+        return min(limits)
 
     def retry(self, once: Callable[[], Result]) -> Result:
         """Call a function until it raises no `Trouble`, waiting longer each time.
@@ -184,8 +203,10 @@ class Client:
                 f"{host} wants to know who asks: give --user NAME, your name there, or set E6TAG_USER "
                 "(--board openmoji needs no account)"
             )
-        if _is_site(host) and not 0 < self.rate <= MAX_RATE:
-            raise InputError(f"--rate must be over 0 and at most {MAX_RATE:g} requests/s for {host}, received {self.rate:g}")
+        if _is_site(host) and self._rate is not None and not 0 < self._rate <= MAX_RATE:
+            raise InputError(
+                f"--rate must be over 0 and at most {MAX_RATE:g} requests/s for {host}, received {self._rate:g}"
+            )
         if not self._rules(url).can_fetch(self._session.headers["User-Agent"], url):
             raise InputError(f"{host} disallows {urlsplit(url).path} in its robots.txt, so it was not requested")
 
@@ -209,11 +230,6 @@ class Client:
             return _body(response, max_bytes=2**19).decode("utf-8", "replace").splitlines()
 
     def _send(self, url: str, headers: dict[str, str] | None) -> requests.Response:
-        host = urlsplit(url).hostname or ""
-        with self._lock:
-            rate = SITE_RATE if host == SITE else self.rate
-            pacer = self._pacers.setdefault(host, Pacer(rate))
-        pacer.wait()
         try:
             # Not redirected: where it leads may be another host, with rules of its own, or a page.
             response = self._session.get(url, headers=headers, timeout=TIMEOUT_SECONDS, stream=True, allow_redirects=False)

@@ -17,10 +17,11 @@ def announce(board: Board, selection: Selection, num_shards: int, options: Optio
         f"{num_shards} shards, short side at most {options.size} px"
     )
     say(shortfall(selection, options.positives))
-    if board.remote:
-        posts = [entry.post for entries in selection.entries.values() for entry in entries]
+    posts = [entry.post for entries in selection.entries.values() for entry in entries]
+    if board.remote and posts:
         size = sum(board.planned_bytes(post, options.size) for post in posts)
-        pace = f"{duration(len(posts) / board.rate)} at {board.rate:g} a second" if board.rate else "at no set rate"
+        rate = board.rate(posts[0])
+        pace = f"{duration(len(posts) / rate)} at {rate:g} a second" if rate else "at no set rate"
         say(f"to fetch: {len(posts):,} pictures, about {size / 1e9:,.2f} GB, {pace}")
 
 

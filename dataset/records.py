@@ -70,6 +70,16 @@ def read_tags(path: Path) -> list[Tag]:
         raise InputError(f"{path} is damaged: expected the columns tag_id,name,category,count, received {error!r}") from None
 
 
+def write_quarantine(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """Write `quarantine.csv`: the id of each post without a picture, and the reason."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "reason"))
+        writer.writerows(rows)
+    partial.replace(path)
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file that appears under its name only when complete."""
     partial = path.with_suffix(".partial")

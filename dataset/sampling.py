@@ -115,8 +115,39 @@ def priorities(ids: Iterable[str], seed: int, purpose: str) -> np.ndarray:
     return np.frombuffer(digests, "<u8")
 
 
+def spread(priority: np.ndarray, labels: Iterable[np.ndarray]) -> np.ndarray:
+    """The posts in an order in which no label dominates: each label's first post comes before any label's second.
+
+    Args:
+        priority: (posts,), the lowest first, where labels leave a choice.
+        labels: of each post, negative where it has none, (posts,); the first kind matters most.
+
+    Returns:
+        Positions of posts, int64 (posts,).
+    """
+    order = np.argsort(priority, kind="stable")
+    for of_posts in reversed(list(labels)):
+        order = order[np.argsort(_turns(of_posts[order]), kind="stable")]
+    return order
+
+
+def _turns(labels: np.ndarray) -> np.ndarray:
+    """How many earlier elements have the same label, (elements,); 0 where the label is negative."""
+    by_label = np.argsort(labels, kind="stable")
+    begins = np.flatnonzero(np.diff(labels[by_label], prepend=-2))
+    sizes = np.diff(begins, append=len(labels))
+    turns = np.empty(len(labels), np.int64)
+    turns[by_label] = np.arange(len(labels)) - np.repeat(begins, sizes)
+    return np.where(labels < 0, 0, turns)
+
+
 def sample(
-    annotations: Annotations, priority: np.ndarray, positives: int, sampling: str = "cover", posts: int = 0
+    annotations: Annotations,
+    priority: np.ndarray,
+    positives: int,
+    sampling: str = "cover",
+    posts: int = 0,
+    labels: Iterable[np.ndarray] = (),
 ) -> np.ndarray:
     """Choose posts so that every tag has enough positives where the board has them.
 
@@ -126,11 +157,12 @@ def sample(
         positives: wanted posts a tag.
         sampling: one of `SAMPLINGS`.
         posts: the fewest posts in all, where so many have a tag; filled up at random.
+        labels: what `cover` spreads posts over where they serve alike, see `spread`; the published rule does not.
 
     Returns:
         bool (posts,): the chosen posts.
     """
-    order = np.argsort(priority, kind="stable")
+    order = spread(priority, labels if sampling == "cover" else ())
     chosen = SAMPLINGS[sampling](annotations, order, positives)
     missing = posts - int(chosen.sum())
     if missing > 0:
@@ -142,7 +174,8 @@ def sample(
 def cover_sample(annotations: Annotations, order: np.ndarray, positives: int) -> np.ndarray:
     """The greedy cover: next is always a post that has the most tags still wanted.
 
-    The posts of tags that the board has too few of are taken first, as no cover can do without them.
+    The posts of tags that the board has too few of are taken first, as no cover can do without them. Last, posts that later
+    ones made needless go again.
 
     Args:
         annotations: the posts.
@@ -163,16 +196,23 @@ def cover_sample(annotations: Annotations, order: np.ndarray, positives: int) ->
     missing = positives - annotations.counts(chosen)
     wanted_tags = np.concatenate(([0], np.cumsum((missing > 0)[tags])))
     gains = wanted_tags[offsets[1:]] - wanted_tags[offsets[:-1]]  # tags still wanted, a post
-    left = missing.tolist()
+    left, taken = missing.tolist(), []
     # A post's gain only ever falls, when a tag has enough: nobody joins a level while it is being worked off.
     for level in range(int(gains.max(initial=0)), 0, -1):
         for post in order[((gains == level) & ~chosen)[order]].tolist():
             if gains[post] == level:
                 chosen[post] = True
+                taken.append(post)
                 for tag in tags[offsets[post] : offsets[post + 1]].tolist():
                     left[tag] -= 1
                     if left[tag] == 0:
                         gains[post_of_tag[starts[tag] : starts[tag + 1]]] -= 1
+    for post in reversed(taken):
+        of_post = tags[offsets[post] : offsets[post + 1]].tolist()
+        if all(left[tag] < 0 for tag in of_post):
+            chosen[post] = False
+            for tag in of_post:
+                left[tag] += 1
     return chosen
 
 

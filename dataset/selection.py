@@ -2,8 +2,8 @@
 
 import hashlib
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class Selection:
         entries: split ▶ its posts, shuffled.
         num_posts: how many posts the board has.
         digest: changes with any of the above, so that a run is not continued over a board that has changed.
+        sample: split ▶ how many posts it has, in all parts together.
     """
 
     tags: list[str]
@@ -79,6 +80,15 @@ class Selection:
     entries: dict[str, list[Entry]]
     num_posts: int
     digest: str
+    sample: dict[str, int]
+
+    def part(self, index: int, count: int) -> "Selection":
+        """One of `count` parts, from 1, that have no post in common; a group is in one part as a whole."""
+        entries = {}
+        for split, of_split in self.entries.items():
+            places = priorities((entry.post.group for entry in of_split), 0, "part") % count
+            entries[split] = [entry for entry, place in zip(of_split, places.tolist(), strict=True) if place == index - 1]
+        return replace(self, entries=entries)
 
 
 def select(board: Board, options: Options) -> Selection:
@@ -98,12 +108,14 @@ def select(board: Board, options: Options) -> Selection:
     counts = catalogue.annotations.group_counts(_numbered(catalogue.groups), splits == SPLITS.index("train"))
     annotations = _with_vocabulary(board, options, catalogue.annotations, counts)
     priority = priorities(map(str, catalogue.ids), options.seed, "choice")
-    chosen = sample(annotations, priority, options.positives, options.sampling, options.posts)
+    labels = [of_posts for of_posts in (catalogue.artists, catalogue.months) if of_posts is not None]
+    chosen = sample(annotations, priority, options.positives, options.sampling, options.posts, labels)
     entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for number in np.flatnonzero(chosen).tolist():
         tags = annotations.tags[annotations.offsets[number] : annotations.offsets[number + 1]]
         entries[SPLITS[splits[number]]].append(Entry(catalogue.post(number), sorted(tags.tolist())))
-    entries = {split: _shuffled(of_split, options.seed) for split, of_split in entries.items()}
+    for split, of_split in entries.items():
+        entries[split] = [of_split[number] for number in shuffled((entry.post.id for entry in of_split), options.seed)]
     if not entries["train"]:
         raise InputError(f"no training posts: all {len(splits):,} posts fell into other splits; give more images")
     names = annotations.names
@@ -115,6 +127,7 @@ def select(board: Board, options: Options) -> Selection:
         entries=entries,
         num_posts=len(splits),
         digest=_digest(names, entries),
+        sample={split: len(of_split) for split, of_split in entries.items()},
     )
 
 
@@ -140,9 +153,9 @@ def _with_vocabulary(board: Board, options: Options, annotations: Annotations, c
     return annotations.restricted(tags)
 
 
-def _shuffled(entries: list[Entry], seed: int) -> list[Entry]:
-    order = np.argsort(priorities((entry.post.id for entry in entries), seed, "order"), kind="stable")
-    return [entries[number] for number in order]
+def shuffled(ids: Iterable[str], seed: int) -> list[int]:
+    """Positions of posts in the order in which they are written: it depends on their ids and the seed alone."""
+    return np.argsort(priorities(ids, seed, "order"), kind="stable").tolist()
 
 
 def _digest(tags: list[str], entries: dict[str, list[Entry]]) -> str:

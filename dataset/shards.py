@@ -2,50 +2,51 @@
 
 A run that stops anywhere can be run again, and ends with the files that an undisturbed run writes:
 
-1. The manifest, with `complete: false`, holds the options before the first shard is written.
-2. A shard is written under a `.partial` name. When whole, its summary (what was written, what was not and why) is saved
-   next to it, then the shard takes its name. A shard that has its name is never written again. Of a remote board, the
-   selection is saved before, and each picture as soon as it is there.
-3. When all shards are there, their summaries become `tags.csv` and `quarantine.csv`, the manifest says
-   `complete: true`, and the summaries go.
+1. The manifest, with `complete: false`, holds the options before anything else is written. Of a remote board, the selection
+   is saved before that.
+2. Each picture is kept in a file of its own as soon as it is there. When all are, those that look alike are brought to one
+   side of the split, and what became of every post is saved: nothing after that depends on the board.
+3. A shard is written under a `.partial` name and takes its own when whole. One that has its name is never written again.
+4. `tags.csv` and `quarantine.csv` are written, the manifest says `complete: true`, and what only an unfinished folder needs
+   goes.
 """
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from command import InputError, import_quietly, say
-from dataset import records, saved_selection
+from dataset import parts, records
 from dataset.boards import Board
+from dataset.duplicates import alike, joined_splits
 from dataset.forecast import announce
-from dataset.pictures import Reader, Spool
-from dataset.selection import Entry, Options, Selection, select
+from dataset.parts import Part
+from dataset.pictures import Fetcher, Picture, Spool
+from dataset.saved_selection import Outcome, read_outcome, read_selection, write_outcome, write_selection
+from dataset.selection import Entry, Options, Selection, select, shuffled
 
 POSTS_PER_SHARD = 1024
 MIN_SHARDS = 4  # of a split, where it has that many posts: reading interleaves shards
-SPOOL = ".spool"
+WHOLE = Part()
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A file to be written: its final path and the posts meant for it."""
+    """A file to be written: its final path and the posts meant for it, each with its position in the sample."""
 
     path: Path
     split: str
-    entries: list[Entry]
+    entries: list[tuple[int, Entry]]
 
     @property
     def partial(self) -> Path:
         return self.path.with_suffix(".tfrecord.partial")
 
-    @property
-    def summary(self) -> Path:
-        return self.path.with_suffix(".json")
 
-
-def build(open_board: Callable[[], Board], options: Options, folder: Path, dry_run: bool = False) -> dict | None:
+def build(
+    open_board: Callable[[], Board], options: Options, folder: Path, dry_run: bool = False, part: Part = WHOLE
+) -> dict | None:
     """Build a data folder, or go on with one.
 
     Args:
@@ -53,63 +54,89 @@ def build(open_board: Callable[[], Board], options: Options, folder: Path, dry_r
         options: what to choose and how to store it.
         folder: where to write; made if missing.
         dry_run: say what would be done, and do nothing.
+        part: the share of the sample to make.
 
     Returns:
-        The manifest of the complete folder, None for a dry run.
+        The manifest of the complete folder or part, None for a dry run.
 
     Raises:
         InputError: the folder holds something else, the board has nothing usable, or a file cannot be written.
         OSError: likewise.
     """
-    if (begun := _begun(folder, options)) and begun["complete"]:
-        _remove_leftovers(folder)
-        say(f"{folder} is already complete; delete it or give another --out to build it again")
-        return begun
+    if done := _already_made(folder, options, part):
+        return done
+    begun = _begun(folder / part.name("manifest.json"), options)
     board = open_board()
-    if begun and (folder / saved_selection.NAME).exists():
-        selection, manifest = saved_selection.read_selection(folder), begun
+    saved = folder / part.name("selection.gz")
+    if begun and saved.exists():
+        selection, manifest = read_selection(saved), begun
     else:
         say(f"reading the annotations of {board.name}")
         selection = select(board, options)
-        manifest = _manifest(board, options, selection)
+        if part != WHOLE:
+            selection = selection.part(part.index, part.count)
+        manifest = _manifest(board, options, selection, part)
     if begun and begun["selection"] != selection.digest:
         raise InputError(f"{folder} was begun with other posts or tags than the board has now: delete it, or give --out")
-    shards = plan_shards(folder, selection)
-    announce(board, selection, len(shards), options)
+    announce(board, selection, sum(shard_number(selection, split, part) for split in selection.entries), options)
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     if board.remote:
-        saved_selection.write_selection(folder, selection)
-    records.write_json(folder / "manifest.json", manifest)
-    _remove_partials(folder)
-    _write_missing(board, shards, len(selection.tags), options.size, Spool(folder / SPOOL))
-    return _finish(folder, board, selection, shards, manifest)
+        write_selection(saved, selection)
+    records.write_json(folder / part.name("manifest.json"), manifest)
+    spool = Spool(folder / f".{part.name('spool')}")
+    outcome = _outcome(board, selection, options.size, spool, folder / part.name("outcome.gz"))
+    shards = plan_shards(folder, selection, outcome, options.seed, part)
+    _write_missing(shards, outcome, spool)
+    manifest = _finish(folder, selection, outcome, shards, manifest, [*board.rejected] if part.index == 1 else [], part)
+    _remove_leftovers(folder, part)
+    return _joined(folder, part) or manifest
 
 
-def plan_shards(folder: Path, selection: Selection) -> list[Shard]:
-    """Divide every split's posts into shards of about equal size."""
-    shards = []
-    for split, entries in selection.entries.items():
-        number = min(len(entries), max(MIN_SHARDS, -(-len(entries) // POSTS_PER_SHARD)))
-        for index in range(number):
-            first, end = (len(entries) * edge // number for edge in (index, index + 1))
-            path = folder / f"{split}-{index:05}-of-{number:05}.tfrecord"
-            shards.append(Shard(path, split, entries[first:end]))
-    return shards
+def _already_made(folder: Path, options: Options, part: Part) -> dict | None:
+    """The manifest of what is complete already, whole or part."""
+    whole = _begun(folder / "manifest.json", options)
+    made = parts.parts_in(folder) if folder.is_dir() else []
+    if whole and whole["complete"]:
+        _remove_leftovers(folder, part)
+        parts.remove_tables(folder)
+        say(f"{folder} is already complete; delete it or give another --out to build it again")
+        return whole
+    if part == WHOLE and made:
+        _begun(folder / made[0].name("manifest.json"), options)
+        if joined := _joined(folder, made[0]):
+            return joined
+        lacking = ", ".join(f"{each.index}/{each.count}" for each in made[0].of_same() if each not in made)
+        raise InputError(
+            f"{folder} holds parts of a sample and lacks {lacking}: bring their files here, or make them (--part)"
+        )
+    if part in made and _begun(folder / part.name("manifest.json"), options):
+        say(f"part {part.index}/{part.count} is already complete in {folder}")
+        return _joined(folder, part) or records.read_json(folder / part.name("manifest.json"))
+    if whole and part != WHOLE:
+        raise InputError(f"{folder} was begun without --part: delete it, or give another --out")
+    if not any(folder.glob("manifest*.json")) and any(folder.glob("*.tfrecord")):
+        raise InputError(f"{folder} holds shards but no manifest.json: delete it, or give another --out")
+    return None
 
 
-def _begun(folder: Path, options: Options) -> dict | None:
-    """The manifest of a folder that an earlier run began with the same options; None for a new folder."""
-    path = folder / "manifest.json"
+def _joined(folder: Path, part: Part) -> dict | None:
+    """The manifest of the whole where all parts are in the folder."""
+    if part == WHOLE or not set(part.of_same()) <= set(parts.parts_in(folder)):
+        return None
+    say(f"all {part.count} parts are in {folder}: they are one now")
+    return parts.join(folder, part)
+
+
+def _begun(path: Path, options: Options) -> dict | None:
+    """The manifest that an earlier run wrote with the same options; None where there is none."""
     if not path.exists():
-        if folder.is_dir() and any(folder.glob("*.tfrecord")):
-            raise InputError(f"{folder} holds shards but no manifest.json: delete it, or give another --out")
         return None
     manifest = records.read_json(path)
     recorded, wanted = manifest.get("options"), asdict(options)
     if not isinstance(recorded, dict) or not {"complete", "selection"} <= manifest.keys():
-        raise InputError(f"{path} is not a manifest of download.py: delete {folder}, or give another --out")
+        raise InputError(f"{path} is not a manifest of download.py: delete {path.parent}, or give another --out")
     differences = [
         f"{name} was {recorded.get(name)!r} and is now {wanted.get(name)!r}"
         for name in sorted(recorded.keys() | wanted.keys())
@@ -117,126 +144,161 @@ def _begun(folder: Path, options: Options) -> dict | None:
     ]
     if differences:
         raise InputError(
-            f"{folder} was made with other options ({'; '.join(differences)}): give another --out, or delete it"
+            f"{path.parent} was made with other options ({'; '.join(differences)}): give another --out, or delete it"
         )
     return manifest
 
 
-def _manifest(board: Board, options: Options, selection: Selection) -> dict:
-    """The manifest as a run begins: everything but what only the written shards can tell."""
-    return {
+def _manifest(board: Board, options: Options, selection: Selection, part: Part) -> dict:
+    """The manifest as a run begins: everything but what only the pictures can tell."""
+    manifest = {
         "complete": False,
         "options": asdict(options),
         "attribution": board.attribution,
         "tags": len(selection.tags),
         "posts": selection.num_posts,
         "skipped": board.skipped,
-        "rejected": len(board.rejected),
+        "rejected": len(board.rejected) if part.index == 1 else 0,
         "selection": selection.digest,
         "splits": {split: {"selected": len(entries)} for split, entries in selection.entries.items()},
     }
+    return manifest if part == WHOLE else manifest | {"part": f"{part.index}/{part.count}"}
 
 
-def _write_missing(board: Board, shards: list[Shard], num_tags: int, size: int, spool: Spool) -> None:
-    """Write the shards that are not there yet, with a bounded number of pictures in memory."""
+def _outcome(board: Board, selection: Selection, size: int, spool: Spool, path: Path) -> Outcome:
+    """Bring all pictures into the spool; what became of each post."""
+    from tqdm import tqdm
+
+    if path.exists():
+        return read_outcome(path)
+    posts = [entry.post for _, entry in _numbered(selection)]
+    with tqdm(total=len(posts), unit=" images", desc="images", dynamic_ncols=True) as progress:
+        pictures = Fetcher(board, posts, size, spool).fetch(progress.update)
+    splits = [split for split, entries in selection.entries.items() for _ in entries]
+    outcome = _judged([post.group for post in posts], splits, pictures)
+    write_outcome(path, outcome)
+    return outcome
+
+
+def _numbered(selection: Selection) -> enumerate:
+    """Every entry with its position in the sample."""
+    return enumerate(entry for entries in selection.entries.values() for entry in entries)
+
+
+def _judged(groups: list[str], splits: list[str], pictures: list[Picture]) -> Outcome:
+    there = [number for number, picture in enumerate(pictures) if not picture.reason]
+    pairs = alike([bytes.fromhex(pictures[number].thumbnail) for number in there])
+    pairs = [(there[one], there[two]) for one, two in pairs]
+    across = [(one, two) for one, two in pairs if groups[one] != groups[two]]
+    joined = joined_splits(groups, splits, across)
+    moved = sum(before != after for before, after in zip(splits, joined, strict=True))
+    return Outcome(
+        splits=joined,
+        md5s=[picture.md5 for picture in pictures],
+        missing=[(picture.id, picture.reason, picture.gone) for picture in pictures if picture.reason],
+        alike={"pictures": len({number for pair in across for number in pair}), "moved": moved},
+    )
+
+
+def shard_number(selection: Selection, split: str, part: Part) -> int:
+    """How many shards a part writes of a split: of every part as many, so that their names are known beforehand."""
+    share = -(-selection.sample[split] // part.count)
+    return min(share, max(MIN_SHARDS, -(-share // POSTS_PER_SHARD)))
+
+
+def plan_shards(folder: Path, selection: Selection, outcome: Outcome, seed: int, part: Part) -> list[Shard]:
+    """Divide every split's posts into shards of about equal size."""
+    shards = []
+    missing = {post_id for post_id, _, _ in outcome.missing}
+    for split in records.SPLITS:
+        entries = [
+            (number, entry)
+            for number, entry in _numbered(selection)
+            if outcome.splits[number] == split and entry.post.id not in missing
+        ]
+        entries = [entries[position] for position in shuffled((entry.post.id for _, entry in entries), seed)]
+        number = shard_number(selection, split, part)
+        if part == WHOLE:
+            number = min(number, len(entries))
+        for index in range(number):
+            first, end = (len(entries) * edge // number for edge in (index, index + 1))
+            position, total = (part.index - 1) * number + index, part.count * number
+            shards.append(Shard(folder / f"{split}-{position:05}-of-{total:05}.tfrecord", split, entries[first:end]))
+    return shards
+
+
+def _write_missing(shards: list[Shard], outcome: Outcome, spool: Spool) -> None:
+    """Write the shards that are not there yet."""
     from tqdm import tqdm
 
     import_quietly("tensorflow")  # takes seconds: before the progress bar, not inside it
-    total = sum(len(shard.entries) for shard in shards)
-    done = sum(len(shard.entries) for shard in shards if shard.path.exists())
-    with (
-        Reader(board, size, spool) as reader,
-        tqdm(total=total, initial=done, unit=" images", desc="images", dynamic_ncols=True) as progress,
-    ):
-        for shard in shards:
-            if not shard.path.exists():
-                _write_shard(shard, reader, num_tags, progress.update)
-                spool.drop(entry.post for entry in shard.entries)
+    for shard in tqdm(shards, unit=" shards", desc="shards", dynamic_ncols=True):
+        shard.partial.unlink(missing_ok=True)
+        if not shard.path.exists():
+            _write_shard(shard, outcome, spool)
+        spool.drop(number for number, _ in shard.entries)
 
 
-def _write_shard(shard: Shard, reader: Reader, num_tags: int, advance: Callable[[], object]) -> None:
-    """Write one shard and its summary; neither appears under its name before it is whole."""
+def _write_shard(shard: Shard, outcome: Outcome, spool: Spool) -> None:
+    """Write one shard, which does not appear under its name before it is whole."""
     import tensorflow as tf
 
-    positives, missing, failed = [0] * num_tags, {"quarantined": [], "gone": []}, None
-    pictures = reader.read(entry.post for entry in shard.entries)
     try:
         with tf.io.TFRecordWriter(str(shard.partial)) as writer:
-            for entry, picture in zip(shard.entries, pictures, strict=True):
-                if picture.reason:
-                    failed = entry.post
-                    missing["gone" if picture.gone else "quarantined"].append((entry.post.id, picture.reason))
-                else:
-                    post = entry.post
-                    writer.write(records.encode(picture.image, entry.tags, post.id, picture.md5, post.group))
-                    for tag in entry.tags:
-                        positives[tag] += 1
-                advance()
-        if failed:
-            reader.confirm(failed)
-        records.write_json(shard.summary, missing | {"positives": positives})
+            for number, entry in shard.entries:
+                post = entry.post
+                writer.write(records.encode(spool.image(number), entry.tags, post.id, outcome.md5s[number], post.group))
         shard.partial.replace(shard.path)
     except tf.errors.OpError as error:
         shard.partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {shard.path}: {error.message}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} has gone: delete {shard.path.parent}, and run again") from None
     except BaseException:
         shard.partial.unlink(missing_ok=True)
         raise
 
 
-def _finish(folder: Path, board: Board, selection: Selection, shards: list[Shard], manifest: dict) -> dict:
-    """Turn the shards' summaries into the folder's tables and its complete manifest."""
-    positives = {split: [0] * len(selection.tags) for split in records.SPLITS}
-    missing = [*board.rejected]
-    counts = {
-        split: {"selected": len(entries), "written": len(entries), "quarantined": 0, "gone": 0}
-        for split, entries in selection.entries.items()
-    }
-    for shard in shards:
-        summary = records.read_json(shard.summary)
-        for kind in ("quarantined", "gone"):
-            missing += summary[kind]
-            counts[shard.split][kind] += len(summary[kind])
-            counts[shard.split]["written"] -= len(summary[kind])
-        positives[shard.split] = [a + b for a, b in zip(positives[shard.split], summary["positives"], strict=True)]
-    _write_quarantine(folder / "quarantine.csv", missing)
-    if not counts["train"]["written"]:
-        [(reason, number)] = Counter(reason for _, reason in missing).most_common(1)
+def _finish(
+    folder: Path,
+    selection: Selection,
+    outcome: Outcome,
+    shards: list[Shard],
+    manifest: dict,
+    rejected: list[tuple[str, str]],
+    part: Part,
+) -> dict:
+    """Write the folder's tables and its complete manifest."""
+    missing = {post_id: "gone" if gone else "quarantined" for post_id, _, gone in outcome.missing}
+    rows = [*rejected, *((post_id, reason) for post_id, reason, _ in outcome.missing)]
+    records.write_quarantine(folder / part.name("quarantine.csv"), rows)
+    names = ("selected", "written", "quarantined", "gone", "labels", "shards")
+    counts = {split: dict.fromkeys(names, 0) for split in records.SPLITS}
+    positives = [0] * len(selection.tags)
+    for number, entry in _numbered(selection):
+        split = outcome.splits[number]
+        became = missing.get(entry.post.id, "written")
+        counts[split]["selected"] += 1
+        counts[split][became] += 1
+        if became == "written":
+            counts[split]["labels"] += len(entry.tags)
+            for tag in entry.tags if split == "train" else ():
+                positives[tag] += 1
+    if not counts["train"]["written"] and part == WHOLE:
+        [(reason, number)] = Counter(reason for _, reason in rows).most_common(1)
+        (folder / part.name("outcome.gz")).unlink()  # another try may go better
         raise InputError(f"no training image could be read; {number:,} times: {reason} (see {folder}/quarantine.csv)")
-    tags = [
-        records.Tag(*facts)
-        for facts in zip(selection.tag_ids, selection.tags, selection.categories, positives["train"], strict=True)
-    ]
-    records.write_tags(folder / "tags.csv", tags)
-    for split, split_counts in counts.items():
-        split_counts["labels"] = sum(positives[split])
-        split_counts["shards"] = sum(shard.split == split for shard in shards)
-    manifest = manifest | {"complete": True, "splits": counts}
-    records.write_json(folder / "manifest.json", manifest)
-    _remove_leftovers(folder)
+    for shard in shards:
+        counts[shard.split]["shards"] += 1
+    facts = zip(selection.tag_ids, selection.tags, selection.categories, positives, strict=True)
+    records.write_tags(folder / part.name("tags.csv"), [records.Tag(*of_tag) for of_tag in facts])
+    manifest = manifest | {"complete": True, "splits": counts, "alike": outcome.alike}
+    records.write_json(folder / part.name("manifest.json"), manifest)
     return manifest
 
 
-def _write_quarantine(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "reason"))
-        writer.writerows(rows)
-    partial.replace(path)
-
-
-def _remove_partials(folder: Path) -> None:
-    for split in records.SPLITS:
-        for path in folder.glob(f"{split}-*.partial"):
-            path.unlink()
-
-
-def _remove_leftovers(folder: Path) -> None:
+def _remove_leftovers(folder: Path, part: Part) -> None:
     """Remove what only an unfinished folder needs."""
-    _remove_partials(folder)
-    Spool(folder / SPOOL).remove()
-    (folder / saved_selection.NAME).unlink(missing_ok=True)
-    for split in records.SPLITS:
-        for path in folder.glob(f"{split}-?????-of-?????.json"):
-            path.unlink()
+    Spool(folder / f".{part.name('spool')}").remove()
+    for name in ("selection.gz", "outcome.gz", "selection.partial", "outcome.partial"):
+        (folder / part.name(name)).unlink(missing_ok=True)

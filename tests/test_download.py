@@ -18,6 +18,7 @@ from command import InputError
 from dataset import images, records
 from dataset.boards import open_board
 from dataset.boards.folder import FolderBoard
+from dataset.sampling import split_of
 from dataset.selection import Options
 from dataset.shards import build
 
@@ -220,18 +221,18 @@ def test_killed_and_interrupted_runs_end_with_the_files_of_an_undisturbed_one(tm
         options = ("--tags", 20, "--positives", 100, "--size", 24, "--out", tmp_path / out)
         return program("--board", "openmoji", *options)
 
-    def wait_for_shards(process: subprocess.Popen, number: int) -> None:
-        while process.poll() is None and len(records.shard_paths(tmp_path / "disturbed", "train")) < number:
+    def wait_for(process: subprocess.Popen, pattern: str, number: int) -> None:
+        while process.poll() is None and len(list((tmp_path / "disturbed").glob(pattern))) < number:
             time.sleep(0.002)
 
     undisturbed, disturbed = start("undisturbed"), start("disturbed")
-    wait_for_shards(disturbed, 1)
+    wait_for(disturbed, ".spool/*/*", 100)
     disturbed.kill()
     assert finish(disturbed)[0] == -signal.SIGKILL
     assert finish(undisturbed)[0] == 0
     assert records.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
     disturbed = start("disturbed")
-    wait_for_shards(disturbed, 2)
+    wait_for(disturbed, "train-*-of-*.tfrecord", 1)
     disturbed.send_signal(signal.SIGINT)
     code, _, err = finish(disturbed)
     assert code == 1
@@ -336,3 +337,37 @@ def test_shards_without_a_manifest_are_not_written_over(tmp_path):
     (tmp_path / "data" / "train-00000-of-00001.tfrecord").write_text("mine")
     with pytest.raises(InputError, match=r"no manifest\.json"):
         build_folder(table.parent, table, tmp_path / "data")
+
+
+def test_copies_of_a_picture_in_other_groups_share_its_split(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    lines = ["id,tags"]
+    for number in range(40):
+        colours = hashlib.blake2b(str(number).encode(), digest_size=27).digest()
+        image = Image.frombytes("RGB", (3, 3), colours).resize((60, 60), Image.Resampling.NEAREST)
+        image.save(pictures / f"{number}.png")
+        image.resize((45, 45), Image.Resampling.LANCZOS).save(pictures / f"copy of {number}.jpg", quality=85)
+        lines += [f"{number}.png,a b", f"copy of {number}.jpg,a"]
+    (tmp_path / "tags.csv").write_text("\n".join(lines))
+    manifest = build_folder(pictures, tmp_path / "tags.csv", tmp_path / "data")
+    places = {record.id: split for split in records.SPLITS for record in read_split(tmp_path / "data", split)}
+    assert len(places) == 80
+    assert all(places[f"{number}.png"] == places[f"copy of {number}.jpg"] for number in range(40))
+    alone = {name: split_of(name, val=20, test=20) for name in places}
+    apart = [number for number in range(40) if alone[f"{number}.png"] != alone[f"copy of {number}.jpg"]]
+    assert manifest["alike"] == {"pictures": 80, "moved": len(apart)}
+    assert {places[name] for name in alone if alone[name] == "test"} == {"test"}, "nothing leaves the test split"
+
+
+def test_a_file_where_the_folder_should_be_is_named_in_one_line(tmp_path):
+    table = draw_pictures(tmp_path / "pictures", 6)
+    (tmp_path / "data").write_text("mine")
+    code, out, err = finish(
+        program("--board", "folder", "--images", table.parent, "--csv", table, "--out", tmp_path / "data")
+    )
+    assert (code, out) == (1, "")
+    assert str(tmp_path / "data") in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in err
+    assert (tmp_path / "data").read_text() == "mine"

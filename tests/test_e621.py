@@ -1,5 +1,6 @@
 """The board e621 against a small one of the tests' own: what is chosen, what is asked for, and what becomes of it."""
 
+import gzip
 import itertools
 import os
 import signal
@@ -19,7 +20,7 @@ from command import InputError
 from dataset import fetch, images, records
 from dataset.boards.e621 import Access, E621Board, file_variant
 from dataset.boards.export import discover, download, read_rows
-from dataset.boards.post_table import Filters
+from dataset.boards.sieve import Filters
 from dataset.boards.tag_rules import TagRules
 from dataset.selection import Options
 from dataset.shards import build
@@ -130,7 +131,7 @@ def test_aliases_in_a_circle_and_chains_end():
     aliases = [("a", "b"), ("b", "c"), ("c", "b"), ("x", "y"), ("y", "z"), ("me", "me")]
     rules = TagRules([], aliases, [("x", "b"), ("c", "x")])
     assert [rules.resolve(name) for name in ("a", "b", "c", "x", "me", "new")] == ["b", "b", "b", "z", "me", "new"]
-    assert {rules.names[number] for number in rules.meanings["a"]} == {"b", "z"}
+    assert {rules.names[number] for number in rules.meaning("a")} == {"b", "z"}
 
 
 def test_faults_change_no_record(board, tmp_path):
@@ -212,6 +213,20 @@ def test_a_damaged_export_is_named(tmp_path):
         list(read_rows(tmp_path / "posts.csv.gz", ("id", "md5")))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"7,8,9,10\n", "damaged after row 0: .*Expected 3 columns, got 4: 7,8,9,10"),
+        (b"7,8\n", "Expected 3 columns, got 2: 7,8"),
+        (b"7,a \xff,\n", "damaged after row 0: .*utf-8"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, line, message):
+    (tmp_path / "posts.csv.gz").write_bytes(gzip.compress(b'id,t,d\n1,a b,"two\nlines, and ""quotes"""\n' + line))
+    with pytest.raises(InputError, match=message):
+        list(read_rows(tmp_path / "posts.csv.gz", ("id", "t")))
+
+
 def test_robots_txt_stops_before_any_picture(board, tmp_path):
     board.robots = "User-agent: *\nDisallow: /data/\n"
     with pytest.raises(InputError, match=r"disallows /data/db_export/tags.csv.gz in its robots\.txt"):
@@ -221,7 +236,7 @@ def test_robots_txt_stops_before_any_picture(board, tmp_path):
 
 def test_a_board_that_keeps_refusing_is_left_alone_and_gone_on_with(board, tmp_path):
     make(board, tmp_path / "clean")
-    for path in board.files:
+    for path in [*board.files, board.sample_path(board.md5_of(WITHOUT_SAMPLE), "webp")]:
         board.faults[path] = ["503"] * 999
     board.requests.clear()
     with pytest.raises(InputError, match="refused 16 requests in a row, the last with: 503"):
@@ -267,6 +282,22 @@ def test_requests_keep_the_rate(board, tmp_path):
     started = time.monotonic()
     make(board, tmp_path / "data", rate=40)
     assert len(board.requests) / 40 <= time.monotonic() - started + 0.1
+
+
+def test_a_hosts_crawl_delay_is_kept_unless_a_rate_is_given(board):
+    board.robots = "User-agent: *\nCrawl-delay: 4\n"
+    assert fetch.Client("tester", None).rate_of(board.url) == 0.25
+    assert fetch.Client("tester", 50).rate_of(board.url) == 50
+    board.robots = "User-agent: *\nCrawl-delay: 0.1\n"
+    assert fetch.Client("tester", None).rate_of(board.url) == fetch.MAX_RATE
+
+
+def test_the_sites_crawl_delay_is_kept_whatever_rate_is_given(monkeypatch):
+    monkeypatch.setattr(fetch.Client, "_robots_lines", lambda *_: ["User-agent: *", "Crawl-delay: 4"])
+    assert fetch.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 0.25
+    monkeypatch.setattr(fetch.Client, "_robots_lines", lambda *_: [])
+    assert fetch.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 2
+    assert fetch.Client("tester", 2).rate_of("https://e621.net/db_exports.json") == fetch.SITE_RATE
 
 
 def program(board: SmallBoard, out: Path, *arguments: object) -> subprocess.Popen:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset import sampling
-from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, split_of, vocabulary
+from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, split_of, spread, vocabulary
 
 POSTS = st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40)
 
@@ -90,6 +90,19 @@ def test_there_are_as_many_posts_as_wanted_in_all():
         assert sample(annotations, priority, 2, posts=wanted).sum() == found
 
 
+def test_a_cover_spreads_over_labels_where_posts_serve_alike():
+    annotations = Annotations.of([["a"]] * 100)
+    priority = priorities(map(str, range(100)), 0, "choice")
+    artists = np.array([0] * 90 + list(range(1, 11)))
+    months = np.arange(100) % 50
+    chosen = sample(annotations, priority, 22, labels=[artists, months])
+    assert np.bincount(artists[chosen]).tolist() == [12] + [1] * 10
+    assert sample(annotations, priority, 22, sampling="e6tag", labels=[artists, months])[90:].sum() < 10
+    in_turn = spread(priority, [months])
+    assert sorted(months[in_turn[:50]]) == list(range(50))
+    assert spread(priority, [np.full(100, -1)]).tolist() == np.argsort(priority).tolist()
+
+
 def test_another_seed_chooses_other_posts():
     posts = {str(number): ["common"] for number in range(1000)}
     assert chosen_ids(posts, ["common"], 20, seed=0) == chosen_ids(posts, ["common"], 20, seed=0)
@@ -137,6 +150,7 @@ def test_shares_of_nothing_and_of_all():
     assert {split_of(str(number), val=0, test=100) for number in range(500)} == {"test"}
 
 
+@settings(deadline=None)
 @given(POSTS, st.randoms(use_true_random=False))
 def test_variants_of_a_group_count_once(posts, random):
     groups = [random.randrange(5) for _ in posts]

@@ -13,7 +13,7 @@ from command import InputError
 if TYPE_CHECKING:
     from dataset.boards.catalogue import Catalogue
     from dataset.boards.e621 import Access
-    from dataset.boards.post_table import Filters
+    from dataset.boards.sieve import Filters
 
 BOARDS = ("e621", "openmoji", "folder")
 
@@ -112,6 +112,10 @@ class Board(Protocol):
 
     def planned_bytes(self, post: Post, size: int) -> int:
         """About how many bytes `image_bytes` will read over a network."""
+        ...
+
+    def rate(self, post: Post) -> float:
+        """Requests/s at which the host of a remote board's picture is asked; 0 for no limit."""
         ...
 
     def category(self, tag: str) -> int:

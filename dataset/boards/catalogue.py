@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dataset.boards import Post
 from dataset.sampling import Annotations
 
@@ -16,12 +18,16 @@ class Catalogue:
         groups: the names of their groups, text or numbers.
         annotations: their tags.
         post: position ▶ the post.
+        artists: number of each post's artist, negative where it has none, (posts,); None where the board names none.
+        months: when each was posted, as 202012, (posts,); None where the board does not say.
     """
 
     ids: Sequence
     groups: Sequence
     annotations: Annotations
     post: Callable[[int], Post]
+    artists: np.ndarray | None = None
+    months: np.ndarray | None = None
 
 
 def catalogue_of(posts: Iterable[Post]) -> Catalogue:

@@ -9,7 +9,8 @@ from command import InputError
 from dataset.boards import Post
 from dataset.boards.catalogue import Catalogue
 from dataset.boards.export import discover, download
-from dataset.boards.post_table import Filters, PostTable, read_posts
+from dataset.boards.post_table import PostTable, read_posts
+from dataset.boards.sieve import Filters
 from dataset.boards.tag_rules import UNKNOWN_CATEGORY, TagRules
 from dataset.fetch import Client, Gone, Refused
 from dataset.images import ImageError, decode
@@ -33,13 +34,13 @@ class Access:
     Attributes:
         url: of the site.
         user: the user's name there, or empty.
-        rate: requests/s, 0 for no limit.
+        rate: requests/s, 0 for no limit, None for the board's own, see `fetch.Client`.
         cache: the folder that keeps the export, some 2 GB.
     """
 
     url: str
     user: str
-    rate: float
+    rate: float | None
     cache: Path
 
 
@@ -53,7 +54,6 @@ class E621Board:
         self.attribution = ATTRIBUTION.format(access.url)
         self.skipped: dict[str, int] = {}
         self.rejected: list[tuple[str, str]] = []
-        self.rate = access.rate
         self._access, self._filters = access, filters
         self._client = Client(access.user, access.rate)
         self._table: PostTable | None = None
@@ -66,8 +66,12 @@ class E621Board:
 
     def catalogue(self) -> Catalogue:
         if self._table is None:
-            self._read_export()
+            self._fetch_export()
         return self._table.catalogue(self._files_url)
+
+    def rate(self, post: Post) -> float:
+        """Requests/s at which the host of a post's picture is asked; 0 for no limit."""
+        return self._client.rate_of(post.source)
 
     def image_bytes(self, post: Post, size: int) -> bytes:
         *smaller, original = file_urls(post, size)
@@ -93,7 +97,7 @@ class E621Board:
     def tag_id(self, tag: str) -> int | None:
         return self._rules.tag_id(tag) if self._rules else None
 
-    def _read_export(self) -> None:
+    def _fetch_export(self) -> None:
         found = discover(self._client, self._access.url)
         if missing := [name for name in EXPORTS if name not in found]:
             raise InputError(f"{self._access.url} exports no {', '.join(missing)}; it has {', '.join(found) or 'nothing'}")
@@ -102,6 +106,10 @@ class E621Board:
             raise InputError(f"expected the export's URL to hold {EXPORTS_PATH}, received {url}")
         self._files_url = url.rpartition(EXPORTS_PATH)[0]
         paths = {name: download(self._client, found[name], self._access.cache) for name in EXPORTS}
+        self.read_export(paths)
+
+    def read_export(self, paths: dict[str, Path]) -> None:
+        """Read the posts that pass the filters from the files of an export, by name."""
         self._rules = TagRules.read(paths["tags"], paths["tag_aliases"], paths["tag_implications"])
         self._table = read_posts(paths["posts"], self._rules, self._filters)
         self.skipped = dict(sorted(self._table.skipped.items()))

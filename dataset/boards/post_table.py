@@ -1,63 +1,28 @@
 """The posts of an export that may be chosen, filtered while they are read and kept in few bytes each."""
 
-import re
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from dataset.boards import Post
+from dataset.boards import CATEGORIES, Post
 from dataset.boards.catalogue import Catalogue
-from dataset.boards.export import read_rows
+from dataset.boards.export import read_batches
+from dataset.boards.sieve import COLUMNS, RATINGS, STILL, Filters, Tagged, TagSieve, passing
 from dataset.boards.tag_rules import TagRules
 from dataset.sampling import Annotations
 
-COLUMNS = (
-    "id",
-    "created_at",
-    "md5",
-    "rating",
-    "image_width",
-    "image_height",
-    "tag_string",
-    "file_ext",
-    "parent_id",
-    "file_size",
-    "is_deleted",
-    "is_pending",
-    "score",
-)
-RATINGS = ("s", "q", "e")
-STILL = ("jpg", "png", "gif", "webp")
-MD5 = re.compile(r"[0-9a-f]{32}")
-# Hidden by the site from people without an account unless their rating is s. No option keeps such posts.
-RESTRICTED = "young"
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which posts may be chosen; restricted posts never are, whatever stands here.
-
-    Attributes:
-        ratings: letters of `RATINGS`.
-        exclude: tags that a post must not have, or stand for.
-        min_score, min_tags: the least score of a post and number of its tags.
-        after, before: the first day and the day after the last, as 2024-12-31, or empty.
-    """
-
-    ratings: list[str] = field(default_factory=lambda: ["s"])
-    exclude: list[str] = field(default_factory=lambda: ["comic"])
-    min_score: int | None = None
-    min_tags: int = 0
-    after: str = ""
-    before: str = ""
+ADDED_AT_ONCE = 2**15  # posts: the more, the fewer times the same tag is looked up
+NO_ARTIST = -1
 
 
 @dataclass
 class PostTable:
-    """Posts as columns; about 50 bytes a post and 4 for each of its tags.
+    """Posts as columns; about 65 bytes a post and 4 for each of its tags.
 
     Attributes:
         names: the tags, by number.
@@ -69,9 +34,11 @@ class PostTable:
     ids: array = field(default_factory=lambda: array("q"))
     groups: array = field(default_factory=lambda: array("q"))
     md5s: bytearray = field(default_factory=bytearray)
-    sizes: array = field(default_factory=lambda: array("I"))  # width, height, in pixels
-    file_bytes: array = field(default_factory=lambda: array("Q"))
+    sizes: array = field(default_factory=lambda: array("i"))  # width, height, in pixels
+    file_bytes: array = field(default_factory=lambda: array("q"))
     kinds: bytearray = field(default_factory=bytearray)  # number of the rating × 16 + number of the file type
+    artists: array = field(default_factory=lambda: array("i"))  # the tag of the first, or NO_ARTIST
+    months: array = field(default_factory=lambda: array("i"))  # 202012
     offsets: array = field(default_factory=lambda: array("q", [0]))
     tags: array = field(default_factory=lambda: array("i"))
 
@@ -81,9 +48,15 @@ class PostTable:
         Args:
             files_url: where original files are, without a slash at its end.
         """
-        tags = np.frombuffer(self.tags, np.int32) if self.tags else np.zeros(0, np.int32)
-        annotations = Annotations(self.names, np.frombuffer(self.offsets, np.int64), tags)
-        return Catalogue(self.ids, self.groups, annotations, lambda number: self._post(number, files_url))
+        annotations = Annotations(self.names, _viewed(self.offsets), _viewed(self.tags))
+        return Catalogue(
+            ids=self.ids,
+            groups=self.groups,
+            annotations=annotations,
+            post=lambda number: self._post(number, files_url),
+            artists=_viewed(self.artists),
+            months=_viewed(self.months),
+        )
 
     def _post(self, number: int, files_url: str) -> Post:
         md5 = self.md5s[16 * number : 16 * number + 16].hex()
@@ -101,6 +74,32 @@ class PostTable:
             file_bytes=self.file_bytes[number],
         )
 
+    def add(self, rows: pa.Table, tagged: Tagged, categories: np.ndarray) -> None:
+        """Append posts.
+
+        Args:
+            rows: the posts, with `COLUMNS`.
+            tagged: their tags.
+            categories: number of a tag ▶ number of its category.
+        """
+        self.ids.frombytes(_integers(rows, "id").tobytes())
+        self.md5s += bytes.fromhex("".join(rows["md5"].to_pylist()))
+        size = np.stack([_integers(rows, "image_width"), _integers(rows, "image_height")], axis=1)  # (posts, 2)
+        self.sizes.frombytes(size.astype(np.int32).tobytes())
+        self.file_bytes.frombytes(_integers(rows, "file_size").tobytes())
+        self.kinds += (
+            (16 * _index_in(rows, "rating", RATINGS) + _index_in(rows, "file_ext", STILL)).astype(np.uint8).tobytes()
+        )
+        months = pc.replace_substring(pc.utf8_slice_codeunits(rows["created_at"], 0, 7), "-", "")
+        self.months.frombytes(pc.cast(months, pa.int32()).to_numpy().tobytes())
+        is_artist = np.flatnonzero(categories[tagged.tags] == CATEGORIES["artist"])
+        post_of_artist = np.searchsorted(tagged.offsets, is_artist, side="right") - 1
+        artists = np.full(len(rows), NO_ARTIST, np.int32)
+        artists[post_of_artist[::-1]] = tagged.tags[is_artist[::-1]]  # of several, the first is written last
+        self.artists.frombytes(artists.tobytes())
+        self.offsets.frombytes((self.offsets[-1] + tagged.offsets[1:]).tobytes())
+        self.tags.frombytes(tagged.tags.tobytes())
+
 
 def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
     """Read the posts of an export that pass the filters.
@@ -111,95 +110,71 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
     from tqdm import tqdm
 
     table = PostTable(rules.names)
-    sieve = Sieve(rules, filters)
-    parents: dict[int, int] = {}
-    for row in tqdm(read_rows(path, COLUMNS), unit=" posts", unit_scale=True, desc="posts", dynamic_ncols=True):
-        post_id, parent = row[0], row[8]
-        if parent.isdecimal() and post_id.isdecimal():  # of dropped posts too: siblings of a deleted parent are a group
-            parents[int(post_id)] = int(parent)
-        tags = sieve.tags_of(row)
-        if isinstance(tags, str):
-            table.skipped[tags] += 1
-        else:
-            _append(table, row, tags)
-    roots: dict[int, int] = {}
-    table.groups.extend(_root(post_id, parents, roots) for post_id in table.ids)
+    sieve = TagSieve(rules, filters)
+    children, parents = array("q"), array("q")
+    waiting: list[pa.RecordBatch] = []
+
+    def add() -> None:
+        rows = pa.Table.from_batches(waiting).combine_chunks()
+        rows, tagged = sieve.passing(rows, table.skipped)
+        table.add(rows, tagged, np.array(rules.categories))
+        waiting.clear()
+
+    with tqdm(unit=" posts", unit_scale=True, desc="posts", dynamic_ncols=True) as progress:
+        for batch in read_batches(path, COLUMNS):
+            progress.update(batch.num_rows)
+            _add_links(batch, children, parents)
+            waiting.append(passing(batch, filters, table.skipped))
+            if sum(map(len, waiting)) >= ADDED_AT_ONCE:
+                add()
+        if waiting:
+            add()
+    table.groups.frombytes(roots(_viewed(table.ids), _viewed(children), _viewed(parents)).tobytes())
     return table
 
 
-class Sieve:
-    """Says of a row of posts, with `COLUMNS`, which tags it has or why it is dropped."""
-
-    def __init__(self, rules: TagRules, filters: Filters):
-        self._meaning, self._filters = rules.meanings.__getitem__, filters
-        self._ratings = frozenset(filters.ratings)
-        self._excluded_names = frozenset(filters.exclude)
-        self._excluded = frozenset(rules.meanings[name][0] for name in filters.exclude)
-        self._restricted = rules.meanings[RESTRICTED][0]
-
-    def tags_of(self, row: tuple[str, ...]) -> set[int] | str:
-        """Numbers of the tags that a row has, aliases resolved and implications added; or a reason to drop it."""
-        post_id, created, md5, rating, width, height, tag_string, extension, _, size, deleted, pending, score = row
-        filters = self._filters
-        if rating not in self._ratings:
-            return "another rating"
-        if deleted != "f" or pending != "f":
-            return "deleted or pending"
-        if extension not in STILL:
-            return "video, Flash or another kind of file"
-        written = tag_string.split()
-        # Before and after aliases: neither a renamed tag nor an alias that leads elsewhere lets a post through.
-        restricted = rating != "s" and RESTRICTED in written
-        if not restricted:
-            tags: set[int] = set()
-            tags.update(*map(self._meaning, written))
-            restricted = rating != "s" and self._restricted in tags
-        if restricted:
-            return f"tagged {RESTRICTED} with a rating other than s"
-        if not self._excluded.isdisjoint(tags) or not self._excluded_names.isdisjoint(written):
-            return "an excluded tag"
-        if len(written) < max(1, filters.min_tags):
-            return "too few tags"
-        if (filters.after and created[:10] < filters.after) or (filters.before and created[:10] >= filters.before):
-            return "outside the dates"
-        numbers = (post_id, width, height, size)
-        if not MD5.fullmatch(md5) or not all(map(str.isdecimal, numbers)) or not score.lstrip("-").isdecimal():
-            return "rows that cannot be read"
-        if not 0 < int(width) < 2**31 or not 0 < int(height) < 2**31:
-            return "rows that cannot be read"
-        if filters.min_score is not None and int(score) < filters.min_score:
-            return "a lower score"
-        return tags
+def _add_links(batch: pa.RecordBatch, children: array, parents: array) -> None:
+    """Note who is whose child, of dropped posts too: siblings of a deleted parent are a group."""
+    linked = pc.match_substring_regex(batch["parent_id"], r"^\d{1,18}$")
+    linked = batch.select(["id", "parent_id"]).filter(pc.and_(linked, pc.match_substring_regex(batch["id"], r"^\d{1,18}$")))
+    children.frombytes(_integers(linked, "id").tobytes())
+    parents.frombytes(_integers(linked, "parent_id").tobytes())
 
 
-def _append(table: PostTable, row: tuple[str, ...], tags: set[int]) -> None:
-    post_id, _, md5, rating, width, height, _, extension, _, size = row[:10]
-    table.ids.append(int(post_id))
-    table.md5s += bytes.fromhex(md5)
-    table.sizes.extend((int(width), int(height)))
-    table.file_bytes.append(int(size))
-    table.kinds.append(RATINGS.index(rating) * 16 + STILL.index(extension))
-    table.tags.extend(sorted(tags))
-    table.offsets.append(len(table.tags))
+def roots(ids: np.ndarray, children: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """The root of each post's chain of parents; of a chain in a circle, its lowest id.
 
+    Args:
+        ids: int64 (posts,).
+        children, parents: int64 (links,), which post is whose child.
 
-def _root(post_id: int, parents: dict[int, int], roots: dict[int, int]) -> int:
-    """The root of a post's chain of parents; of a chain in a circle, its lowest id."""
-    path: dict[int, int] = {}
-    at = post_id
-    while at not in roots:
-        if at in path:  # a circle
-            members = list(path)[path[at] :]
-            roots[at] = min(members)
+    Returns:
+        int64 (posts,).
+    """
+    linked = np.unique(np.concatenate([children, parents]))
+    if not len(linked):
+        return ids.copy()
+    up = np.arange(len(linked))
+    up[np.searchsorted(linked, children)] = np.searchsorted(linked, parents)
+    lowest = np.arange(len(linked))
+    # Each round doubles the steps; the longest chain has no more than there are posts.
+    for _ in range(len(linked).bit_length()):
+        lowest, further = np.minimum(lowest, lowest[up]), up[up]
+        if np.array_equal(further, up):
             break
-        path[at] = len(path)
-        following = parents.get(at)
-        if following is None:
-            if len(path) == 1:
-                return at  # most posts: not remembered
-            roots[at] = at
-            break
-        at = following
-    root = roots[at]
-    roots.update(dict.fromkeys(path, root))
-    return root
+        up = further
+    root = linked[lowest[up]]  # from where it ends: a root, or a circle, which `lowest` has gone round
+    at = np.minimum(np.searchsorted(linked, ids), len(linked) - 1)
+    return np.where(linked[at] == ids, root[at], ids)
+
+
+def _viewed(values: array) -> np.ndarray:
+    return np.frombuffer(values, values.typecode) if values else np.zeros(0, values.typecode)
+
+
+def _integers(rows: pa.Table | pa.RecordBatch, name: str) -> np.ndarray:
+    return pc.cast(rows[name], pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def _index_in(rows: pa.Table, name: str, values: tuple[str, ...]) -> np.ndarray:
+    return pc.index_in(rows[name], pa.array(values)).to_numpy()

@@ -108,6 +108,26 @@ def test_filters_choose(board, tmp_path, filters, kept):
     assert {int(post.id) for post in posts} == {n for n in allowed if rating(n) == "s" and kept(n)}
 
 
+def test_white_space_hides_no_tag(board, tmp_path):
+    for number, tags in {1: "", 2: "  ", 3: " cat   dog ", 11: "cat\tyoung", 12: "young\n", 13: "\nkitty"}.items():
+        board.rows[number - 1] |= {"tag_string": tags, "rating": "q"}
+    board.set_exports(board.rows)
+    posts = E621Board(Access(board.url, "tester", 0, tmp_path), Filters(ratings=["q"])).posts()
+    tags = {int(post.id): set(post.tags) for post in posts}
+    assert tags[3] == {"cat", "dog", "mammal", "animal"}
+    assert tags[13] == {"cat", "mammal", "animal"}
+    assert not {1, 2, 11, 12} & tags.keys()
+
+
+def test_an_export_without_a_post_that_passes_is_named(board, tmp_path):
+    for filters in (Filters(after="2030-01-01"), Filters(min_tags=99_999)):
+        with pytest.raises(InputError, match="has no posts"):
+            make(board, tmp_path / "data", dry_run=True, filters=filters)
+    board.set_exports([])
+    with pytest.raises(InputError, match="has no posts"):
+        make(board, tmp_path / "data", dry_run=True)
+
+
 def test_a_chain_of_parents_is_one_group(board, tmp_path):
     access = Access(board.url, "tester", 0, tmp_path)
     groups = {post.id: post.group for post in E621Board(access, Filters(ratings=["s", "q", "e"])).posts()}

@@ -115,10 +115,12 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
     waiting: list[pa.RecordBatch] = []
 
     def add() -> None:
+        if not any(map(len, waiting)):
+            return
         rows = pa.Table.from_batches(waiting).combine_chunks()
+        waiting.clear()
         rows, tagged = sieve.passing(rows, table.skipped)
         table.add(rows, tagged, np.array(rules.categories))
-        waiting.clear()
 
     with tqdm(unit=" posts", unit_scale=True, desc="posts", dynamic_ncols=True) as progress:
         for batch in read_batches(path, COLUMNS):
@@ -127,8 +129,7 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
             waiting.append(passing(batch, filters, table.skipped))
             if sum(map(len, waiting)) >= ADDED_AT_ONCE:
                 add()
-        if waiting:
-            add()
+        add()
     table.groups.frombytes(roots(_viewed(table.ids), _viewed(children), _viewed(parents)).tobytes())
     return table
 

@@ -162,7 +162,7 @@ class Spellings:
     def numbers(self, spellings: list[str]) -> np.ndarray:
         """Numbers of spellings, which may end in a space: int64 (spellings,)."""
         known = self._number
-        return np.array([known[name] if name in known else self._learn(name) for name in spellings])
+        return np.array([known[name] if name in known else self._learn(name) for name in spellings], np.int64)
 
     def tagged(self, words: np.ndarray, counts: np.ndarray) -> Tagged:
         """What posts' words stand for.
@@ -176,9 +176,8 @@ class Spellings:
         firsts = ends[words] - (np.cumsum(sizes) - sizes)  # of a word's tags, less the number of tags before it
         tags = meanings[np.repeat(firsts, sizes) + np.arange(sizes.sum())]
         # Post and tag in one number: sorted, a post's tags stand together, and equal ones side by side.
-        keys = np.repeat(
-            np.arange(len(counts)) << 32, np.diff(np.cumsum(np.append(0, sizes))[np.append(0, np.cumsum(counts))])
-        )
+        begins = np.append(0, np.cumsum(sizes))[np.append(0, np.cumsum(counts))]  # of each post's tags
+        keys = np.repeat(np.arange(len(counts)) << 32, np.diff(begins))
         keys |= tags
         keys.sort()
         distinct = np.ones(len(keys), bool)
@@ -188,12 +187,12 @@ class Spellings:
         return Tagged(ends, keys.astype(np.int32))  # the low half
 
     def _learn(self, written: str) -> int:
-        name = written.rstrip(" ")
-        meaning = self._rules.meaning(name) if name else ()
+        names = written.split()  # one, unless something else than a space stands between tags
+        meaning = tuple(dict.fromkeys(tag for name in names for tag in self._rules.meaning(name)))
         # Before and after aliases: neither a renamed tag nor an alias that leads elsewhere lets a post through.
-        restricted = name == RESTRICTED or self._restricted in meaning
-        excluded = name in self._excluded_names or not self._excluded.isdisjoint(meaning)
-        self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | (not name) * IS_BLANK)
+        restricted = RESTRICTED in names or self._restricted in meaning
+        excluded = not self._excluded_names.isdisjoint(names) or not self._excluded.isdisjoint(meaning)
+        self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | (not names) * IS_BLANK)
         self._meanings.extend(meaning)
         self._ends.append(len(self._meanings))
         number = self._number[written] = len(self._number)

@@ -57,7 +57,7 @@ def import_quietly(library: str) -> None:
     os.dup2(nothing, 2)
     try:
         module = importlib.import_module(library)
-        if library == "keras":
+        if library == "keras" and module.backend.backend() != "torch":  # which it lists no devices for
             module.distribution.list_devices()
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: pip install -r requirements.txt") from error

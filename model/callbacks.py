@@ -78,7 +78,8 @@ class Watch(keras.callbacks.Callback):
         self.step, self.taken = self.step + 1, self.taken + 1
         self.bar.update(self.plan.batch_size)
         self.asked = now
-        if self.taken == 1:  # it was compiled first: not a matter of speed
+        if self.taken == 1:  # it was compiled first, and only then the first batch asked for: not a matter of speed
+            self.awaited = 0.0
             self.look()
             self.images, self.seconds, self.waited = 0, 0.0, 0.0
         elif now - self.looked > LOOK_SECONDS:

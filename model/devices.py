@@ -55,12 +55,16 @@ def _nvidia_gpu() -> str:
 
 def gpus() -> list[str]:
     """The GPUs that the backend sees."""
+    if keras.backend.backend() == "torch":  # Keras lists no devices for it
+        import torch
+
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
 def found() -> list[str]:
     """The devices that the backend sees: GPUs, or else CPUs."""
-    return gpus() or keras.distribution.list_devices("cpu")
+    return gpus() or (["cpu:0"] if keras.backend.backend() == "torch" else keras.distribution.list_devices("cpu"))
 
 
 def share(number: int) -> None:

@@ -1,5 +1,6 @@
 """Write a run in the formats that other programs load, each checked against the run on real pictures."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -20,12 +21,13 @@ def main() -> None:
     if given.pictures < 1:
         raise InputError(f"--pictures has to be at least 1. Received: {given.pictures}")
 
+    if {"onnx", "trunk"} & set(given.format):
+        check_onnx()
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the one backend that all converters know
     import_quietly("keras")
     from model import export, runs
     from model.predict import Tagger
 
-    export.check_installed(given.format)
     tagger = Tagger.load(given.run or runs.newest(Path("runs"), "model.keras", "train.py"))
     pixels, labels = export.check_pictures(tagger, given.data or Path(tagger.run.data), given.pictures)
     out = given.out or tagger.run.folder / "export"
@@ -35,6 +37,13 @@ def main() -> None:
         say(f"front ends put pictures on a white square; this run was trained with --resize {tagger.run.config.resize}")
     for name in given.format:
         print(export.write_checked(tagger, name, out, pixels, labels), flush=True)
+
+
+def check_onnx() -> None:
+    """Say what to install where the libraries for ONNX are missing, before anything takes time."""
+    for library in ("onnx", "onnxruntime", "tf2onnx"):
+        if not importlib.util.find_spec(library):
+            raise InputError(f"ONNX needs {library}: pip install -r requirements-export.txt")
 
 
 if __name__ == "__main__":

@@ -149,22 +149,6 @@ FORMATS: dict[str, tuple[str, Callable[[Tagger, Path], None], Callable[[Path], R
 }
 
 
-def check_installed(formats: list[str]) -> None:
-    """Refuse formats whose libraries are missing.
-
-    Raises:
-        InputError: names what to install.
-    """
-    if not {"onnx", "trunk"} & set(formats):
-        return
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import tf2onnx  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InputError(f"ONNX needs {error.name}: pip install -r requirements-export.txt") from None
-
-
 def check_pictures(tagger: Tagger, data: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The first pictures of a data folder's test split: uint8 (pictures, size, size, 3) and bool (pictures, tags).
 

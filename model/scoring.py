@@ -73,8 +73,6 @@ def score(
             progress.update(len(batch["id"]))
     if len(ids) != images or rows.stop > images:
         raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
-    if not np.isfinite(probability).all():
-        raise InputError(f"the network says what is no number of pictures of {data}: train it again")
     grouped = all(groups)
     return Scores(np.array(ids), np.array(groups if grouped else ids), grouped, labels, probability, variance)
 

@@ -6,13 +6,14 @@ import sys
 import time
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
 from command import InputError
 from model import averaging, checkpoints, metrics, runs, schedule
 from model.checkpoints import Position
 from model.plan import Plan
-from model.scoring import NotFinite, Scores, score
+from model.scoring import Scores, score
 
 LOOK_SECONDS = 1.0
 
@@ -155,10 +156,9 @@ class Validation(keras.callbacks.Callback):
                 self._score(logs, "averaged_val")
 
     def _score(self, logs: dict, prefix: str) -> Scores:
-        try:
-            scores = score(self.model, self.plan.data, "val", self.plan.run.config)
-        except NotFinite:
-            raise self.watch.diverged("the network gives what is no number", self.plan.steps_per_epoch) from None
+        scores = score(self.model, self.plan.data, "val", self.plan.run.config)
+        if not np.isfinite(scores.probability).all():
+            raise self.watch.diverged("the network gives what is no number", self.plan.steps_per_epoch)
         figures = metrics.ranking(scores.labels, scores.probability)
         logs.update({f"{prefix}_{name}": value for name, value in figures.items()})
         return scores

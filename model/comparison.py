@@ -10,8 +10,8 @@ import numpy as np
 
 from command import InputError, say
 from dataset import records
-from model import metrics, resampling, scoring
-from model.evaluation import bounded_interval, number, run_figures, vectors_of
+from model import metrics, resampling
+from model.evaluation import bounded_interval, number, run_figures, score, vectors_of
 from model.predict import Tagger
 
 SHOWN = (
@@ -43,9 +43,8 @@ def compare(taggers: list[Tagger], data: Path, split: str) -> str:
     found = []
     for name, tagger in zip(names, taggers, strict=True):
         say(f"{name} on the {split} split of {data}")
-        scoring.check_vocabulary(tagger.run, data)
+        scores = score(tagger, data, split, tagger.temperature)
         vectors = vectors_of(taggers[0].run, data)  # the same for all
-        scores = scoring.score(tagger.network, data, split, tagger.run.config, tagger.temperature, show_progress=True)
         found.append(run_figures(tagger, scores, vectors)[0])
     tags = [tag.name for tag in taggers[0].run.tags]
     result = {"data": str(data), "split": split, "images": len(scores.ids), "first": names[0], "runs": {}}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import say
+from command import InputError, say
 from dataset import images, near_duplicates, records
 from dataset.boards import CATEGORIES
 from model import figures, metrics, pooled, resampling, runs, scoring, tag_vectors
@@ -56,7 +56,7 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
     run = tagger.run
     scoring.check_vocabulary(run, data)
     vectors = vectors_of(run, data)
-    scores = scoring.score(tagger.network, data, split, run.config, tagger.temperature, show_progress=True)
+    scores = score(tagger, data, split, tagger.temperature)
     found, weights = run_figures(tagger, scores, vectors)
     return Evaluation(
         tagger,
@@ -70,14 +70,26 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
     )
 
 
+def score(tagger: Tagger, data: Path, split: str, temperature: float) -> Scores:
+    """What a run says of a split, with progress on standard error.
+
+    Raises:
+        InputError: the data folder is of other tags, or damaged, or the run says what is no number.
+    """
+    scoring.check_vocabulary(tagger.run, data)
+    scores = scoring.score(tagger.network, data, split, tagger.run.config, temperature, show_progress=True)
+    if not np.isfinite(scores.probability).all():
+        raise InputError(f"{tagger.run.folder} says what is no number of pictures of {data}: train it again")
+    return scores
+
+
 def calibrate(tagger: Tagger, data: Path, target: Target) -> Calibration:
     """Fit temperature and thresholds on the validation split, and write them into the run folder.
 
     Raises:
         InputError: there is no validation split, or it is of other tags.
     """
-    scoring.check_vocabulary(tagger.run, data)
-    scores = scoring.score(tagger.network, data, "val", tagger.run.config, show_progress=True)
+    scores = score(tagger, data, "val", temperature=1.0)
     calibration = fit(scores.labels, scores.probability, scores.groups, target)
     runs.save_calibration(tagger.run, calibration)
     return calibration

@@ -1,7 +1,7 @@
 """Counts by score of all (image, tag) pairs at once, of all images and of every bootstrap resample.
 
-Exact up to 16.8 million pairs; beyond that, a histogram of 4 million levels, each 0.003 % of its score wide. Resamples need
-a histogram of every image, and so have 256 levels: good enough for how a figure moves, not for where it is.
+Exact up to 16.8 million pairs; beyond that, a histogram of half a million levels, each 0.02 % of its score wide. Resamples
+need a histogram of every image, and so have 256 levels: good enough for how a figure moves, not for where it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 EXACT_PAIRS = 2**24
-DROPPED_BITS = 8  # of a float32 score: what stays is a level of the histogram
+DROPPED_BITS = 11  # of a float32 score: what stays is a level of the histogram
 COARSE_LEVELS = 256
 BLOCK_PAIRS = 2**21
 

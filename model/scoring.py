@@ -14,10 +14,6 @@ from model.runs import Run
 from model.tagger import TaggerNetwork
 
 
-class NotFinite(InputError):
-    """A network says what is no number."""
-
-
 @dataclass(frozen=True)
 class Scores:
     """A split in its order, and what a network says of it.
@@ -52,7 +48,6 @@ def score(
 
     Raises:
         InputError: the split is empty, or has not as many images as the folder's manifest says.
-        NotFinite: of the network.
     """
     try:
         images = int(records.read_json(data / "manifest.json")["splits"][split]["written"])
@@ -81,8 +76,6 @@ def score(
             progress.update(len(batch["id"]))
     if len(ids) != images or rows.stop > images:
         raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
-    if not np.isfinite(probability).all():
-        raise NotFinite(f"the network says what is no number of pictures of {data}: train it again")
     grouped = all(groups)
     return Scores(np.array(ids), np.array(groups if grouped else ids), grouped, labels, probability, variance)
 

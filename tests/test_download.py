@@ -232,7 +232,7 @@ def test_killed_and_interrupted_runs_end_with_the_files_of_an_undisturbed_one(tm
     assert finish(undisturbed)[0] == 0
     assert records.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
     disturbed = start("disturbed")
-    wait_for(disturbed, "train-*-of-*.tfrecord", 1)
+    wait_for(disturbed, ".spool/*/*", 400)
     disturbed.send_signal(signal.SIGINT)
     code, _, err = finish(disturbed)
     assert code == 1

@@ -134,7 +134,7 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
         inside = ops.clip(probability, 1e-7, 1 - 1e-7)
         return {
             "probability": probability,
-            "logit": ops.log(inside) - ops.log1p(-inside),
+            "logit": ops.log(inside) - ops.log(1.0 - inside),
             "variance": ops.var(samples, axis=0),
         }
 
@@ -180,7 +180,7 @@ def expected_sigmoid(mean, stddev):
     variance = ops.maximum(tail * (1.0 - tail) - functools.reduce(ops.add, slopes), 0.0)
     return {
         "probability": ops.where(mean >= 0, 1.0 - tail, tail),
-        "logit": sign * (ops.log1p(-tail) - log_tail),
+        "logit": sign * (ops.log(1.0 - tail) - log_tail),
         "variance": variance,
     }
 

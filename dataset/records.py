@@ -129,7 +129,9 @@ def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str, group: 
 
 def decode(record, num_tags: int) -> dict:
     """Parse one record: `decode_batch` without the first dimension."""
-    return {name: values[0] for name, values in decode_batch(record[None], num_tags).items()}
+    import tensorflow as tf
+
+    return {name: values[0] for name, values in decode_batch(tf.expand_dims(record, 0), num_tags).items()}
 
 
 def decode_batch(records, num_tags: int) -> dict:

@@ -88,7 +88,7 @@ def test_runs_are_listed(emoji_run):
         (("--recipe", "best"), "default, plain, e6tag"),
         (("--no-such-option",), "--no-such-option"),
         (("--data", "nowhere"), "nowhere"),
-        (("--learning-rate", 1e9, "--noise", "none", "--loss", "bce", "--epochs", 1), "try a lower --learning-rate"),
+        (("--learning-rate", 1e9, "--noise", "none", "--loss", "bce", "--epochs", 1), "try --learning-rate 3"),
     ],
 )
 def test_bad_input_is_one_line(emoji_data, tmp_path, options, words):

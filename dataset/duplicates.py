@@ -1,4 +1,4 @@
-"""Pictures of one sample that look alike, found so that they do not stand on both sides of a split.
+"""Pictures that look alike: download.py keeps them on one side of the split, eval.py counts what is left across it.
 
 A picture's thumbnail is 8 x 8 pixels. Two look alike where the thumbnails, each channel less its mean, correlate nearly
 fully, and their colours are about the same: rescaled, re-encoded and lightly cropped copies do, and so do drawings that
@@ -26,11 +26,12 @@ def thumbnail(jpeg: bytes) -> bytes:
         return image.convert("RGB").resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BOX).tobytes()
 
 
-def alike(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Pairs of pictures that look alike, the lower position first.
+def alike(thumbnails: Sequence[bytes], min_correlation: float = MIN_CORRELATION) -> list[tuple[int, int]]:
+    """Pairs of pictures that look alike, those that correlate most first; in each, the lower position first.
 
     Args:
         thumbnails: see `thumbnail`.
+        min_correlation: of the thumbnails' pixels.
     """
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), SIDE_PIXELS**2, 3)  # (pictures, 64, 3)
     centred = pixels - pixels.mean(axis=1, keepdims=True, dtype=np.float32)
@@ -40,7 +41,7 @@ def alike(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
     vectors = vectors[shown] / lengths[shown, None]
     # Unit vectors that correlate so are no further apart than this, on any axis: on the one along which pictures differ
     # most, each is compared with the few that are near.
-    reach = (2 - 2 * MIN_CORRELATION) ** 0.5 + 1e-4
+    reach = (2 - 2 * min_correlation) ** 0.5 + 1e-4
     position = vectors @ np.linalg.eigh(vectors.T @ vectors)[1][:, -1]
     order = np.argsort(position, kind="stable")
     vectors, position, shown = vectors[order], position[order], shown[order]
@@ -48,12 +49,13 @@ def alike(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
     for first in range(0, len(shown), BLOCK_PICTURES):
         block = slice(first, min(first + BLOCK_PICTURES, len(shown)))
         end = np.searchsorted(position, position[block.stop - 1] + reach)
-        for row, other in np.argwhere(vectors[block] @ vectors[first:end].T >= MIN_CORRELATION).tolist():
+        correlation = vectors[block] @ vectors[first:end].T  # (pictures of the block, those within reach)
+        for row, other in np.argwhere(correlation >= min_correlation).tolist():
             if row < other:
                 one, two = sorted((int(shown[first + row]), int(shown[first + other])))
                 if np.abs(pixels[one].astype(np.int16) - pixels[two]).mean() <= MAX_COLOUR_DIFFERENCE:
-                    pairs.append((one, two))
-    return sorted(pairs)
+                    pairs.append((-float(correlation[row, other]), one, two))
+    return [(one, two) for _, one, two in sorted(pairs)]
 
 
 def joined_splits(groups: Sequence[str], splits: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:

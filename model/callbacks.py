@@ -171,7 +171,6 @@ class Keep(keras.callbacks.Callback):
         plan: what the run does.
         watch: asked before anything is kept.
         network: as it will go on.
-        watch: asked before anything is kept.
         start: where the run goes on.
         minutes: between two checkpoints.
     """
@@ -227,7 +226,12 @@ class Keep(keras.callbacks.Callback):
 
 def _sentence(row: dict[str, float]) -> str:
     """What an epoch came to, for people."""
-    shown = {"loss": "loss", "val_average_precision_macro": "mAP", "averaged_val_average_precision_macro": "averaged mAP"}
+    shown = {
+        "loss": "loss",
+        "val_auc_roc_macro": "validation AUC",
+        "val_average_precision_macro": "mAP",
+        "averaged_val_average_precision_macro": "averaged mAP",
+    }
     figures = [f"{title} {row[name]:.4g}" for name, title in shown.items() if name in row]
     speed = f"{row['images_per_second']:.0f} images/s, {row['waiting']:.0%} waiting for data, {row['seconds']:.0f} s"
     return f"epoch {row['epoch']}: {', '.join(figures)}; {speed}"

@@ -1,7 +1,6 @@
 """A run on a split: everything that eval.py prints, keeps in `metrics.json` and shows in the report."""
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import InputError, say
-from dataset import images, near_duplicates, records
+from dataset import duplicates, records
 from dataset.boards import CATEGORIES
 from model import figures, metrics, pooled, resampling, runs, scoring, tag_vectors
 from model.calibration import Calibration, Target, fit
@@ -18,6 +17,7 @@ from model.predict import Tagger
 from model.scoring import Scores
 
 BUCKETS = (32, 128, 512)  # training positives at which a bucket of tags begins, besides 0
+NEARLY = 0.99  # correlation of near-duplicates: looser than download.py's, which has joined what is all but the same
 GROUPED = ("auc_roc", "average_precision", "f1")  # figures that are also given by bucket and by category
 
 
@@ -33,8 +33,8 @@ class Evaluation:
         figures: of the run.
         frequencies: the same figures, without resamples, of a predictor that gives every image the tags' training
             frequencies, and as given tags the list that then has the best micro F1.
-        duplicates: pictures of the split that are nearly those of other splits: (position in the split, the other's split
-            and id, bits that differ), the nearest first.
+        leaks: pictures of the split that are nearly those of other splits: (position in the split, the other's split and
+            id), the nearest first.
     """
 
     tagger: Tagger
@@ -44,7 +44,7 @@ class Evaluation:
     weights: np.ndarray
     figures: Figures
     frequencies: Figures
-    duplicates: list[tuple[int, str, str, int]]
+    leaks: list[tuple[int, str, str]]
 
 
 def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
@@ -131,25 +131,20 @@ def vectors_of(run: runs.Run, data: Path) -> np.ndarray:
     return vectors
 
 
-def leaks(data: Path, split: str) -> list[tuple[int, str, str, int]]:
+def leaks(data: Path, split: str) -> list[tuple[int, str, str]]:
     """Near-duplicates between a split and the others, see `Evaluation`."""
-    ids, prints = {}, {}
+    found, thumbnails = [], []
     for name in records.SPLITS:
-        stored = tqdm(records.read(data, name), desc=f"near-duplicates, {name}", unit=" images", leave=False)
-        ids[name] = []
-        prints[name] = near_duplicates.fingerprints(_decoded(stored, ids[name]))
-    found = []
-    for other in (name for name in records.SPLITS if name != split):
-        pairs = near_duplicates.near_duplicates(prints[split], prints[other])
-        found += [(position, other, ids[other][number], bits) for position, number, bits in pairs]
-    return sorted(found, key=lambda pair: pair[3])
-
-
-def _decoded(stored: Iterable[records.Record], ids: list[str]):
-    """Yield the pictures of records, and note their ids."""
-    for record in stored:
-        ids.append(record.id)
-        yield images.decode(record.image)
+        for record in tqdm(records.read(data, name), desc=f"near-duplicates, {name}", unit=" images", leave=False):
+            found.append((name, record.id))
+            thumbnails.append(duplicates.thumbnail(record.image))
+    first = next((number for number, (name, _) in enumerate(found) if name == split), 0)
+    across = []
+    for pair in duplicates.alike(thumbnails, NEARLY):
+        for one, other in (pair, pair[::-1]):
+            if found[one][0] == split != found[other][0]:
+                across.append((one - first, *found[other]))
+    return across
 
 
 def summary(evaluation: Evaluation) -> dict:
@@ -157,7 +152,6 @@ def summary(evaluation: Evaluation) -> dict:
     found, scores, run = evaluation.figures, evaluation.scores, evaluation.tagger.run
     positives = scores.labels.sum(axis=0)
     gain = found.values["f1_macro"] - found.values["f1_macro_global_threshold"]
-    duplicates = evaluation.duplicates
     return {
         "run": str(run.folder),
         "data": str(evaluation.data),
@@ -182,10 +176,10 @@ def summary(evaluation: Evaluation) -> dict:
         "thresholds": runs.load_facts(run)
         | {"gain_in_f1_macro": number(gain), "interval": [_plain(edge) for edge in resampling.interval(gain)]},
         "near_duplicates": {
-            "images": len({position for position, *_ in duplicates}),
+            "images": len({position for position, *_ in evaluation.leaks}),
             "pairs": [
-                {"id": str(scores.ids[position]), "other_split": split, "other_id": post_id, "bits": bits}
-                for position, split, post_id, bits in duplicates
+                {"id": str(scores.ids[position]), "other_split": split, "other_id": post_id}
+                for position, split, post_id in evaluation.leaks
             ],
         },
     }

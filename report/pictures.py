@@ -65,21 +65,21 @@ def confident_mistakes(evaluation: Evaluation) -> str:
 
 def near_duplicates(evaluation: Evaluation) -> str:
     """Pictures of the split that are nearly those of another."""
-    if not evaluation.duplicates:
+    if not evaluation.leaks:
         return f"<p>No picture of the {escape(evaluation.split)} split is nearly the same as one of another split.</p>"
     nearest = {}
-    for pair in evaluation.duplicates:
+    for pair in evaluation.leaks:
         nearest.setdefault(pair[0], pair)
     shown = list(nearest.values())[:PAIRS_SHOWN]
     ids = evaluation.scores.ids
     found = _of_split(evaluation, [position for position, *_ in shown])
     for split in {split for _, split, *_ in shown}:
-        of_split = {post_id for _, of, post_id, _ in shown if of == split}
+        of_split = {post_id for _, of, post_id in shown if of == split}
         found |= _keyed(split, records.images_of(evaluation.data, split, of_split))
     cards = (
         f"<div>{_image(found, evaluation, position)}{_embedded(found[split, post_id])}</div>"
         f"{escape(str(ids[position]))} and {escape(post_id)} ({split})"
-        for position, split, post_id, _ in shown
+        for position, split, post_id in shown
     )
     more = f"The {len(shown)} nearest are shown; <code>metrics.json</code> names all." if len(nearest) > len(shown) else ""
     return (

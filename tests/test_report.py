@@ -1,4 +1,4 @@
-"""What is shown: findings, near-duplicates, the page, metrics.json, and runs side by side."""
+"""What is shown: findings, leaks, the page, metrics.json, and runs side by side."""
 
 import csv
 import io
@@ -12,56 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT, program
-from PIL import Image, ImageDraw, ImageEnhance
 
 from command import InputError
-from dataset import near_duplicates, records
+from dataset import images, records
 from model import comparison, evaluation, metrics
 from model.calibration import Target
 from model.predict import Tagger
 from report import charts, findings, sections, terminal
-
-
-def drawing(seed: int, size: int = 200) -> Image.Image:
-    random = np.random.default_rng(seed)
-    image = Image.new("RGB", (size, size), "white")
-    for _ in range(12):
-        left, top, width, height = (int(share * size) for share in random.random(4))
-        box = (left, top, left + 10 + width // 2, top + 10 + height // 2)
-        ImageDraw.Draw(image).ellipse(box, fill=tuple(random.integers(0, 256, 3).tolist()))
-    return image
-
-
-def test_the_same_picture_resized_recoded_and_brightened_is_found_and_others_are_not():
-    originals = [drawing(seed) for seed in range(40)]
-    copies = []
-    for number in (3, 17, 29):
-        encoded = io.BytesIO()
-        ImageEnhance.Brightness(originals[number].resize((90, 90))).enhance(1.02).save(encoded, "JPEG", quality=70)
-        copies.append(Image.open(encoded).convert("RGB"))
-    others = [drawing(seed) for seed in range(100, 130)]
-    prints = near_duplicates.fingerprints(originals), near_duplicates.fingerprints([*others, *copies])
-    found = near_duplicates.near_duplicates(*prints)
-    assert {(first, second) for first, second, _ in found} == {(3, 30), (17, 31), (29, 32)}
-
-
-def test_pictures_that_differ_in_colours_alone_or_are_plain_are_no_duplicates():
-    red, blue = (ImageEnhance.Color(Image.new("RGB", (60, 60), colour)).enhance(1) for colour in ("red", "blue"))
-    prints = near_duplicates.fingerprints([red, red])
-    assert not near_duplicates.near_duplicates(prints, near_duplicates.fingerprints([blue, red]))
-
-
-def test_hashes_within_a_distance_are_all_found():
-    random = np.random.default_rng(0)
-    first, second = (random.integers(0, 2**63, (number, 4)).astype(np.uint64) for number in (50, 70))
-    second[10] = first[4] ^ np.array([1, 2, 0, 4], np.uint64)
-    differing = {(4, 10, 3)}
-    assert set(near_duplicates.pairs_within(first, second, 8)) == differing
-    everything = list(near_duplicates.pairs_within(first, second, 256))
-    bits = np.unpackbits(first.view(np.uint8).reshape(50, -1), axis=1)[:, None] != np.unpackbits(
-        second.view(np.uint8).reshape(70, -1), axis=1
-    )
-    assert all(bits[row, column].sum() == distance for row, column, distance in everything) and len(everything) == 3500
 
 
 def test_findings_name_the_surest_mistakes_one_of_a_group():
@@ -188,3 +145,16 @@ def test_records_without_groups_are_resampled_one_by_one_and_it_is_said(evaluate
     values = evaluation.summary(evaluation.evaluate(Tagger.load(evaluated), data, "test"))
     assert not values["groups_known"] and values["groups"] == values["images"]
     assert "name no groups" in terminal.brief(values) and any("name no groups" in note for note in sections.caveats(values))
+
+
+def test_copies_of_test_pictures_in_training_are_named(emoji_data, tmp_path):
+    data = tmp_path / "leaky"
+    shutil.copytree(emoji_data, data)
+    tested = next(records.read(data, "test"))
+    before = evaluation.leaks(data, "test")
+    small = io.BytesIO()
+    images.decode(tested.image).resize((50, 50)).save(small, "JPEG", quality=60)
+    with tf.io.TFRecordWriter(str(data / "train-00099-of-00100.tfrecord")) as writer:
+        writer.write(records.encode(small.getvalue(), tested.tags, "copy", "", "another group"))
+    added = {*evaluation.leaks(data, "test")} - {*before}
+    assert (0, "train", "copy") in added and {name for _, _, name in added} == {"copy"}

@@ -24,7 +24,7 @@ JPEG_QUALITY = 95
 LARGE_PIXELS = 2**24  # from here a picture takes hundreds of megabytes while it is read: one at a time
 BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # without EXIF, colour profile or comments
 RESIZE_MODES = ("pad", "squish", "crop")
-SHARP = 2  # times the size wanted: what a JPEG may be decoded at; from there on the eye sees no difference
+SHARP = 2  # times the size wanted: what a stored JPEG is decoded at; from there on the eye sees no difference
 WHITE = (255, 255, 255)
 
 _one_large_picture = threading.Lock()
@@ -71,7 +71,7 @@ def network_input(data: bytes, image_size: int, resize: str) -> np.ndarray:
 
 
 def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
-    """Decode a picture for `fit`: a JPEG much larger than needed at 1/2, 1/4 or 1/8 of its size, for a fraction of the cost.
+    """Decode a picture for `fit`: a JPEG of twice the size needed or more at 1/2, 1/4 or 1/8 of its size, which costs less.
 
     Training, evaluation and prediction all decode with this, so that they see the same pixels.
 
@@ -80,14 +80,14 @@ def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
         image_size, resize: as for `fit`.
 
     Returns:
-        A Pillow image of mode RGB, drawn by `fit` at half its size or less where it was reduced.
+        A Pillow image of mode RGB, at least as large as `fit` draws it without enlargement, if the picture is.
 
     Raises:
         ImageError: see `decode`.
     """
     image = _open(data)
     side = max(image.size) if resize == "pad" else min(image.size)
-    scale = SHARP * image_size / side
+    scale = image_size / side
     if scale < 1:
         image.draft("RGB", tuple(math.ceil(pixels * scale) for pixels in image.size))
     return _to_rgb(image)

@@ -2,6 +2,8 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +125,7 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
         table.add(rows, tagged, np.array(rules.categories))
 
     with tqdm(unit=" posts", unit_scale=True, desc="posts", dynamic_ncols=True) as progress:
-        for batch in read_batches(path, COLUMNS):
+        for batch in _ahead(read_batches(path, COLUMNS)):
             progress.update(batch.num_rows)
             _add_links(batch, children, parents)
             waiting.append(passing(batch, filters, table.skipped))
@@ -132,6 +134,15 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
         add()
     table.groups.frombytes(roots(_viewed(table.ids), _viewed(children), _viewed(parents)).tobytes())
     return table
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same, while another thread reads the next one."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = pool.submit(next, batches, None)
+            yield batch
 
 
 def _add_links(batch: pa.RecordBatch, children: array, parents: array) -> None:

@@ -8,6 +8,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -86,6 +87,9 @@ def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:
         os._exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: the system's words and the file's name
         _end(1, f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except Exception:  # a defect of ours
+        traceback.print_exc()
+        _end(1)
 
 
 def _end(code: int, line: str = "") -> NoReturn:

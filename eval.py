@@ -1,6 +1,5 @@
 """Say what a run is worth: a run and held-out shards ▶ figures with ranges, a row a tag, a report to look at."""
 
-import shutil
 from pathlib import Path
 
 from command import InputError, Parser, import_quietly, run, say
@@ -46,23 +45,15 @@ def write(found) -> None:
     from model.evaluation import summary
     from report import contact_sheet, page, terminal
 
-    folder, scores, thresholds = found.tagger.run.folder, found.scores, found.tagger.thresholds
-    values = summary(found)
-    records.write_json(folder / "metrics.json", values)
-    terminal.write_tags(folder / "metrics_by_tag.csv", found)
-    page.write(found, values)
-    shown = contact_sheet.varied(scores.labels)
-    ids = [str(scores.ids[index]) for index in shown]
-    encoded = records.images_of(found.data, found.split, set(ids))
-    names = [tag.name for tag in found.tagger.run.tags]
-    sheet = [encoded[post_id] for post_id in ids]
-    picture = contact_sheet.contact_sheet(sheet, scores.labels[shown], scores.probability[shown], thresholds, names)
-    picture.save(folder / "contact_sheet.png")
-    shutil.rmtree(folder / "examples", ignore_errors=True)
-    (folder / "examples").mkdir()
-    for post_id, data in zip(ids, sheet, strict=True):
-        (folder / "examples" / f"{Path(post_id).stem}.jpg").write_bytes(data)
+    folder, values = found.tagger.run.folder, summary(found)
     print(f"{found.split} split of {found.data}: {values['images']:,} images, {values['tags']:,} tags")
+    if found.split != "test":
+        print(f"{terminal.brief(values)}\nNothing is written: the files in {folder} are of the test split")
+        return
+    page.write(found, values)
+    terminal.write_tags(folder / "metrics_by_tag.csv", found)
+    contact_sheet.write(found)
+    records.write_json(folder / "metrics.json", values)
     print(terminal.brief(values))
     print(f"To look at: {folder}/report/index.html, contact_sheet.png; details: metrics.json, metrics_by_tag.csv")
 

@@ -31,11 +31,13 @@ def main() -> None:
     tagger = Tagger.load(given.run or runs.newest(Path("runs"), "model.keras", "train.py"))
     pixels, labels = export.check_pictures(tagger, given.data or Path(tagger.run.data), given.pictures)
     out = given.out or tagger.run.folder / "export"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: --out is the folder to write")
     out.mkdir(parents=True, exist_ok=True)
     say(f"checked on {len(pixels)} pictures of the test split")
     if tagger.run.config.resize != "pad":
         say(f"front ends put pictures on a white square; this run was trained with --resize {tagger.run.config.resize}")
-    for name in given.format:
+    for name in dict.fromkeys(given.format):
         print(export.write_checked(tagger, name, out, pixels, labels), flush=True)
 
 

@@ -4,6 +4,7 @@ Both decode pictures with `dataset.images`, as prediction does. Pillow frees Pyt
 tf.data's threads run it on all cores.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,25 @@ def training_batches(
 
 def _shuffle(values, seed: list):
     return tf.random.experimental.stateless_shuffle(values, seed=tf.stack(seed))
+
+
+@contextlib.contextmanager
+def damage_named(folder: Path, split: str):
+    """Name the shard or the post that cannot be read where TensorFlow raises pages about it.
+
+    Raises:
+        InputError: instead of TensorFlow's errors of damaged shards.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.UnknownError):
+        for record in records.read(folder, split):
+            try:
+                images.decode(record.image)
+            except images.ImageError as error:
+                damage = f"the picture of post {record.id} in the {split} shards cannot be read ({error})"
+                raise InputError(f"{damage}: delete {folder} and download it again") from None
+        raise
 
 
 def evaluation_batches(

@@ -6,6 +6,7 @@ of the original file, and the name of the post's group (variants of one picture)
 """
 
 import csv
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -96,7 +97,7 @@ def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
+        raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict):
@@ -163,12 +164,24 @@ def decode_batch(records, num_tags: int) -> dict:
 
 
 def read(folder: Path, split: str) -> Iterator[Record]:
-    """Yield every record of a split, in order, outside a pipeline of tensors."""
+    """Yield every record of a split, in order, outside a pipeline of tensors.
+
+    Raises:
+        InputError: a shard is damaged.
+    """
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
     for path in shard_paths(folder, split):
-        for serialised in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            features = tf.train.Example.FromString(serialised).features.feature
+        stored = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for number in itertools.count():
+            try:
+                features = tf.train.Example.FromString(next(stored)).features.feature
+            except StopIteration:
+                break
+            except (tf.errors.DataLossError, DecodeError):
+                damage = f"{path} is damaged after {number:,} records"
+                raise InputError(f"{damage}: delete {folder} and download it again") from None
             post_id, image, group = (
                 features[name].bytes_list.value[0] if name in features else b"" for name in ("id", "image", "group")
             )

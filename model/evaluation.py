@@ -87,9 +87,11 @@ def calibrate(tagger: Tagger, data: Path, target: Target) -> Calibration:
     """Fit temperature and thresholds on the validation split, and write them into the run folder.
 
     Raises:
-        InputError: there is no validation split, or it is of other tags.
+        InputError: there is no validation split, or it has no labels, or other tags.
     """
     scores = score(tagger, data, "val", temperature=1.0)
+    if not scores.labels.any():
+        raise InputError(f"the val split of {data} has no labels: thresholds are chosen by them")
     calibration = fit(scores.labels, scores.probability, scores.groups, target)
     runs.save_calibration(tagger.run, calibration)
     return calibration
@@ -135,7 +137,8 @@ def leaks(data: Path, split: str) -> list[tuple[int, str, str]]:
     """Near-duplicates between a split and the others, see `Evaluation`."""
     found, thumbnails = [], []
     for name in records.SPLITS:
-        for record in tqdm(records.read(data, name), desc=f"near-duplicates, {name}", unit=" images", leave=False):
+        stored = records.read(data, name)
+        for record in tqdm(stored, desc=f"near-duplicates, {name}", unit=" images", leave=False, disable=None):
             found.append((name, record.id))
             thumbnails.append(duplicates.thumbnail(record.image))
     first = next((number for number, (name, _) in enumerate(found) if name == split), 0)

@@ -42,7 +42,7 @@ def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarr
     tried, losses, smoothed = [], [], []
     epochs = math.ceil(STEPS / (plan.run.train_images // plan.batch_size))
     batches = plan.batches(0, 0, epochs).take(STEPS).as_numpy_iterator()
-    for step, (pixels, labels) in enumerate(tqdm(batches, total=STEPS, unit=" steps", desc="learning rates")):
+    for step, (pixels, labels) in enumerate(tqdm(batches, total=STEPS, unit=" steps", desc="learning rates", disable=None)):
         network.reset_metrics()
         loss = network.train_on_batch(pixels, labels)
         if not math.isfinite(loss):

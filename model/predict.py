@@ -106,6 +106,9 @@ class Tagger:
         network = runs.load_network(run.folder / "model.keras")
         if network.num_tags != len(run.tags):
             raise InputError(f"{folder}: the network has {network.num_tags} outputs, tags.csv {len(run.tags)} rows")
+        side = network.input_shape[1]
+        if side != run.config.image_size:
+            raise InputError(f"{folder}: the network sees {side} px, config.json says {run.config.image_size}")
         return cls(run, network, *runs.load_thresholds(run))
 
     def pixels(self, data: bytes) -> np.ndarray:

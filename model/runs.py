@@ -75,11 +75,17 @@ def load(folder: Path) -> Run:
             config=from_dict(content["config"]),
             tags=records.read_tags(folder / "tags.csv"),
             data=str(content["data"]),
-            stored_size=int(content["stored_size"]),
-            train_images=int(content["train_images"]),
+            stored_size=_positive(content["stored_size"]),
+            train_images=_positive(content["train_images"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / 'config.json'} is not a run's configuration: {error!r}") from None
+
+
+def _positive(value) -> int:
+    if int(value) < 1:
+        raise ValueError(f"expected at least 1, received {value}")
+    return int(value)
 
 
 def save_calibration(run: Run, calibration: Calibration) -> None:
@@ -105,18 +111,24 @@ def load_thresholds(run: Run) -> tuple[np.ndarray, float]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = {row["name"]: row for row in csv.DictReader(file)}
         chosen = [rows[tag.name] for tag in run.tags]
-        # Runs of earlier versions have no temperature.
-        return np.array([row["threshold"] for row in chosen], np.float32), float(chosen[0].get("temperature", 1))
+        thresholds = np.array([row["threshold"] for row in chosen], np.float32)
+        temperature = float(chosen[0].get("temperature", 1))  # runs of earlier versions have none
+        if not (np.isfinite(thresholds).all() and 0 < temperature < np.inf):
+            raise ValueError("a number out of range")
+        return thresholds, temperature
     except FileNotFoundError:
         raise InputError(f"{path} is missing: has its training finished?") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged: expected name,threshold for every tag, received {error!r}") from None
+        raise InputError(f"{path} is damaged ({error!r}): expected name,threshold,temperature for every tag") from None
 
 
 def load_facts(run: Run) -> dict:
     """What `calibration.json` says of the thresholds; nothing for a run of an earlier version."""
     path = run.folder / "calibration.json"
-    return records.read_json(path) if path.exists() else {}
+    facts = records.read_json(path) if path.exists() else {}
+    if facts and not {"target", "temperature", "global_threshold", "strength", "cross_validated"} <= facts.keys():
+        raise InputError(f"{path} is damaged: eval.py --calibrate writes it")
+    return facts
 
 
 def save_history(folder: Path, rows: list[dict]) -> None:

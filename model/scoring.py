@@ -59,7 +59,8 @@ def score(
     labels, probability, variance = np.empty(shape, bool), np.empty(shape, np.float32), np.empty(shape, np.float16)
     ids, groups = [], []
     batches = pipeline.evaluation_batches(data, split, network.num_tags, config.image_size, config.resize, batch_size)
-    with tqdm(total=images, unit=" images", desc=split, dynamic_ncols=True, disable=not show_progress) as progress:
+    bar = tqdm(total=images, unit=" images", desc=split, dynamic_ncols=True, disable=None if show_progress else True)
+    with pipeline.damage_named(data, split), bar as progress:
         for batch in batches.as_numpy_iterator():
             rows = slice(len(ids), len(ids) + len(batch["id"]))
             if rows.stop > images:

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from command import say
+from dataset import pipeline
 from model import averaging, checkpoints, devices, memory, runs, schedule
 from model.calibration import Calibration, Target, fit, nothing_known
 from model.callbacks import Callbacks, Keep, Validation, Watch
@@ -96,15 +97,16 @@ def train(plan: Plan, network: TaggerNetwork, start: Position, checkpoint_minute
 def _fit(plan: Plan, network: TaggerNetwork, start: Position, end_epoch: int, callbacks: list) -> None:
     """Train from `start` until `end_epoch` epochs are complete."""
     watch = callbacks[0]
-    network.fit(
-        plan.batches(start.epoch, start.step, end_epoch, watch.batch_is_ready),
-        initial_epoch=start.epoch,
-        epochs=end_epoch,
-        steps_per_epoch=plan.steps_per_epoch - start.step,
-        shuffle=False,
-        verbose=0,
-        callbacks=Callbacks(callbacks, add_history=True, model=network),
-    )
+    with pipeline.damage_named(plan.data, "train"):
+        network.fit(
+            plan.batches(start.epoch, start.step, end_epoch, watch.batch_is_ready),
+            initial_epoch=start.epoch,
+            epochs=end_epoch,
+            steps_per_epoch=plan.steps_per_epoch - start.step,
+            shuffle=False,
+            verbose=0,
+            callbacks=Callbacks(callbacks, add_history=True, model=network),
+        )
 
 
 @contextlib.contextmanager

@@ -1,14 +1,40 @@
 """A dozen held-out pictures with the tags they were given, as one picture."""
 
 import io
+import shutil
 import textwrap
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dataset import records
+from model.evaluation import Evaluation
+
 COLUMNS, ROWS = 4, 3
 CELL, CAPTION, MARGIN = 220, 132, 16  # pixels of the contact sheet
 RIGHT, WRONG, MISSED = "#1a7f37", "#b42318", "#8a8a8e"
+
+
+def write(evaluation: Evaluation) -> None:
+    """Write `contact_sheet.png` and, to try test.py on, its pictures in `examples/` into the run folder."""
+    folder, scores = evaluation.tagger.run.folder, evaluation.scores
+    shown = varied(scores.labels)
+    ids = [str(scores.ids[index]) for index in shown]
+    found = records.images_of(evaluation.data, evaluation.split, set(ids))
+    names = [tag.name for tag in evaluation.tagger.run.tags]
+    encoded = [found[post_id] for post_id in ids]
+    sheet = contact_sheet(encoded, scores.labels[shown], scores.probability[shown], evaluation.tagger.thresholds, names)
+    partial = folder / "contact_sheet.partial"
+    sheet.save(partial, "PNG")
+    partial.replace(folder / "contact_sheet.png")
+
+    partial, examples = folder / "examples.partial", folder / "examples"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for post_id, data in zip(ids, encoded, strict=True):
+        (partial / f"{post_id.replace('/', '_')}.jpg").write_bytes(data)
+    shutil.rmtree(examples, ignore_errors=True)
+    partial.replace(examples)
 
 
 def varied(labels: np.ndarray, number: int = COLUMNS * ROWS) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import re
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from odd_images import BLUE, RED, encoded, halves
 
 from command import InputError
@@ -149,3 +151,16 @@ def test_prediction_sees_the_pixels_that_evaluation_sees(emoji_data, emoji_run):
         original = board.image_bytes(posts[post_id.decode()], tagger.run.stored_size)
         assert np.array_equal(tagger.pixels(original), pixels)
         assert np.array_equal(tagger.pixels(record), pixels)
+
+
+def test_a_damaged_shard_and_a_damaged_picture_are_named(emoji_data, tmp_path):
+    cut, unreadable = tmp_path / "cut", tmp_path / "unreadable"
+    for folder in (cut, unreadable):
+        shutil.copytree(emoji_data, folder)
+    shard = records.shard_paths(cut, "test")[0]
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with tf.io.TFRecordWriter(str(records.shard_paths(unreadable, "test")[0])) as writer:
+        writer.write(records.encode(b"\xff\xd8 no picture", [0], "broken one", "", ""))
+    for folder, words in ((cut, re.escape(str(shard))), (unreadable, "post broken one")):
+        with pytest.raises(InputError, match=words), pipeline.damage_named(folder, "test"):
+            evaluation(folder, "test")

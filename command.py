@@ -5,11 +5,14 @@ one line of error.
 """
 
 import argparse
+import contextlib
+import errno
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -33,6 +36,29 @@ class Parser(argparse.ArgumentParser):
 def say(message: str) -> None:
     """Print a message for the person at the terminal, on standard error."""
     print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, lock: str = ".lock"):
+    """Let one process at a time write into a folder, which is made if missing; the lock goes with the process.
+
+    Args:
+        folder: where it writes.
+        lock: name of the file in it that processes lock which must not write at once.
+
+    Raises:
+        InputError: another one does.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / lock, timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"another command is writing {folder} now: wait for it, or give another folder") from None
+    with contextlib.suppress(OSError):  # another one may just have opened it
+        (folder / lock).unlink()
 
 
 def use_cpu() -> None:
@@ -86,6 +112,8 @@ def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os._exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: the system's words and the file's name
+        if error.errno == errno.ENOSPC:
+            _end(1, "error: the disk is full: make room, and run the same command again")
         _end(1, f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except Exception:  # a defect of ours
         traceback.print_exc()

@@ -120,6 +120,10 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("tags", "positives", "min_positives", "size"):
         if getattr(arguments, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be 1 or more, received {getattr(arguments, name)}")
+    if arguments.posts < 0:
+        raise InputError(f"--posts must be 0 or more, received {arguments.posts}")
+    if arguments.out and arguments.out.exists() and not arguments.out.is_dir():
+        raise InputError(f"--out {arguments.out} is a file: expected a folder, or a name for one")
     if not (arguments.val >= 0 and arguments.test >= 0 and arguments.val + arguments.test < 100):
         raise InputError(
             "--val and --test are percentages, 0 or more, and must leave something for training: "
@@ -176,7 +180,11 @@ def e621_of(arguments: argparse.Namespace, out: Path) -> tuple:
 
     url = (arguments.board_url or SITE_URL).rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, or none there can be
+        usable = False
+    if not usable:
         raise InputError(f"--board-url must be like https://e621.net, received {url!r}")
     rate = arguments.rate
     if rate is not None and not 0 <= rate < float("inf"):

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from command import Parser, import_quietly, run, say, use_cpu
+from command import InputError, Parser, import_quietly, only_writer, run, say, use_cpu
 from dataset.cache import WHERE
 from model.config import PRESETS, RECIPES, Config, resolve
 
@@ -16,6 +16,8 @@ def main() -> None:
     options = parser().parse_args()
     names = (entry.name for entry in fields(Config))
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if not options.checkpoint_minutes > 0 or options.devices < 1:
+        raise InputError("--checkpoint-minutes has to be over 0, and --devices 1 or more")
     if options.cpu:
         use_cpu()
     import_quietly("keras")
@@ -46,10 +48,11 @@ def main() -> None:
         rates, losses = finder.range_test(todo, network)
         print(f"{finder.save(folder, rates, losses)}: proposed --learning-rate {finder.proposal(rates, losses):g}")
         return
-    start = checkpoints.restore(folder, network)
-    say(plan.describe(todo, network, start))
-    todo.run.save()
-    training.train(todo.with_cache(options.cache), network, start, options.checkpoint_minutes)
+    with only_writer(folder):
+        start = checkpoints.restore(folder, network)
+        say(plan.describe(todo, network, start))
+        todo.run.save()
+        training.train(todo.with_cache(options.cache), network, start, options.checkpoint_minutes)
     print(f"{folder} is trained. Next: python eval.py {folder}")
 
 
@@ -84,11 +87,16 @@ def parser() -> Parser:
         choices = entry.metadata["choices"]
         kind = {"type": entry.type, "metavar": f"{{{','.join(choices)}}}" if choices else None}
         if entry.name == "batch_size":
-            kind["type"] = lambda text: AUTO if text == AUTO else int(text)
+            kind["type"] = number_or_auto
         if entry.type is bool:
             kind = {"action": argparse.BooleanOptionalAction}
         options.add_argument(f"--{entry.name.replace('_', '-')}", help=help_text, **kind)
     return options
+
+
+def number_or_auto(text: str) -> int | str:
+    """A number, or the word that leaves it to the program."""
+    return AUTO if text == AUTO else int(text)
 
 
 def _overrides(name: str) -> str:

@@ -74,8 +74,10 @@ def open_cache(folder: Path, where: str, image_size: int, resize: str, available
     name = hashlib.md5(repr((facts, image_size, resize)).encode()).hexdigest()
     pixels_path, index_path = home / f"{name}.pixels", home / f"{name}.npz"
     if where == "disk" and index_path.exists():
-        with np.load(index_path, allow_pickle=False) as index:
-            return Cache(np.memmap(pixels_path, np.uint8, "r"), **{key: index[key] for key in index.files})
+        with np.load(index_path, allow_pickle=False) as stored:
+            index = {key: stored[key] for key in stored.files}
+        if pixels_path.exists() and pixels_path.stat().st_size == index["starts"][-1]:
+            return Cache(np.memmap(pixels_path, np.uint8, "r"), **index)
     if where == "memory":
         pixels = bytearray()
         index = _decode_all(paths, image_size, resize, available, pixels.extend)

@@ -188,7 +188,7 @@ class Client:
     def _count(self, refused: bool, reason: str = "") -> None:
         with self._lock:
             self._refusals = self._refusals + 1 if refused else 0
-            if self._refusals >= MAX_REFUSALS:
+            if self._refusals >= MAX_REFUSALS and not self._stop:
                 self._stop = (
                     f"the board refused {self._refusals} requests in a row, the last with: {reason}; try again later"
                 )

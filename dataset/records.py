@@ -106,8 +106,18 @@ def read_json(path: Path) -> dict:
 
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
-    """The shards of a split, in order."""
-    return sorted(folder.glob(f"{split}-?????-of-?????.tfrecord"))
+    """The shards of a split, in order.
+
+    Raises:
+        InputError: one is missing, or there are some of another set.
+    """
+    paths = sorted(folder.glob(f"{split}-?????-of-?????.tfrecord"))
+    names = [f"{split}-{position:05}-of-{len(paths):05}.tfrecord" for position in range(len(paths))]
+    if [path.name for path in paths] != names:
+        raise InputError(
+            f"the {len(paths)} {split} shards of {folder} are not one whole set: delete it and download it again"
+        )
+    return paths
 
 
 def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str, group: str) -> bytes:

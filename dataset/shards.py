@@ -5,9 +5,10 @@ A run that stops anywhere can be run again, and ends with the files that an undi
 1. The manifest, with `complete: false`, holds the options before anything else is written. Of a remote board, the selection
    is saved before that.
 2. Each picture is kept in a file of its own as soon as it is there. When all are, those that look alike are brought to one
-   side of the split, and what became of every post is saved: nothing after that depends on the board.
+   side of the split, and what became of every post is saved, for the rest of the run and in `quarantine.csv`: nothing after
+   that depends on the board.
 3. A shard is written under a `.partial` name and takes its own when whole. One that has its name is never written again.
-4. `tags.csv` and `quarantine.csv` are written, the manifest says `complete: true`, and what only an unfinished folder needs
+4. `tags.csv` is written, the manifest says `complete: true`, and what only an unfinished folder needs
    goes.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from command import InputError, import_quietly, say
+from command import InputError, import_quietly, only_writer, say
 from dataset import parts, records
 from dataset.boards import Board
 from dataset.duplicates import alike, joined_splits
@@ -81,16 +82,21 @@ def build(
     announce(board, selection, sum(shard_number(selection, split, part) for split in selection.entries), options)
     if dry_run:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
-    if board.remote:
-        write_selection(saved, selection)
-    records.write_json(folder / part.name("manifest.json"), manifest)
-    spool = Spool(folder / f".{part.name('spool')}")
-    outcome = _outcome(board, selection, options.size, spool, folder / part.name("outcome.gz"))
-    shards = plan_shards(folder, selection, outcome, options.seed, part)
-    _write_missing(shards, outcome, spool)
-    manifest = _finish(folder, selection, outcome, shards, manifest, [*board.rejected] if part.index == 1 else [], part)
-    _remove_leftovers(folder, part)
+    with only_writer(folder, part.name(".lock")):
+        if board.remote:
+            write_selection(saved, selection)
+        records.write_json(folder / part.name("manifest.json"), manifest)
+        spool = Spool(folder / f".{part.name('spool')}")
+        outcome = _outcome(board, selection, options.size, spool, folder / part.name("outcome.gz"))
+        rows = [*(board.rejected if part.index == 1 else ()), *((name, reason) for name, reason, _ in outcome.missing)]
+        records.write_quarantine(folder / part.name("quarantine.csv"), rows)
+        shards = plan_shards(folder, selection, outcome, options.seed, part)
+        if part == WHOLE and not any(shard.entries for shard in shards if shard.split == "train"):
+            _remove_leftovers(folder, part)  # another try, with other pictures, may go better
+            raise InputError(_nothing_to_train_on(folder, rows))
+        _write_missing(shards, outcome, spool)
+        manifest = _finish(folder, selection, outcome, shards, manifest, part)
+        _remove_leftovers(folder, part)
     return _joined(folder, part) or manifest
 
 
@@ -99,6 +105,8 @@ def _already_made(folder: Path, options: Options, part: Part) -> dict | None:
     whole = _begun(folder / "manifest.json", options)
     made = parts.parts_in(folder) if folder.is_dir() else []
     if whole and whole["complete"]:
+        for split in records.SPLITS:
+            records.shard_paths(folder, split)  # none is missing
         _remove_leftovers(folder, part)
         parts.remove_tables(folder)
         say(f"{folder} is already complete; delete it or give another --out to build it again")
@@ -114,6 +122,8 @@ def _already_made(folder: Path, options: Options, part: Part) -> dict | None:
     if part in made and _begun(folder / part.name("manifest.json"), options):
         say(f"part {part.index}/{part.count} is already complete in {folder}")
         return _joined(folder, part) or records.read_json(folder / part.name("manifest.json"))
+    if part != WHOLE and (others := [each for each in made if each.count != part.count]):
+        raise InputError(f"{folder} holds a part of {others[0].count}, not of {part.count}: give another --out")
     if whole and part != WHOLE:
         raise InputError(f"{folder} was begun without --part: delete it, or give another --out")
     if not any(folder.glob("manifest*.json")) and any(folder.glob("*.tfrecord")):
@@ -137,6 +147,7 @@ def _begun(path: Path, options: Options) -> dict | None:
     recorded, wanted = manifest.get("options"), asdict(options)
     if not isinstance(recorded, dict) or not {"complete", "selection"} <= manifest.keys():
         raise InputError(f"{path} is not a manifest of download.py: delete {path.parent}, or give another --out")
+    recorded, wanted = ({**of, **(of.get("filters") or {}), "filters": None} for of in (recorded, wanted))
     differences = [
         f"{name} was {recorded.get(name)!r} and is now {wanted.get(name)!r}"
         for name in sorted(recorded.keys() | wanted.keys())
@@ -259,19 +270,17 @@ def _write_shard(shard: Shard, outcome: Outcome, spool: Spool) -> None:
         raise
 
 
-def _finish(
-    folder: Path,
-    selection: Selection,
-    outcome: Outcome,
-    shards: list[Shard],
-    manifest: dict,
-    rejected: list[tuple[str, str]],
-    part: Part,
-) -> dict:
-    """Write the folder's tables and its complete manifest."""
+def _nothing_to_train_on(folder: Path, rows: list[tuple[str, str]]) -> str:
+    """Why no training picture is left, for people."""
+    if not rows:
+        return f"{folder}: every picture for training looks like a held-out one: give smaller --val and --test"
+    [(reason, number)] = Counter(reason for _, reason in rows).most_common(1)
+    return f"no training image could be read; {number:,} times: {reason} (see {folder}/quarantine.csv)"
+
+
+def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[Shard], manifest: dict, part: Part) -> dict:
+    """Write the folder's tags and its complete manifest."""
     missing = {post_id: "gone" if gone else "quarantined" for post_id, _, gone in outcome.missing}
-    rows = [*rejected, *((post_id, reason) for post_id, reason, _ in outcome.missing)]
-    records.write_quarantine(folder / part.name("quarantine.csv"), rows)
     names = ("selected", "written", "quarantined", "gone", "labels", "shards")
     counts = {split: dict.fromkeys(names, 0) for split in records.SPLITS}
     positives = [0] * len(selection.tags)
@@ -284,10 +293,6 @@ def _finish(
             counts[split]["labels"] += len(entry.tags)
             for tag in entry.tags if split == "train" else ():
                 positives[tag] += 1
-    if not counts["train"]["written"] and part == WHOLE:
-        [(reason, number)] = Counter(reason for _, reason in rows).most_common(1)
-        (folder / part.name("outcome.gz")).unlink()  # another try may go better
-        raise InputError(f"no training image could be read; {number:,} times: {reason} (see {folder}/quarantine.csv)")
     for shard in shards:
         counts[shard.split]["shards"] += 1
     facts = zip(selection.tag_ids, selection.tags, selection.categories, positives, strict=True)

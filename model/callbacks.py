@@ -131,7 +131,7 @@ class Watch(keras.callbacks.Callback):
         rate = float(cycle((taken - 1) // self.plan.steps_per_update))
         return InputError(
             f"{what} after step {taken:,} (epoch {self.epoch + 1}, learning rate {rate:.3g}): try --learning-rate "
-            f"{self.plan.run.config.learning_rate / 3:.2g} in another --run; the last checkpoint before it is kept"
+            f"{self.plan.run.config.learning_rate / 3:.2g} in another --run; checkpoints from before are kept"
         )
 
 

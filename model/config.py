@@ -1,5 +1,6 @@
 """Every choice of a training run in one flat, typed record; train.py's options are made from it."""
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from command import InputError
@@ -59,6 +60,11 @@ class Config:
             options, value = entry.metadata["choices"], getattr(self, entry.name)
             if options and value not in options:
                 raise InputError(f"{_flag(entry.name)} has to be one of {', '.join(options)}. Received: {value!r}")
+            if entry.type is float and not math.isfinite(value):
+                raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
+        for name in ("seed", "first_learning_rate", "last_learning_rate", "clip_norm", "rotation"):
+            if not 0 <= getattr(self, name) < 2**32:
+                raise InputError(f"{_flag(name)} has to be at least 0. Received: {getattr(self, name)}")
         for name in ("epochs", "batch_size", "image_size", "num_factors", "temperature", "learning_rate", "cycles"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")

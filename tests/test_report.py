@@ -154,7 +154,6 @@ def test_copies_of_test_pictures_in_training_are_named(emoji_data, tmp_path):
     before = evaluation.leaks(data, "test")
     small = io.BytesIO()
     images.decode(tested.image).resize((50, 50)).save(small, "JPEG", quality=60)
-    with tf.io.TFRecordWriter(str(data / "train-00099-of-00100.tfrecord")) as writer:
+    with tf.io.TFRecordWriter(str(records.shard_paths(data, "train")[0])) as writer:
         writer.write(records.encode(small.getvalue(), tested.tags, "copy", "", "another group"))
-    added = {*evaluation.leaks(data, "test")} - {*before}
-    assert (0, "train", "copy") in added and {name for _, _, name in added} == {"copy"}
+    assert (0, "train", "copy") in {*evaluation.leaks(data, "test")} - {*before}

@@ -21,7 +21,9 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="needs requirements-serve.txt")
 
+from command import InputError
 from web.batcher import Batcher, Full
+from web.events import Events
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -76,6 +78,7 @@ def test_answers_are_the_autotaggers_and_the_programs(server, emoji_onnx, emoji_
     assert by_default == {name: value for name, value in by_default.items() if value >= 0.1}
     answer = requests.post(f"{server}/evaluate?threshold=0&limit=2", files={"file": picture}, timeout=60)
     assert len(answer.json()[0]["tags"]) == 2
+    assert len(evaluate(server, picture, threshold="0", limit="1" + "0" * 24).json()[0]["tags"]) == 12
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,7 @@ def test_answers_are_the_autotaggers_and_the_programs(server, emoji_onnx, emoji_
         ("picture", {"threshold": "high"}, "threshold has to be a number"),
         ("picture", {"threshold": "nan"}, "threshold has to be a number"),
         ("picture", {"limit": "1e3"}, "limit has to be a number"),
+        ("picture", {"limit": "9" * 400}, "limit has to be a number"),
     ],
 )
 def test_bad_requests_are_refused_with_a_reason(server, emoji_pictures, files, fields, words):
@@ -113,6 +117,15 @@ def test_events_are_kept_and_counted(server):
     assert counts[tags[0]] == {"seen": 2, "added": 0, "rejected": 1}  # of two verdicts on a picture, the last counts
     assert counts[tags[1]] == {"seen": 1, "added": 0, "rejected": 0}
     assert post(picture="0" * 32, seen=["no such tag"]) == 400 and post(picture="not an md5") == 422
+
+
+def test_what_is_no_events_file_is_named_and_left_as_it_is(tmp_path):
+    garbage = tmp_path / "notes.txt"
+    garbage.write_text("no database" * 100)
+    for path in (garbage, tmp_path, tmp_path / "nowhere" / "events.sqlite"):
+        with pytest.raises(InputError, match=f"{path}: .*--events"):
+            Events(path, "model")
+    assert garbage.read_text() == "no database" * 100
 
 
 def test_metrics_count_what_happened(server, emoji_pictures):

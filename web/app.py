@@ -2,10 +2,10 @@
 
 import hashlib
 import logging
+import math
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
@@ -50,8 +50,8 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     """
     limits = limits or Limits()
     metrics = Metrics(version)
-    service = Service(tagger, limits, metrics)
     events = Events(events_path, version)
+    service = Service(tagger, limits, metrics)
     names = {tag.name for tag in tagger.run.tags}
     has_heat = hasattr(tagger.network, "get_layer")
 
@@ -176,7 +176,7 @@ async def _read_form(request: Request, limits: Limits) -> tuple[list[tuple[str, 
 def _number(fields: dict[str, str], name: str, kind: type, default: float) -> float:
     try:
         value = kind(fields.get(name, default))
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             raise ValueError
         return value
     except (ValueError, OverflowError):

@@ -5,6 +5,8 @@ import threading
 import time
 from pathlib import Path
 
+from command import InputError
+
 KINDS = ("seen", "added", "rejected")
 
 SCHEMA = """
@@ -25,13 +27,19 @@ class Events:
     Args:
         path: made if it is not there.
         model: what is noted as the model of each event.
+
+    Raises:
+        InputError: it cannot be opened, or is something else.
     """
 
     def __init__(self, path: Path, model: str):
         self._model = model
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False)
-        self._database.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
+        try:
+            self._database = sqlite3.connect(path, check_same_thread=False)
+            self._database.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
+        except sqlite3.Error as error:
+            raise InputError(f"cannot keep events in {path}: {error} (--events takes another file)") from None
 
     def add(self, picture: str, kinds: list[tuple[str, str]]) -> None:
         """Note what became of a picture's tags: each tag with one of `KINDS`."""

@@ -41,11 +41,13 @@ class Events:
         except sqlite3.Error as error:
             raise InputError(f"cannot keep events in {path}: {error} (--events takes another file)") from None
 
-    def add(self, picture: str, kinds: list[tuple[str, str]]) -> None:
-        """Note what became of a picture's tags: each tag with one of `KINDS`."""
+    def add(self, picture: str, kinds: list[tuple[str, str]], withdrawn: list[str]) -> None:
+        """Note what became of a picture's tags: each tag with one of `KINDS`; before it, forget verdicts on those withdrawn."""
         now = time.time()
         rows = [(now, picture, tag, kind, self._model) for tag, kind in kinds]
+        forget = "DELETE FROM events WHERE picture = ? AND tag = ? AND kind != 'seen'"
         with self._lock, self._database:
+            self._database.executemany(forget, [(picture, tag) for tag in withdrawn])
             self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
 
     def by_tag(self) -> dict[str, dict[str, int]]:

@@ -42,7 +42,13 @@ class Events:
             raise InputError(f"cannot keep events in {path}: {error} (--events takes another file)") from None
 
     def add(self, picture: str, kinds: list[tuple[str, str]], withdrawn: list[str]) -> None:
-        """Note what became of a picture's tags: each tag with one of `KINDS`; before it, forget verdicts on those withdrawn."""
+        """Forget the verdicts on tags of a picture, then note what became of others.
+
+        Args:
+            picture: MD5 of the file.
+            kinds: tags, each with one of `KINDS`.
+            withdrawn: tags that are no longer added or rejected.
+        """
         now = time.time()
         rows = [(now, picture, tag, kind, self._model) for tag, kind in kinds]
         forget = "DELETE FROM events WHERE picture = ? AND tag = ? AND kind != 'seen'"

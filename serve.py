@@ -32,7 +32,7 @@ def main() -> None:
         address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")  # elsewhere it would share the port
         address.bind((given.host, given.port))  # before the seconds of loading; connections are taken after it
     except OSError as error:
-        raise InputError(f"cannot listen on {given.host}:{given.port}: {error.strerror} (--port takes another)") from None
+        raise InputError(f"cannot listen on {given.host}:{given.port}: {error.strerror} (see --host and --port)") from None
     from model import runs
 
     path = given.run or runs.newest(Path("runs"), "model.keras", "train.py")

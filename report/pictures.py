@@ -10,6 +10,7 @@ from PIL import Image
 from dataset import images, records
 from model.evaluation import Evaluation
 from report import findings
+from report.sections import breakable
 
 SHOWN = 6  # of each kind
 PAIRS_SHOWN = 12
@@ -41,7 +42,7 @@ def best_and_worst(evaluation: Evaluation) -> str:
 def confident_mistakes(evaluation: Evaluation) -> str:
     """Where the run is surest that the labels are wrong."""
     scores = evaluation.scores
-    names = [tag.name for tag in evaluation.tagger.run.tags]
+    names = [breakable(tag.name) for tag in evaluation.tagger.run.tags]
     missing, wrong = findings.confident_mistakes(scores.labels, scores.probability, scores.groups, SHOWN)
     found = _of_split(evaluation, [mistake.image for mistake in (*missing, *wrong)])
 
@@ -50,8 +51,8 @@ def confident_mistakes(evaluation: Evaluation) -> str:
         truth = ", ".join(names[other] for other in np.flatnonzero(scores.labels[image])) or "none"
         return (
             f"{_image(found, evaluation, image)}"
-            f'<span class="claim {kind}">{escape(names[tag])} {scores.probability[image, tag]:.3f}</span>'
-            f'<span class="quiet">{escape(str(scores.ids[image]))}; labels: {escape(truth)}</span>'
+            f'<span class="claim {kind}">{names[tag]} {scores.probability[image, tag]:.3f}</span>'
+            f'<span class="quiet">{escape(str(scores.ids[image]))}; labels: {truth}</span>'
         )
 
     return (
@@ -126,7 +127,7 @@ def _tags(evaluation: Evaluation, image: int) -> str:
     given = [(tag, "right" if labels[tag] else "wrong") for tag in order if accepted[tag]]
     missed = [(tag, "missed") for tag in order if labels[tag] and not accepted[tag]]
     kept = (given[: max(MOST_TAGS - len(missed), MOST_TAGS // 2)] + missed)[:MOST_TAGS]
-    names = [escape(tag.name) for tag in evaluation.tagger.run.tags]
+    names = [breakable(tag.name) for tag in evaluation.tagger.run.tags]
     lines = [f'<li class="{kind}">{names[tag]} {probability[tag]:.2f}</li>' for tag, kind in kept]
     if more := len(given) + len(missed) - len(kept):
         lines.append(f'<li class="quiet">and {more} more</li>')

@@ -21,6 +21,11 @@ CARDS = {
 }
 
 
+def breakable(name: str) -> str:
+    """A tag's name as HTML, which a narrow column may break after an underscore."""
+    return escape(name).replace("_", "_<wbr>")
+
+
 def what_was_measured(values: dict) -> str:
     """One line under the title."""
     return (
@@ -81,14 +86,16 @@ def figure_tables(values: dict) -> str:
     parts = [_table(head, rows, "tall")]
     for title, kinds in (("By training positives", values["by_frequency"]), ("By category", values["by_category"])):
         if len(kinds) > 1:
-            rows = [_kind_row(kind, figures) for kind, figures in kinds.items()]
-            head = "<th></th><th>tags</th><th>counted</th><th>mAP</th><th>AUC-ROC, macro</th><th>F1, macro</th>"
+            rows = [_kind_row(kind, found) for kind, found in kinds.items()]
+            figures = "<th>mAP</th><th>AUC-ROC, macro</th><th>F1, macro</th>"
+            head = f'<th></th><th>tags</th><th class="less">counted</th>{figures}'
             parts.append(f"<h3>{title}</h3>{_table(head, rows)}")
     return "".join(parts)
 
 
 def _kind_row(kind: str, figures: dict) -> str:
-    cells = [f"<td>{escape(kind)}</td><td>{figures['tags']:,}</td><td>{figures['tags_with_positives']:,}</td>"]
+    counted = f'<td class="less">{figures["tags_with_positives"]:,}</td>'
+    cells = [f"<td>{escape(kind)}</td><td>{figures['tags']:,}</td>{counted}"]
     for name in ("average_precision_macro", "auc_roc_macro", "f1_macro"):
         value, *edges = figures[name]
         cells.append(f'<td>{_number(value)} <span class="quiet">{_range(edges)}</span></td>')
@@ -142,7 +149,8 @@ def tag_table(evaluation: Evaluation) -> str:
         bar = f'<span class="bar" style="--share:{100 * np.nan_to_num(average[index]):.0f}%"></span>'
         figures = (by_tag[figure][index, 0] for figure in ("auc_roc", "precision", "recall", "f1"))
         cells = [
-            f'<td data-v="{name}">{name}</td><td data-v="{tags[index].count}" class="less">{tags[index].count:,}</td>',
+            f'<td data-v="{name}">{breakable(tags[index].name)}</td>',
+            f'<td data-v="{tags[index].count}" class="less">{tags[index].count:,}</td>',
             f'<td data-v="{positives[index]}">{positives[index]:,}</td>{_cell(average[index], bar)}',
             f'<td class="less">{_range(ranges[index])}</td>',
             *map(_cell, figures),
@@ -185,7 +193,7 @@ def score_histograms(labels: np.ndarray, probability: np.ndarray) -> tuple[np.nd
 
 def confusion_table(evaluation: Evaluation) -> str:
     """Tags that are given wrongly where a tag is that they often occur with."""
-    scores, names = evaluation.scores, [escape(tag.name) for tag in evaluation.tagger.run.tags]
+    scores, names = evaluation.scores, [breakable(tag.name) for tag in evaluation.tagger.run.tags]
     found = findings.confusions(scores.labels, scores.probability, evaluation.tagger.thresholds, CONFUSIONS)
     if not found:
         return "<p>No two tags that occur together were confused three times or more.</p>"

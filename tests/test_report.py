@@ -55,6 +55,10 @@ def test_charts_stay_inside_their_frame_and_escape_their_texts():
     assert "<b>" not in drawn and "a<b" not in drawn
 
 
+def test_names_are_escaped_and_break_between_words():
+    assert sections.breakable("dark_skin_tone_<b>") == "dark_<wbr>skin_<wbr>tone_<wbr>&lt;b&gt;"
+
+
 @pytest.fixture(scope="module")
 def evaluated(emoji_run, tmp_path_factory):
     """A run evaluated under another name, with a tag that would be markup if the page let it."""

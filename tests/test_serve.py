@@ -1,5 +1,6 @@
 """serve.py: the answers that programs rely on, the limits, and the page in a browser."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -21,7 +22,14 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="needs requirements-serve.txt")
 
+from fastapi import HTTPException
+
+from command import InputError
+from model.predict import Tagger
 from web.batcher import Batcher, Full
+from web.events import Events
+from web.metrics import Metrics
+from web.service import Limits, Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -76,6 +84,7 @@ def test_answers_are_the_autotaggers_and_the_programs(server, emoji_onnx, emoji_
     assert by_default == {name: value for name, value in by_default.items() if value >= 0.1}
     answer = requests.post(f"{server}/evaluate?threshold=0&limit=2", files={"file": picture}, timeout=60)
     assert len(answer.json()[0]["tags"]) == 2
+    assert len(evaluate(server, picture, threshold="0", limit="1" + "0" * 24).json()[0]["tags"]) == 12
 
 
 @pytest.mark.parametrize(
@@ -88,6 +97,7 @@ def test_answers_are_the_autotaggers_and_the_programs(server, emoji_onnx, emoji_
         ("picture", {"threshold": "high"}, "threshold has to be a number"),
         ("picture", {"threshold": "nan"}, "threshold has to be a number"),
         ("picture", {"limit": "1e3"}, "limit has to be a number"),
+        ("picture", {"limit": "9" * 400}, "limit has to be a number"),
     ],
 )
 def test_bad_requests_are_refused_with_a_reason(server, emoji_pictures, files, fields, words):
@@ -96,11 +106,35 @@ def test_bad_requests_are_refused_with_a_reason(server, emoji_pictures, files, f
     assert answer.status_code == 400 and answer.json()["error"] == "BadRequest" and words in answer.json()["message"]
 
 
+def test_every_refusal_has_the_same_shape(server, emoji_pictures):
+    picture = {"picture": ("a.jpg", emoji_pictures[0].read_bytes())}  # the field's name is `file`
+    for answer, kind, words in (
+        (requests.post(f"{server}/evaluate", files=picture, timeout=60), "BadRequest", "named file"),
+        (requests.post(f"{server}/events", json={"picture": "cat"}, timeout=5), "BadRequest", "body.picture"),
+        (requests.post(f"{server}/events", data="{", timeout=5), "BadRequest", "body"),
+        (requests.get(f"{server}/nowhere", timeout=5), "NotFound", "Not Found"),
+        (requests.get(f"{server}/evaluate", timeout=5), "MethodNotAllowed", "Not Allowed"),
+    ):
+        assert list(answer.json()) == ["error", "message"], answer.text
+        assert answer.json()["error"] == kind and words in answer.json()["message"]
+
+
+def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
+    service = Service(Tagger.load(emoji_onnx), Limits(waiting=0), Metrics("model"))
+    picture = ("a.jpg", emoji_pictures[0].read_bytes())
+    for work in (service.tag([picture]), service.heat(*picture, "tag")):
+        with pytest.raises(HTTPException) as refused:
+            asyncio.run(work)
+        assert refused.value.status_code == 503
+    service.close()
+
+
 def test_limits_and_names(server):
     assert evaluate(server, ("large.png", bytes(65 * 2**20))).status_code == 413
     assert evaluate(server, *[("a.png", b"x")] * 40).status_code == 400
     assert requests.get(f"{server}/healthz", headers={"Host": "elsewhere.example"}, timeout=5).status_code == 400
     assert requests.get(f"{server}/web/app.py", timeout=5).status_code == 404
+    assert requests.head(server, timeout=5).status_code == 200
     assert requests.get(f"{server}/healthz", timeout=5).json()["status"] == "ok"
 
 
@@ -112,7 +146,18 @@ def test_events_are_kept_and_counted(server):
     counts = requests.get(f"{server}/events", timeout=5).json()
     assert counts[tags[0]] == {"seen": 2, "added": 0, "rejected": 1}  # of two verdicts on a picture, the last counts
     assert counts[tags[1]] == {"seen": 1, "added": 0, "rejected": 0}
-    assert post(picture="0" * 32, seen=["no such tag"]) == 400 and post(picture="not an md5") == 422
+    assert post(picture="0" * 32, withdrawn=tags[:1]) == 204 and post(picture="0" * 32, withdrawn=["no such tag"]) == 400
+    assert requests.get(f"{server}/events", timeout=5).json()[tags[0]] == {"seen": 2, "added": 0, "rejected": 0}
+    assert post(picture="0" * 32, seen=["no such tag"]) == 400 and post(picture="not an md5") == 400
+
+
+def test_what_is_no_events_file_is_named_and_left_as_it_is(tmp_path):
+    garbage = tmp_path / "notes.txt"
+    garbage.write_text("no database" * 100)
+    for path in (garbage, tmp_path, tmp_path / "nowhere" / "events.sqlite"):
+        with pytest.raises(InputError, match=f"{path}: .*--events"):
+            Events(path, "model")
+    assert garbage.read_text() == "no database" * 100
 
 
 def test_metrics_count_what_happened(server, emoji_pictures):
@@ -225,18 +270,24 @@ def test_the_page_tags_explains_and_keeps_verdicts(emoji_run, emoji_pictures, tm
         assert not page.get_by_label("each tag’s own threshold").is_checked()
         expected = evaluate(address, ("a", picture.read_bytes()), threshold="0.01").json()[0]["tags"]
         assert page.locator(".chip .word").all_inner_texts() == list(expected)
-        first, second = list(expected)[:2]
+        first, second, third = list(expected)[:3]
         page.get_by_role("button", name=f"{first} is right").click()
         page.get_by_role("button", name=f"{second} is wrong").press("Enter")
         assert page.locator(".chip.rejected .word").inner_text() == second
+        for _ in range(2):  # the second takes it back
+            page.get_by_role("button", name=f"{third} is right").click()
+        assert page.locator(".chip.added .word").all_inner_texts() == [first]
         page.locator(".chip .name").first.hover()
         page.locator("canvas.shown").wait_for(timeout=60_000)
         page.keyboard.press("End")
         page.wait_for_timeout(1000)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and not problems
+        page.evaluate(DROP, ["torn.jpg", base64.b64encode(b"nonsense").decode()])
+        page.get_by_text("1 of 2 pictures tagged").wait_for()
+        assert page.locator("figcaption").first.inner_text().startswith("torn.jpg: not shown")
         page.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "events.sqlite")) as database:
         events = set(database.execute("SELECT tag, kind FROM events"))
         md5s = {row[0] for row in database.execute("SELECT DISTINCT picture FROM events")}
-    assert {(first, "added"), (second, "rejected"), *((name, "seen") for name in expected)} <= events
+    assert events == {(first, "added"), (second, "rejected"), *((name, "seen") for name in expected)}
     assert len(md5s) == 1

@@ -2,15 +2,15 @@
 
 import hashlib
 import logging
+import math
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
@@ -25,6 +25,13 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of eve
 PAGE = Path(__file__).parent
 FILES = {"page.js": "text/javascript", "style.css": "text/css"}
 DEFAULT_THRESHOLD, DEFAULT_LIMIT = 0.1, 50  # the autotagger's
+ERRORS = {  # the autotagger's names
+    400: "BadRequest",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    413: "RequestEntityTooLarge",
+    503: "ServiceUnavailable",
+}
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
@@ -35,6 +42,7 @@ class Judgement(BaseModel):
     seen: list[str] = Field([], max_length=10_000)
     added: list[str] = Field([], max_length=10_000)
     rejected: list[str] = Field([], max_length=10_000)
+    withdrawn: list[str] = Field([], max_length=10_000, description="no longer added or rejected")
 
 
 def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], limits: Limits | None = None) -> FastAPI:
@@ -50,10 +58,14 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     """
     limits = limits or Limits()
     metrics = Metrics(version)
-    service = Service(tagger, limits, metrics)
     events = Events(events_path, version)
+    service = Service(tagger, limits, metrics)
     names = {tag.name for tag in tagger.run.tags}
-    has_heat = hasattr(tagger.network, "get_layer")
+    has_heat = False
+    if hasattr(tagger.network, "get_layer"):  # an ONNX file has no gradients and needs no Keras
+        import keras
+
+        has_heat = keras.backend.backend() == "tensorflow"
 
     @asynccontextmanager
     async def lifespan(_: FastAPI):
@@ -61,16 +73,21 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         service.close()
         events.close()
 
-    app = FastAPI(title="e6tag", version=version, lifespan=lifespan, docs_url=None, redoc_url=None)
+    errors = {"default": {"description": 'What is wrong: `{"error": …, "message": …}`'}}
+    app = FastAPI(title="e6tag", version=version, lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors)
     app.add_middleware(Measure, metrics=metrics)
     app.add_middleware(LimitBody, most_bytes=limits.upload_bytes)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
     @app.exception_handler(StarletteHTTPException)
     async def refuse(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        kind = {400: "BadRequest", 404: "NotFound", 413: "RequestEntityTooLarge", 503: "ServiceUnavailable"}
-        content = {"error": kind.get(error.status_code, "HTTPException"), "message": str(error.detail)}
+        content = {"error": ERRORS.get(error.status_code, "HTTPException"), "message": str(error.detail)}
         return JSONResponse(content, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def explain(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return await refuse(request, HTTPException(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, _: ClientDisconnect) -> JSONResponse:
@@ -97,18 +114,18 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         """Where in an uploaded picture a tag was seen: rows of numbers from 0 to 1 over the network's square input."""
         files, fields = await _read_form(request, limits)
         if not has_heat:
-            raise HTTPException(404, "an ONNX file has no gradients: serve the run folder")
+            raise HTTPException(404, "heat maps need gradients: serve the run folder, with the TensorFlow backend")
         if fields.get("tag") not in names:
             raise HTTPException(400, "tag has to be one of the model's")
         return JSONResponse({"heat": await service.heat(*files[0], fields["tag"]), "resize": tagger.run.config.resize})
 
     @app.post("/events", status_code=204)
     def judge(judgement: Judgement) -> None:
-        """Keep what was seen, added and rejected."""
+        """Keep what was seen, added and rejected, and forget what was withdrawn."""
         kinds = [(tag, kind) for kind in KINDS for tag in getattr(judgement, kind)]
-        if unknown := {tag for tag, _ in kinds} - names:
+        if unknown := {*judgement.withdrawn, *(tag for tag, _ in kinds)} - names:
             raise HTTPException(400, f"no tag of this model: {min(unknown)[:50]!r}")
-        events.add(judgement.picture, kinds)
+        events.add(judgement.picture, kinds, judgement.withdrawn)
 
     @app.get("/events")
     def judgements() -> dict[str, dict[str, int]]:
@@ -136,7 +153,7 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         """For Prometheus."""
         return PlainTextResponse(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": POLICY})
 
@@ -164,10 +181,10 @@ async def _read_form(request: Request, limits: Limits) -> tuple[list[tuple[str, 
     fields, files = dict(request.query_params), []
     async with request.form(max_files=limits.files, max_fields=limits.files) as form:
         for key, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                files.append((value.filename or "", await value.read()))
-            else:
+            if isinstance(value, str):
                 fields[key] = value
+            elif key == "file":
+                files.append((value.filename or "", await value.read()))
     if not files:
         raise HTTPException(400, "no file: expected multipart/form-data with at least one field named file")
     return files, fields
@@ -176,7 +193,7 @@ async def _read_form(request: Request, limits: Limits) -> tuple[list[tuple[str, 
 def _number(fields: dict[str, str], name: str, kind: type, default: float) -> float:
     try:
         value = kind(fields.get(name, default))
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             raise ValueError
         return value
     except (ValueError, OverflowError):

@@ -5,6 +5,8 @@ import threading
 import time
 from pathlib import Path
 
+from command import InputError
+
 KINDS = ("seen", "added", "rejected")
 
 SCHEMA = """
@@ -25,19 +27,33 @@ class Events:
     Args:
         path: made if it is not there.
         model: what is noted as the model of each event.
+
+    Raises:
+        InputError: it cannot be opened, or is something else.
     """
 
     def __init__(self, path: Path, model: str):
         self._model = model
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False)
-        self._database.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
+        try:
+            self._database = sqlite3.connect(path, check_same_thread=False)
+            self._database.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
+        except sqlite3.Error as error:
+            raise InputError(f"cannot keep events in {path}: {error} (--events takes another file)") from None
 
-    def add(self, picture: str, kinds: list[tuple[str, str]]) -> None:
-        """Note what became of a picture's tags: each tag with one of `KINDS`."""
+    def add(self, picture: str, kinds: list[tuple[str, str]], withdrawn: list[str]) -> None:
+        """Forget the verdicts on tags of a picture, then note what became of others.
+
+        Args:
+            picture: MD5 of the file.
+            kinds: tags, each with one of `KINDS`.
+            withdrawn: tags that are no longer added or rejected.
+        """
         now = time.time()
         rows = [(now, picture, tag, kind, self._model) for tag, kind in kinds]
+        forget = "DELETE FROM events WHERE picture = ? AND tag = ? AND kind != 'seen'"
         with self._lock, self._database:
+            self._database.executemany(forget, [(picture, tag) for tag in withdrawn])
             self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
 
     def by_tag(self) -> dict[str, dict[str, int]]:

@@ -44,6 +44,10 @@ function add(files) {
     const result = { file, tags: null, verdicts: {}, seen: new Set(), heat: new Map(), card };
     $("img", card).src = URL.createObjectURL(file);
     $("img", card).alt = file.name;
+    $("img", card).addEventListener("error", () => {
+      $(".picture", card).hidden = true;
+      $("figcaption", card).textContent = `${file.name}: not shown, this browser cannot read it`;
+    });
     $("figcaption", card).textContent = file.name;
     $(".count", card).textContent = "looking …";
     $(".remove", card).addEventListener("click", () => remove(result));
@@ -70,7 +74,9 @@ async function send() {
 function tell() {
   const left = inFlight + queue.length;
   const all = results.length === 1 ? "1 picture" : `${results.length} pictures`;
-  $("#status").textContent = left ? `${left} of ${all} to go …` : results.length ? `${all} tagged` : "";
+  const tagged = results.filter((result) => result.tags).length;
+  const done = tagged < results.length ? `${tagged} of ${all} tagged` : `${all} tagged`;
+  $("#status").textContent = left ? `${left} of ${all} to go …` : results.length ? done : "";
 }
 
 async function evaluate(result) {
@@ -167,8 +173,9 @@ function chip(result, tag, probability) {
     button.dataset.key = `${kind} ${tag}`;
     button.setAttribute("aria-pressed", result.verdicts[tag] === kind);
     button.addEventListener("click", () => {
-      result.verdicts[tag] = kind;
-      note(result, { [kind]: [tag] });
+      if (result.verdicts[tag] === kind) delete result.verdicts[tag]; // a second click takes it back
+      else result.verdicts[tag] = kind;
+      note(result, { judged: [tag] });
       draw(result);
     });
   }
@@ -182,14 +189,15 @@ function rateOf(tag) {
   return judged ? `right on ${counts.added} of ${judged} pictures judged, seen on ${counts.seen}` : "not judged yet";
 }
 
-// What is seen while the slider moves is told once it rests.
+// What is seen while the slider moves is told once it rests; of a tag judged twice by then, the last verdict.
 let pending = new Map();
 let timer = null;
 
-function note(result, events) {
-  (events.seen ?? []).forEach((tag) => result.seen.add(tag));
-  const told = pending.get(result) ?? { seen: [], added: [], rejected: [] };
-  for (const [kind, tags] of Object.entries(events)) told[kind].push(...tags);
+function note(result, { seen = [], judged = [] }) {
+  seen.forEach((tag) => result.seen.add(tag));
+  const told = pending.get(result) ?? { seen: [], judged: new Set() };
+  told.seen.push(...seen);
+  judged.forEach((tag) => told.judged.add(tag));
   pending.set(result, told);
   clearTimeout(timer);
   timer = setTimeout(tellEvents, 300);
@@ -198,9 +206,11 @@ function note(result, events) {
 async function tellEvents() {
   const batch = pending;
   pending = new Map();
-  for (const [result, told] of batch) {
-    if (!told.seen.length && !told.added.length && !told.rejected.length) continue;
-    const body = JSON.stringify({ picture: result.md5, ...told });
+  for (const [result, { seen, judged }] of batch) {
+    if (!seen.length && !judged.size) continue;
+    const events = { picture: result.md5, seen, added: [], rejected: [], withdrawn: [] };
+    for (const tag of judged) events[result.verdicts[tag] ?? "withdrawn"].push(tag);
+    const body = JSON.stringify(events);
     await fetch("events", { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: true });
   }
   await readRates();
@@ -223,12 +233,13 @@ async function showHeat(result, tag) {
   small.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels), small.width), 0, 0);
   [canvas.width, canvas.height] = [image.clientWidth, image.clientHeight];
   // The map lies over the network's square: the whole picture on a white square, its middle, or all of it squeezed.
-  const { width, height } = canvas;
+  const scale = Math.min(canvas.width / image.naturalWidth, canvas.height / image.naturalHeight);
+  const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
   const side = resize === "crop" ? Math.min(width, height) : Math.max(width, height);
   const [w, h] = resize === "squish" ? [width, height] : [side, side];
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(small, (width - w) / 2, (height - h) / 2, w, h);
+  context.drawImage(small, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
   canvas.classList.add("shown");
 }
 

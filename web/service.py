@@ -1,7 +1,9 @@
 """A tagger behind a queue, and what a request may ask of it."""
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -48,14 +50,19 @@ class Service:
         Raises:
             HTTPException: 400 for a file that is no picture, 503 where too many wait.
         """
-        if self._in_work + len(files) > self.limits.waiting:
+        with self._working_on(len(files)):
+            return await asyncio.gather(*(self._tag(name, data) for name, data in files))
+
+    @contextlib.contextmanager
+    def _working_on(self, pictures: int) -> Iterator[None]:
+        if self._in_work + pictures > self.limits.waiting:
             raise HTTPException(503, "too many pictures are waiting; try again", {"Retry-After": "1"})
-        self._in_work += len(files)
+        self._in_work += pictures
         self.metrics.pictures.set(self._in_work)
         try:
-            return await asyncio.gather(*(self._tag(name, data) for name, data in files))
+            yield
         finally:
-            self._in_work -= len(files)
+            self._in_work -= pictures
             self.metrics.pictures.set(self._in_work)
 
     async def _tag(self, name: str, data: bytes) -> np.ndarray:
@@ -81,13 +88,19 @@ class Service:
             raise HTTPException(400, f"{name}: {error}") from None
 
     async def heat(self, name: str, data: bytes, tag: str) -> list[list[float]]:
-        """Where a tag is seen in the first frame of a file; see `model.heat`."""
-        from model.heat import heat_map
+        """Where a tag is seen in the first frame of a file; see `model.heat`.
 
-        index = [entry.name for entry in self.tagger.run.tags].index(tag)
-        pixels = (await self.read(name, data))[0]
-        work = asyncio.get_running_loop().run_in_executor(self._readers, heat_map, self.tagger.network, pixels[None], index)
-        return np.round((await work)[0].astype(float), 3).tolist()
+        Raises:
+            HTTPException: as `tag`.
+        """
+        with self._working_on(1):
+            from model.heat import heat_map
+
+            index = [entry.name for entry in self.tagger.run.tags].index(tag)
+            pixels = (await self.read(name, data))[0]
+            loop = asyncio.get_running_loop()
+            heat = await loop.run_in_executor(self._readers, heat_map, self.tagger.network, pixels[None], index)
+            return np.round(heat[0].astype(float), 3).tolist()
 
     def close(self) -> None:
         """Finish what is waiting."""

@@ -96,7 +96,10 @@ def parser() -> Parser:
 
 def number_or_auto(text: str) -> int | str:
     """A number, or the word that leaves it to the program."""
-    return AUTO if text == AUTO else int(text)
+    try:
+        return AUTO if text == AUTO else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number or {AUTO}, received {text!r}") from None
 
 
 def _overrides(name: str) -> str:

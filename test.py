@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from command import InputError, Parser, run, say
@@ -127,8 +128,8 @@ def style_of(given):
 
     if wrong := [pair for pair in given.replace if not re.match(r"[^=]+=\s*\S", pair)]:
         raise InputError(f"--replace takes TAG=WORDS. Received: {wrong[0]}")
-    replace = dict(pair.split("=", 1) for pair in given.replace)
-    return Style(frozenset(given.exclude), replace, tuple(given.prefix), given.by_name, given.spaces, given.escape)
+    words = dict(pair.split("=", 1) for pair in given.replace)
+    return Style(frozenset(given.exclude), words, tuple(given.prefix), given.by_name, given.spaces, given.escape)
 
 
 def describe(tagger, prediction, given, style) -> dict:
@@ -142,8 +143,7 @@ def describe(tagger, prediction, given, style) -> dict:
     result = {"file": prediction.source.name, "tags": style.apply(tags)}
     if given.uncertainty:
         doubt = dict(zip((tag.name for tag in tagger.run.tags), prediction.uncertainty.tolist(), strict=True))
-        written = style.apply({name: round(doubt[name], 4) for name in tags})
-        result["uncertainty"] = {name: written[name] for name in result["tags"]}
+        result["uncertainty"] = replace(style, prefix=()).apply({name: round(doubt[name], 4) for name in tags})
     if len(prediction.seconds) > 1:
         frames = zip(prediction.seconds, prediction.scores["probability"], strict=True)
         result["timeline"] = [{"seconds": seconds, "tags": style.apply(tags_of(row))} for seconds, row in frames]

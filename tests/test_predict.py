@@ -244,7 +244,7 @@ def test_a_run_explains_and_doubts(emoji_run, emoji_pictures, tmp_path):
         program("test.py", emoji_pictures[0], "--run", emoji_run, "--threshold", 0, "--top", 2, "--json").stdout
     )
     name = next(iter(answer["tags"]))
-    options = ("--threshold", 0, "--top", 2, "--uncertainty", "--explain", name)
+    options = ("--threshold", 0, "--top", 2, "--uncertainty", "--prefix", "given", "--explain", name)
     namesake = tmp_path / "other" / emoji_pictures[0].name
     namesake.parent.mkdir()
     namesake.write_bytes(emoji_pictures[1].read_bytes())

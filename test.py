@@ -3,9 +3,11 @@
 import re
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from command import InputError, Parser, import_quietly, run, say
+from command import InputError, Parser, run, say
 
 CATEGORIES = ("general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore")
 
@@ -13,13 +15,15 @@ CATEGORIES = ("general", "artist", "contributor", "copyright", "character", "spe
 def main() -> None:
     """Tag the pictures given; a bad one is named and the others go on."""
     given = parser().parse_args()
-    if given.undo:
-        take_back(given.undo)
+    if given.undo is not None:
+        take_back(given)
         return
     if given.threshold is not None and not 0 <= given.threshold <= 1:
         raise InputError(f"--threshold has to be between 0 and 1. Received: {given.threshold}")
     if given.top is not None and given.top < 1:
         raise InputError(f"--top has to be at least 1. Received: {given.top}")
+    if given.uncertainty and (given.csv or given.danbooru or given.sidecar):
+        raise InputError("--uncertainty is given as text or with --json, and in no other format")
     from model import inputs
 
     style = style_of(given)
@@ -28,24 +32,23 @@ def main() -> None:
     if not sources:
         raise InputError("no picture given: python test.py image.png")
     tagger = load(given.run)
-    if given.explain and given.explain not in (names := [tag.name for tag in tagger.run.tags]):
-        raise InputError(f"--explain: {given.explain} is none of the run's {len(names)} tags")
-
-    if given.explain and not hasattr(tagger.network, "get_layer"):
-        raise InputError("--explain needs gradients, which an ONNX file has not: give --run the run folder")
+    check(tagger, given, style)
     write = writer(given)
-    unreadable = 0
+    heat_maps: Counter[str] = Counter()
+    bad = 0
     for prediction in progress(tagger.predict(sources), len(sources)):
         if hasattr(prediction, "reason"):
-            say(f"error: {prediction.source.name}: {prediction.reason}")
-            unreadable += 1
-            continue
-        write(prediction.source, describe(tagger, prediction, given, style))
-        if given.explain:
-            explain(tagger, prediction, given.explain)
+            problem = f"{prediction.source.name}: {prediction.reason}"
+        else:
+            problem = write(prediction.source, describe(tagger, prediction, given, style))
+            if given.explain:
+                explain(tagger, prediction, given.explain, heat_maps)
+        if problem:
+            say(f"error: {problem}")
+            bad += 1
     write(None, None)
-    if unreadable:
-        raise InputError(f"{unreadable} of {len(sources)} pictures could not be read")
+    if bad:
+        raise InputError(f"{bad} of {len(sources)} pictures were not tagged")
 
 
 def parser() -> Parser:
@@ -79,7 +82,7 @@ def parser() -> Parser:
     where.add_argument(
         "--sidecar", choices=("skip", "append", "overwrite"), help="write a .txt beside each file; what to do where one is"
     )
-    where.add_argument("--undo", type=Path, metavar="FOLDER", help="take back the last --sidecar in a folder")
+    where.add_argument("--undo", metavar="FOLDER", help="take back the last --sidecar in a folder")
 
     more = options.add_argument_group("more about a picture")
     more.add_argument(
@@ -90,14 +93,24 @@ def parser() -> Parser:
 
 
 def load(path: Path | None):
-    """The tagger; Keras is imported only for a run folder."""
+    """The tagger."""
     from model import runs
     from model.predict import Tagger
 
-    path = path or runs.newest(Path("runs"), "model.keras", "train.py")
-    if path.suffix != ".onnx":
-        import_quietly("keras")
-    return Tagger.load(path)
+    return Tagger.load(path or runs.newest(Path("runs"), "model.keras", "train.py"))
+
+
+def check(tagger, given, style) -> None:
+    """Refuse what this run cannot do."""
+    tags = tagger.run.tags
+    asked = {*style.exclude, *style.replace, given.explain} - {None}
+    if unknown := asked - {tag.name for tag in tags}:
+        raise InputError(f"{min(unknown)} is none of the run's {len(tags)} tags")
+    there = {CATEGORIES[tag.category] for tag in tags}
+    if given.category and there.isdisjoint(given.category):
+        raise InputError(f"--category {' '.join(given.category)}: the run's tags are {', '.join(sorted(there))}")
+    if given.explain and not hasattr(tagger.network, "get_layer"):
+        raise InputError("--explain needs gradients, which an ONNX file has not: give --run the run folder")
 
 
 def progress(predictions, number: int):
@@ -113,10 +126,10 @@ def style_of(given):
     """How tags are to be written."""
     from model.output import Style
 
-    if wrong := [pair for pair in given.replace if "=" not in pair]:
+    if wrong := [pair for pair in given.replace if not re.match(r"[^=]+=\s*\S", pair)]:
         raise InputError(f"--replace takes TAG=WORDS. Received: {wrong[0]}")
-    replace = dict(pair.split("=", 1) for pair in given.replace)
-    return Style(frozenset(given.exclude), replace, tuple(given.prefix), given.by_name, given.spaces, given.escape)
+    words = dict(pair.split("=", 1) for pair in given.replace)
+    return Style(frozenset(given.exclude), words, tuple(given.prefix), given.by_name, given.spaces, given.escape)
 
 
 def describe(tagger, prediction, given, style) -> dict:
@@ -130,8 +143,7 @@ def describe(tagger, prediction, given, style) -> dict:
     result = {"file": prediction.source.name, "tags": style.apply(tags)}
     if given.uncertainty:
         doubt = dict(zip((tag.name for tag in tagger.run.tags), prediction.uncertainty.tolist(), strict=True))
-        written = style.apply({name: round(doubt[name], 4) for name in tags})
-        result["uncertainty"] = {name: written[name] for name in result["tags"]}
+        result["uncertainty"] = replace(style, prefix=()).apply({name: round(doubt[name], 4) for name in tags})
     if len(prediction.seconds) > 1:
         frames = zip(prediction.seconds, prediction.scores["probability"], strict=True)
         result["timeline"] = [{"seconds": seconds, "tags": style.apply(tags_of(row))} for seconds, row in frames]
@@ -139,18 +151,28 @@ def describe(tagger, prediction, given, style) -> dict:
 
 
 def writer(given):
-    """A function that takes each picture's source and result, and None for both at the end."""
+    """A function that takes each picture's source and result, None for both at the end, and gives what went wrong."""
     from model import output, sidecars
 
-    results, written, session = [], [], f"{time.time():.3f}"
+    results, written, pictures, session = [], [], {}, f"{time.time():.3f}"
 
-    def sidecar(source, result) -> None:
+    def sidecar(source, result) -> str | None:
         if source is None:
-            say(f"{sum(written)} of {len(written)} .txt files written; test.py --undo FOLDER takes them back")
-        elif source.path is None:
-            say(f"{source.name} is no file: nothing is written for it")
-        else:
+            back = "; test.py --undo FOLDER takes them back" if any(written) else ""
+            say(f"{sum(written)} of {len(written)} .txt files written{back}")
+            return None
+        if source.path is None:
+            return f"{source.name} is no file: nothing is written for it"
+        path = source.path.with_suffix(".txt")
+        if (other := pictures.setdefault(path, source.path)) != source.path:
+            return f"{source.name}: {path} is for {other}"
+        try:
             written.append(sidecars.write(source.path, list(result["tags"]), given.sidecar, session))
+        except UnicodeDecodeError:
+            return f"{path}: left alone, for it is no text in UTF-8"
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        return None
 
     def at_the_end(source, result) -> None:
         if source is not None:
@@ -167,25 +189,37 @@ def writer(given):
     return lambda source, result: source and print(output.text(result), flush=True)
 
 
-def explain(tagger, prediction, tag: str) -> None:
-    """Save the frame in which a tag is likeliest with its heat map over it, in the working directory."""
+def explain(tagger, prediction, tag: str, saved: Counter) -> None:
+    """Save the frame in which a tag is likeliest with its heat map over it, in the working directory.
+
+    Args:
+        tagger, prediction, tag: of what.
+        saved: how often each name has been used; pictures of one name in several folders are numbered.
+    """
     from model import heat
 
     index = [entry.name for entry in tagger.run.tags].index(tag)
     frame = prediction.frames[prediction.scores["probability"][:, index].argmax()]
     [heat_map] = heat.heat_map(tagger.network, frame[None], index)
     name = re.sub(r"[^\w.-]", "_", f"{Path(prediction.source.name).stem}.{tag}.png")
+    saved[name] += 1
+    if saved[name] > 1:
+        name = f"{saved[name]}-{name}"
     heat.overlay(frame, heat_map).save(name)
     say(f"{prediction.source.name}: {tag} {prediction.probability[index]:.3f}, see {name}")
 
 
-def take_back(folder: Path) -> None:
+def take_back(given) -> None:
     """Undo the last --sidecar."""
     from model import sidecars
 
-    if not folder.is_dir():
-        raise InputError(f"--undo needs a folder. Received: {folder}")
-    restored, changed = sidecars.undo(folder)
+    if not given.undo or not Path(given.undo).is_dir():
+        raise InputError(f"--undo needs a folder. Received: {given.undo!r}")
+    if given != parser().parse_args(["--undo", given.undo]):
+        raise InputError("--undo FOLDER goes with no other option and no picture")
+    restored, changed = sidecars.undo(Path(given.undo))
+    if not restored and not changed:
+        raise InputError(f"nothing to undo in {given.undo}")
     for path in changed:
         say(f"{path} has been changed since: left alone")
     print(f"{restored} .txt files are as they were before")

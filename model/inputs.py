@@ -2,6 +2,7 @@
 
 import glob
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -43,18 +44,23 @@ def find(arguments: Iterable[str]) -> Iterator[Source]:
             one picture on standard input.
     """
     for argument in arguments:
-        path = Path(argument)
         if argument == "-":
             yield Source("-", lambda: sys.stdin.buffer.read(images.MAX_FILE_BYTES))
-        elif argument.startswith(("http://", "https://")):
+        elif argument.find("://") > 1:  # C:// is a disk
             yield Source(argument, partial(download, argument))
-        elif path.is_dir():
-            yield from _files(argument, sorted(path.rglob("*")), "no picture in this folder")
-        elif glob.has_magic(argument) and not path.exists():
+        elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a name is too long)
+            yield from _files(argument, sorted(Path(argument).rglob("*")), "no picture in this folder")
+        elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110 (the same)
             found = sorted(map(Path, glob.glob(argument, recursive=True)))  # noqa: PTH207 (Path's takes no absolute pattern)
             yield from _files(argument, found, "no picture fits")
         else:
-            yield Source(str(path), partial(images.read_file, path), path)
+            yield file(argument)
+
+
+def file(path: str | Path) -> Source:
+    """A picture in a file."""
+    path = Path(path)
+    return Source(str(path), partial(images.read_file, path), path)
 
 
 def read_list(path: str) -> list[str]:
@@ -67,7 +73,8 @@ def read_list(path: str) -> list[str]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no list of pictures, one a line, in UTF-8: {error}") from None
-    return [line for line in text.splitlines() if line.strip()]
+    lines = text.removeprefix("\ufeff").replace("\0", "\n").splitlines()  # Windows' mark; what `find -print0` writes
+    return [line for line in lines if line.strip()]
 
 
 def download(address: str) -> bytes:
@@ -87,7 +94,9 @@ def download(address: str) -> bytes:
                     raise ImageError(f"the file is larger than {images.MAX_FILE_BYTES // 2**20} MiB")
                 data.write(part)
             return data.getvalue()
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # of an address of which no host's name can be made
+        while error.__context__:  # the outer ones only repeat the address and the libraries' names
+            error = error.__context__
         raise ImageError(f"cannot be fetched: {error}") from None
 
 
@@ -172,7 +181,7 @@ def _files(argument: str, paths: list[Path], if_none: str) -> Iterator[Source]:
     if not found:
         yield Source(argument, partial(_fail, if_none))
     for path in found:
-        yield Source(str(path), partial(images.read_file, path), path)
+        yield file(path)
 
 
 def _fail(reason: str) -> bytes:

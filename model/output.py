@@ -32,8 +32,11 @@ class Style:
     escape: bool = False
 
     def apply(self, tags: dict[str, float]) -> dict[str, float]:
-        """Tag ▶ value, as it is written; tags given by `prefix` have the value 1."""
-        kept = {self.replace.get(name, name): value for name, value in tags.items() if name not in self.exclude}
+        """Tag ▶ value, as it is written: the first of those written alike, and 1 for what `prefix` alone gives."""
+        kept: dict[str, float] = {}
+        for name, value in tags.items():
+            if name not in self.exclude:
+                kept.setdefault(self.replace.get(name, name), value)
         order = sorted(kept) if self.by_name else kept
         first = dict.fromkeys(self.prefix, 1.0)
         return {self._spell(name): value for name, value in (first | {name: kept[name] for name in order}).items()}

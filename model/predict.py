@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,7 +208,7 @@ class Tagger:
     def tag(
         self, pictures: Iterable[str | Path | bytes], threshold: float | None = None, top: int | None = None
     ) -> list[dict[str, float]]:
-        """Tag pictures, all in one batch.
+        """Tag pictures, as test.py does.
 
         Args:
             pictures: paths or encoded bytes.
@@ -218,10 +219,18 @@ class Tagger:
             For each picture its tags and their probabilities, best first.
 
         Raises:
-            ImageError, OSError: a picture cannot be read.
+            ImageError: a picture cannot be read.
         """
-        pixels = [self.pixels(picture if isinstance(picture, bytes) else images.read_file(picture)) for picture in pictures]
-        return [self.choose(row, threshold, top) for row in self.probabilities(np.stack(pixels))] if pixels else []
+        sources = (
+            Source("bytes", partial(bytes, picture)) if isinstance(picture, bytes) else inputs.file(picture)
+            for picture in pictures
+        )
+        tags = []
+        for prediction in self.predict(sources):
+            if isinstance(prediction, Unreadable):
+                raise images.ImageError(f"{prediction.source.name}: {prediction.reason}")
+            tags.append(self.choose(prediction.probability, threshold, top))
+        return tags
 
     def choose(
         self,

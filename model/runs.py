@@ -12,13 +12,14 @@ logs/            for TensorBoard
 """
 
 import csv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from command import InputError
+from command import InputError, import_quietly
 from dataset import records
 from model.calibration import Calibration
 from model.config import Config, from_dict
@@ -67,7 +68,7 @@ def load(folder: Path) -> Run:
         InputError: it is missing, damaged or from another version.
     """
     if not folder.is_dir():
-        raise InputError(f"no run at {folder}: train.py makes one")
+        raise InputError(f"no run folder at {folder}: train.py makes one")
     content = records.read_json(folder / "config.json")
     try:
         return Run(
@@ -175,12 +176,15 @@ def load_network(path: Path) -> "keras.Model":
     Raises:
         InputError: the file is missing, damaged or of another kind.
     """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: has its training finished?")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is damaged: expected a whole .keras file, received {path.stat().st_size:,} bytes")
+    import_quietly("keras")
     import keras
 
     from model.tagger import TaggerNetwork
 
-    if not path.is_file():
-        raise InputError(f"{path} is missing: has its training finished?")
     try:
         network = keras.saving.load_model(path, safe_mode=True)
     except Exception as error:  # a damaged zip, HDF5 or JSON inside raises whatever its reader raises

@@ -163,7 +163,7 @@ def test_a_gpu_that_cannot_be_used_is_named(emoji_data, tmp_path):
     assert done.returncode == 1 and "GTX 970" in done.stderr and "tensorflow[and-cuda]" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
     resumed = program("train.py", "--resume", "--cpu", "--run", tmp_path / "run", env=environment)
-    assert "GPU" not in resumed.stderr and "no run at" in resumed.stderr
+    assert "GPU" not in resumed.stderr and "no run folder at" in resumed.stderr
 
 
 class _Full(Exception):

@@ -118,7 +118,7 @@ def test_without_the_libraries_the_program_names_what_to_install(tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (("--run", "{nowhere}"), "no run at"),
+        (("--run", "{nowhere}"), "no run folder at"),
         (("--run", "{run}", "--data", "{nowhere}"), "tags.csv is missing"),
         (("--run", "{run}", "--format", "coreml"), "invalid choice"),
         (("--run", "{run}", "--pictures", "0"), "at least 1"),

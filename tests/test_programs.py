@@ -100,7 +100,8 @@ def test_odd_pictures_are_tagged_or_named_in_one_line(emoji_run, tmp_path):
     [
         ((), "no picture given"),
         (("{missing}", "--run", "{run}"), "No such file"),
-        (("{picture}", "--run", "{missing}"), "no run at"),
+        (("{picture}", "--run", "{missing}"), "no run folder at"),
+        (("{picture}", "--run", "{run}/model.keras"), "no run folder at"),
         (("{picture}",), "train.py makes it"),
         (("{picture}", "--run", "{run}", "--threshold", "2"), "between 0 and 1"),
         (("{picture}", "--run", "{run}", "--top", "0"), "at least 1"),

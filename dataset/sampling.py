@@ -187,9 +187,13 @@ def cover_sample(annotations: Annotations, order: np.ndarray, positives: int) ->
     """
     offsets, tags = annotations.offsets, annotations.tags
     counts = annotations.counts()
-    post_of_tag = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
-    # Every tag's posts, one tag after the other; numbers of two bytes are sorted by radix, eight times as fast.
-    post_of_tag = post_of_tag[np.argsort(tags.astype(np.min_scalar_type(len(counts))), kind="stable")]
+    # Tag and post in one number: sorted, every tag's posts stand together.
+    keys = tags.astype(np.int64)
+    keys <<= 32
+    keys |= np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+    keys.sort()
+    post_of_tag = keys.astype(np.int32)  # the low half
+    del keys
     starts = np.concatenate(([0], np.cumsum(counts)))
     chosen = np.zeros(len(offsets) - 1, bool)
     for tag in np.flatnonzero(counts <= positives):

@@ -23,7 +23,7 @@ from command import InputError
 from dataset.fetch import CHUNK_BYTES, Client, Gone, Refused, Trouble
 
 READ_BYTES = 2**20
-BLOCK_BYTES = 2**23  # parsed at a time; no row is longer
+BLOCK_BYTES = 2**21  # parsed at a time; no row is longer
 STARTS = 3  # how often a file whose checksum is wrong is downloaded from its beginning
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from benchmarks.measuring import report
 from model import figures, resampling, tag_vectors
+from model.scoring import doubt_of
 
-SECONDS, BYTES = 300, 4e9  # that it may take
+SECONDS, BYTES = 300, 4 * 2**30  # that it may take
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +27,12 @@ def measure(options: argparse.Namespace) -> None:
     random = np.random.default_rng(0)
     frequencies = np.minimum(0.3, 3 / np.arange(1, tags + 1)).astype(np.float32)  # some thirty tags an image
     labels, probability = np.empty((images, tags), bool), np.empty((images, tags), np.float32)
-    variance = np.empty((images, tags), np.float16)
+    doubt = np.empty((images, tags), np.uint8)
     for row in range(images):
         labels[row] = random.random(tags, np.float32) < frequencies
         logits = np.log(frequencies) + random.standard_normal(tags, np.float32) + 3 * labels[row]
         probability[row] = 1 / (1 + np.exp(-logits))
-        variance[row] = probability[row] * (1 - probability[row]) * random.random(tags, np.float32)
+        doubt[row] = doubt_of(probability[row] * (1 - probability[row]) * random.random(tags, np.float32))
     groups = random.integers(0, max(1, images * 3 // 4), images)
     thresholds = np.full(tags, 0.3)
 
@@ -43,7 +44,7 @@ def measure(options: argparse.Namespace) -> None:
     vectors = tag_vectors.learn((np.flatnonzero(row) for row in labels), tags)
     lap("tag vectors")
     weights = resampling.group_weights(groups, tags)
-    found = figures.compute(labels, probability, thresholds, 0.3, weights, variance, vectors)
+    found = figures.compute(labels, probability, thresholds, 0.3, weights, doubt, vectors)
     lap("figures of the run")
     constant = np.broadcast_to(frequencies, labels.shape)
     figures.compute(labels, constant, thresholds, 0.3, weights[:, :1], vectors=vectors)
@@ -53,7 +54,7 @@ def measure(options: argparse.Namespace) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1)
     rows = [[name, f"{wall:.1f}", f"{cpu:.1f}", ""] for name, (wall, cpu) in times.items()]
     rows.append(["together", f"{together[0]:.1f}", f"{together[1]:.1f}", f"{together[0] / SECONDS:.2f} of {SECONDS} s"])
-    rows.append(["memory, GB", f"{peak / 1e9:.2f}", "", f"{peak / BYTES:.2f} of {BYTES / 1e9:g} GB"])
+    rows.append(["memory, GiB", f"{peak / 2**30:.2f}", "", f"{peak / BYTES:.2f} of {BYTES / 2**30:g} GiB"])
     print(f"{images:,} images, {tags:,} tags, {int(labels.sum()):,} labels, {weights.shape[1] - 1} resamples")
     values = {
         "images": images,

@@ -103,7 +103,7 @@ def run_figures(tagger: Tagger, scores: Scores, vectors: np.ndarray) -> tuple[Fi
     one = runs.load_facts(tagger.run).get("global_threshold", float(np.median(tagger.thresholds)))
     if scores.labels.size > pooled.EXACT_PAIRS:
         say(f"figures of {scores.labels.size:,} pairs of image and tag: a minute for every hundred million or two")
-    given = (scores.labels, scores.probability, tagger.thresholds, one, weights, scores.variance, vectors)
+    given = (scores.labels, scores.probability, tagger.thresholds, one, weights, scores.doubt, vectors)
     return figures.compute(*given), weights
 
 

@@ -43,7 +43,7 @@ def compute(
     thresholds: np.ndarray,
     global_threshold: float,
     weights: np.ndarray,
-    variance: np.ndarray | None = None,
+    doubt: np.ndarray | None = None,
     vectors: np.ndarray | None = None,
 ) -> Figures:
     """Compute every figure that the arguments allow.
@@ -54,7 +54,7 @@ def compute(
         thresholds: float (tags,), the probability from which a tag is given.
         global_threshold: the one threshold for all tags that they are compared with.
         weights: float32 (images, 1 + resamples), see `resampling.group_weights`.
-        variance: float (images, tags), of the prediction, or None.
+        doubt: uint8 (images, tags), growing with the variance of the prediction, or None.
         vectors: float32 (tags, dimensions), see `tag_vectors`, or None.
 
     Raises:
@@ -65,7 +65,7 @@ def compute(
     _rank_tags(found, labels, probability, weights)
     _rank_pairs(found, labels, probability, weights)
     _decide(found, labels, probability, thresholds, global_threshold, weights)
-    _rank_mistakes(found, labels, probability, thresholds, weights, variance)
+    _rank_mistakes(found, labels, probability, thresholds, weights, doubt)
     _average_images(found, labels, probability, thresholds, weights, vectors)
     return found
 
@@ -140,7 +140,7 @@ def _rank_mistakes(
     probability: np.ndarray,
     thresholds: np.ndarray,
     weights: np.ndarray,
-    variance: np.ndarray | None,
+    doubt: np.ndarray | None,
 ) -> None:
     """Whether the uncertain decisions are the wrong ones."""
 
@@ -148,8 +148,8 @@ def _rank_mistakes(
         return (probability[rows] >= thresholds) != labels[rows]
 
     measures = {"mistakes_in_undecided_tenth": lambda rows: 0.5 - np.abs(probability[rows] - 0.5)}
-    if variance is not None and variance.any():
-        measures["mistakes_in_uncertain_tenth"] = lambda rows: variance[rows]
+    if doubt is not None and doubt.any():
+        measures["mistakes_in_uncertain_tenth"] = lambda rows: doubt[rows] / np.float32(255)
     for name, uncertainty in measures.items():
         levels, coarse = pooled.by_level(labels.shape, lambda rows, of=uncertainty: (wrong(rows), of(rows)), weights)
         shares = (metrics.share_among_top(*counts, UNCERTAIN_SHARE) for counts in (coarse, levels))

@@ -91,8 +91,8 @@ def expected_hits(labels, scores, number):
 @settings(deadline=None, max_examples=150)
 def test_other_figures_equal_brute_force(problem):
     labels, scores = problem
-    variance = (scores * (1 - scores)).astype(np.float32)
-    ours, positives, pairs = first(compute(labels, scores, variance=variance)), labels.sum(), labels.size
+    doubt = np.rint(255 * (4 * scores * (1 - scores)) ** 0.25).astype(np.uint8)
+    ours, positives, pairs = first(compute(labels, scores, doubt=doubt)), labels.sum(), labels.size
     if positives:
         r = expected_hits(labels.ravel(), scores.ravel(), positives) / positives
         assert same(ours["break_even_micro"], r)
@@ -108,8 +108,8 @@ def test_other_figures_equal_brute_force(problem):
         gaps.append(abs(scores[inside].sum() - labels[inside].sum()))
     assert same(ours["expected_calibration_error"], np.sum(gaps) / pairs)
     wrong = ((scores >= 0.5) != labels).ravel()
-    if wrong.any() and variance.any():
-        share = expected_hits(wrong, variance.ravel(), 0.1 * pairs) / wrong.sum()
+    if wrong.any() and doubt.any():
+        share = expected_hits(wrong, doubt.ravel(), 0.1 * pairs) / wrong.sum()
         assert same(ours["mistakes_in_uncertain_tenth"], share)
 
 

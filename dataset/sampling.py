@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dataset.records import SPLITS
+
 BLOCK_POSTS = 2**16
 BLOCK_GROUPS = 2**14
+TRAIN, VAL, TEST = map(SPLITS.index, ("train", "val", "test"))
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,8 @@ def cover_sample(annotations: Annotations, order: np.ndarray, positives: int) ->
     for tag in np.flatnonzero(counts <= positives):
         chosen[post_of_tag[starts[tag] : starts[tag + 1]]] = True
     missing = positives - annotations.counts(chosen)
-    wanted_tags = np.concatenate(([0], np.cumsum((missing > 0)[tags])))
+    wanted_tags = np.zeros(len(tags) + 1, np.int32)
+    np.cumsum((missing > 0)[tags], out=wanted_tags[1:])
     gains = wanted_tags[offsets[1:]] - wanted_tags[offsets[:-1]]  # tags still wanted, a post
     left, taken = missing.tolist(), []
     # A post's gain only ever falls, when a tag has enough: nobody joins a level while it is being worked off.
@@ -243,21 +247,19 @@ def rarest_tag_sample(annotations: Annotations, order: np.ndarray, positives: in
 SAMPLINGS = {"cover": cover_sample, "e6tag": rarest_tag_sample}
 
 
-def split_of(group: str, val: float = 5.0, test: float = 5.0) -> str:
-    """The split of a group of posts, by a hash of its name: new posts never move old ones.
+def splits_of(groups: Iterable[str], val: float = 5.0, test: float = 5.0) -> np.ndarray:
+    """The split of each group of posts, by a hash of its name: new posts never move old ones.
 
     Independent of the seed, so that the test posts of one data folder are never training posts of another.
 
     Args:
-        group: the group's name.
+        groups: the groups' names.
         val: share of the groups in the validation split, in percent.
         test: share of the groups in the test split, in percent.
 
     Returns:
-        `train`, `val` or `test`.
+        Positions in `records.SPLITS`, uint8 (groups,).
     """
-    digest = hashlib.blake2b(group.encode(), digest_size=8).digest()
-    position = int.from_bytes(digest, "little") / 2**64 * 100
-    if position < test:
-        return "test"
-    return "val" if position < test + val else "train"
+    digests = b"".join(hashlib.blake2b(group.encode(), digest_size=8).digest() for group in groups)
+    position = np.frombuffer(digests, "<u8") / 2**64 * 100
+    return np.select([position < test, position < test + val], [TEST, VAL], TRAIN).astype(np.uint8)

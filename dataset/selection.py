@@ -10,7 +10,7 @@ import numpy as np
 from command import InputError
 from dataset.boards import CATEGORIES, Board, Post
 from dataset.records import SPLITS
-from dataset.sampling import Annotations, priorities, sample, split_of, vocabulary
+from dataset.sampling import TRAIN, Annotations, priorities, sample, splits_of, vocabulary
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,8 @@ def select(board: Board, options: Options) -> Selection:
     catalogue = board.catalogue()
     if not len(catalogue.ids):
         raise InputError(f"the board {board.name} has no posts")
-    shares = (options.val, options.test)
-    splits = np.fromiter((SPLITS.index(split_of(str(group), *shares)) for group in catalogue.groups), np.uint8)
-    counts = catalogue.annotations.group_counts(_numbered(catalogue.groups), splits == SPLITS.index("train"))
+    splits = splits_of(map(str, catalogue.groups), options.val, options.test)
+    counts = catalogue.annotations.group_counts(_numbered(catalogue.groups), splits == TRAIN)
     annotations = _with_vocabulary(board, options, catalogue.annotations, counts)
     priority = priorities(map(str, catalogue.ids), options.seed, "choice")
     labels = [of_posts for of_posts in (catalogue.artists, catalogue.months) if of_posts is not None]
@@ -142,7 +141,9 @@ def _numbered(groups: Sequence) -> np.ndarray:
 def _with_vocabulary(board: Board, options: Options, annotations: Annotations, counts: np.ndarray) -> Annotations:
     """The annotations with the chosen tags alone."""
     wanted = {CATEGORIES[category] for category in options.categories}
-    counts[[board.category(name) not in wanted for name in annotations.names]] = 0
+    for tag in np.flatnonzero(counts).tolist():
+        if board.category(annotations.names[tag]) not in wanted:
+            counts[tag] = 0
     tags = vocabulary(annotations.names, counts, options.tags, options.min_positives)
     if not tags:
         most = int(counts.max(initial=0))

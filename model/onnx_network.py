@@ -63,7 +63,10 @@ def load(path: Path) -> tuple[Run, OnnxNetwork, np.ndarray]:
     if not path.is_file():
         raise InputError(f"no file {path}: export.py makes one")
     try:
-        session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+        options = onnxruntime.SessionOptions()
+        # Threads that wait for the next batch leave the cores to those that read pictures.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
         content = session.get_modelmeta().custom_metadata_map.get(METADATA)
     except Exception as error:  # ONNX Runtime has its own kinds for each way in which a file can be damaged
         raise InputError(f"{path} cannot be read as ONNX: {error}") from None

@@ -18,7 +18,7 @@ from command import InputError
 from dataset import images, records
 from dataset.boards import open_board
 from dataset.boards.folder import FolderBoard
-from dataset.sampling import split_of
+from dataset.sampling import splits_of
 from dataset.selection import Options
 from dataset.shards import build
 
@@ -354,7 +354,7 @@ def test_copies_of_a_picture_in_other_groups_share_its_split(tmp_path):
     places = {record.id: split for split in records.SPLITS for record in read_split(tmp_path / "data", split)}
     assert len(places) == 80
     assert all(places[f"{number}.png"] == places[f"copy of {number}.jpg"] for number in range(40))
-    alone = {name: split_of(name, val=20, test=20) for name in places}
+    alone = dict(zip(places, (records.SPLITS[split] for split in splits_of(places, val=20, test=20)), strict=True))
     apart = [number for number in range(40) if alone[f"{number}.png"] != alone[f"copy of {number}.jpg"]]
     assert manifest["alike"] == {"pictures": 80, "moved": len(apart)}
     assert {places[name] for name in alone if alone[name] == "test"} == {"test"}, "nothing leaves the test split"

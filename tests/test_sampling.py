@@ -8,9 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset import sampling
-from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, split_of, spread, vocabulary
+from dataset.records import SPLITS
+from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, splits_of, spread, vocabulary
 
 POSTS = st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40)
+
+
+def split_of(group: str, val: float, test: float) -> str:
+    return SPLITS[splits_of([group], val, test)[0]]
 
 
 def chosen_ids(posts: dict[str, list[str]], tags: list[str], positives: int, seed: int, sampling="cover") -> set[str]:

@@ -1,7 +1,7 @@
 """The posts of an export that may be chosen, filtered while they are read and kept in few bytes each."""
 
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from dataset.boards.tag_rules import TagRules
 from dataset.sampling import Annotations
 
 ADDED_AT_ONCE = 2**15  # posts: the more, the fewer times the same tag is looked up
+READ_AHEAD = 64  # batches, of two megabytes before they are filtered
 NO_ARTIST = -1
 
 
@@ -124,11 +125,15 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
         rows, tagged = sieve.passing(rows, table.skipped)
         table.add(rows, tagged, np.array(rules.categories))
 
-    with tqdm(unit=" posts", unit_scale=True, desc="posts", dynamic_ncols=True) as progress:
-        for batch in _ahead(read_batches(path, COLUMNS)):
+    def filtered() -> Iterator[pa.RecordBatch]:
+        for batch in read_batches(path, COLUMNS):
             progress.update(batch.num_rows)
             _add_links(batch, children, parents)
-            waiting.append(passing(batch, filters, table.skipped))
+            yield passing(batch, filters, table.skipped)
+
+    with tqdm(unit=" posts", unit_scale=True, desc="posts", dynamic_ncols=True) as progress:
+        for rows in _ahead(filtered()):
+            waiting.append(rows)
             if sum(map(len, waiting)) >= ADDED_AT_ONCE:
                 add()
         add()
@@ -137,11 +142,11 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same, while another thread reads the next one."""
+    """The same, while another thread is some ahead."""
     with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, batches, None)
-        while (batch := upcoming.result()) is not None:
-            upcoming = pool.submit(next, batches, None)
+        upcoming = deque(pool.submit(next, batches, None) for _ in range(READ_AHEAD))
+        while (batch := upcoming.popleft().result()) is not None:
+            upcoming.append(pool.submit(next, batches, None))
             yield batch
 
 

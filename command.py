@@ -52,13 +52,17 @@ def only_writer(folder: Path, lock: str = ".lock"):
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
+    held = FileLock(folder / lock, timeout=0)
     try:
-        with FileLock(folder / lock, timeout=0):
-            yield
+        held.acquire()
     except Timeout:
         raise InputError(f"another command is writing {folder} now: wait for it, or give another folder") from None
-    with contextlib.suppress(OSError):  # another one may just have opened it
-        (folder / lock).unlink()
+    try:
+        yield
+    finally:
+        held.release()
+        with contextlib.suppress(OSError):  # another one may just have opened it
+            (folder / lock).unlink()
 
 
 def use_cpu() -> None:

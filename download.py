@@ -28,8 +28,8 @@ def main() -> None:
     arguments = parse_arguments()
     out = arguments.out or Path("data") / arguments.board
 
+    from dataset.data_folder import build
     from dataset.selection import Options
-    from dataset.shards import build
 
     access, filters = e621_of(arguments, out) if arguments.board == "e621" else (None, None)
     images, table = (str(path) if path else None for path in (arguments.images, arguments.csv))

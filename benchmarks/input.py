@@ -1,6 +1,7 @@
 """Batches from shards, beside a bare loop of the same decoder, and beside the pipeline that was published in 2021."""
 
 import argparse
+import itertools
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ def measure(options: argparse.Namespace) -> None:
     """Draw as many pictures from each in turns; processor time beside the rate, which other programs do not change."""
     size, batch_size = options.image_size, options.batch_size
     num_tags = len(records.read_tags(options.data / "tags.csv"))
-    encoded = _encoded(options.data, num_tags, options.images)
+    encoded = [record.image for record in itertools.islice(records.read(options.data, "train"), options.images)]
     if len(encoded) < batch_size:
         raise InputError(f"{options.data} has {len(encoded)} training pictures: a batch takes {batch_size}")
     steps = len(encoded) // batch_size
@@ -79,12 +80,6 @@ def measure(options: argparse.Namespace) -> None:
     print(f"{options.data}, {kilobytes:.0f} kB a picture ▶ {size} px, {os.cpu_count()} cores, batch {batch_size}")
     titles = ["input", "images/s", "processor ms/image", "x bare loop", "x 2021"]
     report("input", titles, rows, {"options": {**vars(options), "data": str(options.data)}, "streams": figures})
-
-
-def _encoded(folder: Path, num_tags: int, number: int) -> list[bytes]:
-    """The JPEGs of the first training pictures."""
-    dataset = tf.data.TFRecordDataset([str(path) for path in records.shard_paths(folder, "train")]).take(number)
-    return [records.decode(record, num_tags)["image"].numpy() for record in dataset]
 
 
 def _pipeline_of_2021(folder: Path, num_tags: int, image_size: int, batch_size: int) -> tf.data.Dataset:

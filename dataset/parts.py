@@ -49,6 +49,9 @@ class Part:
         return [replace(self, index=index) for index in range(1, self.count + 1)]
 
 
+WHOLE = Part()
+
+
 def parts_in(folder: Path) -> list[Part]:
     """The parts that are complete in a folder."""
     found = []

@@ -129,6 +129,16 @@ def training_batches(
             pixels[index] = augmentation.draw(image, image_size, resize, random)
         return pixels
 
+    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
+    batches = batches.map(draw, num_parallel_calls=tf.data.AUTOTUNE)
+    if when_ready:
+        batches = _announced(batches, when_ready)
+    return batches.prefetch(READY_BATCHES)
+
+
+def _announced(batches: tf.data.Dataset, when_ready: Callable[[int], None]) -> tf.data.Dataset:
+    """The same batches, each announced by its number, in order, as it comes."""
+
     def note(index, batch):
         def tell(index):
             when_ready(int(index))
@@ -137,11 +147,7 @@ def training_batches(
         with tf.control_dependencies([tf.numpy_function(tell, [index], tf.int64)]):
             return tf.nest.map_structure(tf.identity, batch)
 
-    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
-    batches = batches.map(draw, num_parallel_calls=tf.data.AUTOTUNE)
-    if when_ready:
-        batches = batches.enumerate().map(note)
-    return batches.prefetch(READY_BATCHES)
+    return batches.enumerate().map(note)
 
 
 def _shuffle(values, seed: list):

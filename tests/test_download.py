@@ -18,9 +18,9 @@ from command import InputError
 from dataset import images, records
 from dataset.boards import open_board
 from dataset.boards.folder import FolderBoard
+from dataset.data_folder import build
 from dataset.sampling import splits_of
 from dataset.selection import Options
-from dataset.shards import build
 
 ROOT = Path(__file__).parent.parent
 TAGS = ("red", "green", "blue", "dark", "odd")
@@ -207,7 +207,7 @@ def test_a_stopped_run_goes_on_from_its_finished_shards(made, tmp_path, monkeypa
 
 def test_a_board_that_changed_in_between_is_refused(tmp_path, monkeypatch):
     table = draw_pictures(tmp_path / "pictures", 20)
-    monkeypatch.setattr("dataset.shards._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("dataset.data_folder._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build_folder(table.parent, table, tmp_path / "data")
     monkeypatch.undo()

@@ -22,8 +22,8 @@ from dataset.boards.e621 import Access, E621Board, file_variant
 from dataset.boards.export import discover, download, read_rows
 from dataset.boards.sieve import Filters
 from dataset.boards.tag_rules import TagRules
+from dataset.data_folder import build
 from dataset.selection import Options
-from dataset.shards import build
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = [number for number in NUMBERS if number not in RESTRICTED and number not in UNUSABLE and number != 40]

@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from command import InputError
 from dataset import records
 from dataset.boards.folder import FolderBoard
-from dataset.parts import Part
+from dataset.data_folder import build
+from dataset.parts import WHOLE, Part
 from dataset.selection import Options
-from dataset.shards import WHOLE, build
 
 PARTS = 3
 
@@ -93,7 +93,7 @@ def test_parts_of_different_samples_are_not_joined(pictures, tmp_path):
 
 
 def test_a_folder_begun_without_parts_is_not_gone_on_with_in_parts(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset.shards._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("dataset.data_folder._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         make(pictures, tmp_path / "data")
     with pytest.raises(InputError, match="begun without --part"):

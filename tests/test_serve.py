@@ -140,7 +140,10 @@ def test_limits_and_names(server):
 
 def test_events_are_kept_and_counted(server):
     tags = list(requests.get(f"{server}/model", timeout=5).json()["tags"])
-    post = lambda **content: requests.post(f"{server}/events", json=content, timeout=5).status_code  # noqa: E731
+
+    def post(**content) -> int:
+        return requests.post(f"{server}/events", json=content, timeout=5).status_code
+
     assert post(picture="0" * 32, seen=tags[:2]) == 204 and post(picture="1" * 32, seen=tags[:1]) == 204
     assert post(picture="0" * 32, added=tags[:1]) == 204 and post(picture="0" * 32, rejected=tags[:1]) == 204
     counts = requests.get(f"{server}/events", timeout=5).json()

@@ -78,20 +78,8 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     app.add_middleware(Measure, metrics=metrics)
     app.add_middleware(LimitBody, most_bytes=limits.upload_bytes)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-
-    @app.exception_handler(StarletteHTTPException)
-    async def refuse(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        content = {"error": ERRORS.get(error.status_code, "HTTPException"), "message": str(error.detail)}
-        return JSONResponse(content, error.status_code, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def explain(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return await refuse(request, HTTPException(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, _: ClientDisconnect) -> JSONResponse:
-        return await refuse(request, StarletteHTTPException(400, "the request was not sent to its end"))
+    _name_errors(app)
+    _serve_page(app)
 
     @app.post("/evaluate", openapi_extra=_form("file", "format", "threshold", "limit"))
     async def evaluate(request: Request) -> JSONResponse:
@@ -153,6 +141,30 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         """For Prometheus."""
         return PlainTextResponse(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
+    return app
+
+
+def _name_errors(app: FastAPI) -> None:
+    """Answer what is wrong with a request in the autotagger's shape."""
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refuse(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        content = {"error": ERRORS.get(error.status_code, "HTTPException"), "message": str(error.detail)}
+        return JSONResponse(content, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def explain(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return await refuse(request, HTTPException(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, _: ClientDisconnect) -> JSONResponse:
+        return await refuse(request, StarletteHTTPException(400, "the request was not sent to its end"))
+
+
+def _serve_page(app: FastAPI) -> None:
+    """The page and its files, which are for people and so not in the OpenAPI document."""
+
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": POLICY})
@@ -162,8 +174,6 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         if name not in FILES:
             raise HTTPException(404, "no such file")
         return FileResponse(PAGE / name, media_type=FILES[name])
-
-    return app
 
 
 def version_of(tagger: Tagger, file: Path) -> str:

@@ -26,6 +26,7 @@ BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # withou
 RESIZE_MODES = ("pad", "squish", "crop")
 SHARP = 2  # times the size wanted: what a stored JPEG is decoded at; from there on the eye sees no difference
 WHITE = (255, 255, 255)
+GRAY = (0.299, 0.587, 0.114)  # what red, green and blue weigh (ITU-R BT.601)
 
 _one_large_picture = threading.Lock()
 
@@ -67,7 +68,7 @@ def decode(data: bytes) -> Image.Image:
 
 def network_input(data: bytes, image_size: int, resize: str) -> np.ndarray:
     """An encoded picture as the network sees it: uint8 (image_size, image_size, 3); see `decode_to_fit` and `fit`."""
-    return fit(decode_to_fit(data, image_size, resize), image_size, resize)
+    return np.array(fit(decode_to_fit(data, image_size, resize), image_size, resize))
 
 
 def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
@@ -129,7 +130,7 @@ def fit(
     resize: str,
     scale: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
-) -> np.ndarray:
+) -> Image.Image:
     """Resize a picture to the network's square input.
 
     Args:
@@ -141,7 +142,7 @@ def fit(
         shift: displacement right and down, as shares of the side (augmentation).
 
     Returns:
-        uint8 array (image_size, image_size, 3).
+        An RGB picture (image_size, image_size).
     """
     width, height = image.size
     if resize == "squish":
@@ -164,9 +165,30 @@ def fit(
     if box[2] <= box[0] or box[3] <= box[1]:  # thinner than a pixel after rounding
         box = (0.0, 0.0, float(width), float(height))
     part = image.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box=box)
+    if part.size == (image_size, image_size):
+        return part
     canvas = Image.new("RGB", (image_size, image_size), WHITE)
     canvas.paste(part, (x0, y0))
-    return np.array(canvas)
+    return canvas
+
+
+def recolour(image: Image.Image, brightness: float, contrast: float, saturation: float) -> Image.Image:
+    """Change all three in one pass, and so with one rounding.
+
+    Args:
+        image: an RGB picture.
+        brightness: factor of every value.
+        contrast: factor of the distance from the picture's mean gray.
+        saturation: factor of the distance from each pixel's own gray.
+    """
+    mean = image.reduce(image.size).getpixel((0, 0))
+    mean_gray = sum(weight * value for weight, value in zip(GRAY, mean, strict=True))
+    offset = brightness * (1 - contrast) * mean_gray
+    matrix = []
+    for channel in range(3):
+        mixed = [saturation * (other == channel) + (1 - saturation) * weight for other, weight in enumerate(GRAY)]
+        matrix += [*(brightness * contrast * share for share in mixed), offset]
+    return image.convert("RGB", matrix)
 
 
 def _span(start: float, length: float, canvas: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from command import InputError
 from dataset import images, records
@@ -52,15 +52,10 @@ class Augmentation:
             angle = self.rotation * draws[2]
             image = image.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=images.WHITE)
         scale = (1 + self.zoom) ** draws[3]
-        pixels = images.fit(image, image_size, resize, scale, (self.shift * draws[4], self.shift * draws[5]))
-        if not self.colour:
-            return pixels
-        image = Image.fromarray(pixels)
-        for enhance, draw in zip(
-            (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), draws[6:], strict=True
-        ):
-            image = enhance(image).enhance(1 + self.colour * draw)
-        return np.array(image)
+        image = images.fit(image, image_size, resize, scale, (self.shift * draws[4], self.shift * draws[5]))
+        if self.colour:
+            image = images.recolour(image, *(1 + self.colour * draws[6:]))
+        return np.asarray(image)
 
 
 def training_batches(

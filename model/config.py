@@ -34,9 +34,13 @@ class Config:
     head: str = choice("attention", "pooling with an attention residual, or alone", ("attention", "pool"))
     noise: str = choice("diagonal", "noise on the logits", ("none", "diagonal", "low-rank"))
     num_factors: int = choice(8, "rank of the low-rank noise")
+    noise_samples: int = choice(0, "of the noise, from which its expectation is estimated; 0: exact")
     temperature: float = choice(1.0, "of the noise layer")
-    loss: str = choice("bce", "of each tag", ("bce", "focal", "robust"))
+    loss: str = choice("bce", "of each tag", ("bce", "focal", "robust", "asymmetric"))
+    label_smoothing: float = choice(0.0, "share by which labels are drawn from 0 and 1 towards a half")
     reduction: str = choice("sum", "of the loss over tags", ("sum", "mean"))
+    optimizer: str = choice("sgd", "what makes an update of a gradient", ("sgd", "adamw"))
+    weight_decay: float = choice(0.0, "share of a weight that adamw takes off an update, at learning rate 1")
     learning_rate: float = choice(0.2, "maximum of the cycle")
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
@@ -48,6 +52,7 @@ class Config:
     clip_norm: float = choice(1.0, "longest gradient, over all weights; 0 for no limit")
     average: float = choice(0.0, "also keep an average of the weights that remembers this share of itself an update (0.999)")
     precision: str = choice("auto", "of the network's arithmetic; auto: what the device is fast at", PRECISIONS)
+    gradient_checkpointing: bool = choice(False, "less memory: compute each block again in the backward pass")
     flip: bool = choice(True, "augmentation: mirror left and right")
     vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
     shift: float = choice(0.08, "augmentation: largest translation, as a share of the side")
@@ -62,13 +67,13 @@ class Config:
                 raise InputError(f"{_flag(entry.name)} has to be one of {', '.join(options)}. Received: {value!r}")
             if entry.type is float and not math.isfinite(value):
                 raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
-        for name in ("seed", "first_learning_rate", "last_learning_rate", "clip_norm", "rotation"):
+        for name in ("seed", "first_learning_rate", "last_learning_rate", "clip_norm", "rotation", "noise_samples"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise InputError(f"{_flag(name)} has to be at least 0. Received: {getattr(self, name)}")
         for name in ("epochs", "batch_size", "image_size", "num_factors", "temperature", "learning_rate", "cycles"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
-        for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "average"):
+        for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "average", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{_flag(name)} has to be at least 0 and under 1. Received: {getattr(self, name)}")
         if self.effective_batch < 0 or self.effective_batch % self.batch_size:

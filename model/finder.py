@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from model import schedule
 from model.plan import Plan
-from model.schedule import CycledSGD
 from model.tagger import TaggerNetwork
 
 STEPS = 100
@@ -35,10 +35,7 @@ def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarr
     config = plan.run.config
     first, last = (factor * config.learning_rate for factor in RANGE)
     rates = keras.optimizers.schedules.ExponentialDecay(first, STEPS - 1, last / first)
-    network.compile(
-        optimizer=CycledSGD(rates, config.lowest_momentum, global_clipnorm=config.clip_norm or None),
-        jit_compile=network.jit_compile,
-    )
+    network.compile(optimizer=schedule.optimizer(config, rates, config.lowest_momentum), jit_compile=network.jit_compile)
     tried, losses, smoothed = [], [], []
     epochs = math.ceil(STEPS / (plan.run.train_images // plan.batch_size))
     batches = plan.batches(0, 0, epochs).take(STEPS).as_numpy_iterator()

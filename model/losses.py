@@ -1,10 +1,11 @@
-"""Losses: binary cross-entropy, focal, and the general adaptive robust loss over either."""
+"""Losses: binary cross-entropy, focal, asymmetric, and the general adaptive robust loss over focal."""
 
 import keras
 import numpy as np
 from keras import ops
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+ASYMMETRIC_GAMMA, ASYMMETRIC_MARGIN = 4.0, 0.05
 
 
 def binary_cross_entropy(labels, logits):
@@ -33,6 +34,24 @@ def focal(labels, logits, alpha: float = FOCAL_ALPHA, gamma: float = FOCAL_GAMMA
     # wrong ** gamma has no gradient at 0 for a fractional gamma; the floor keeps it finite.
     modulation = ops.power(ops.maximum(wrong, 1e-12), gamma)
     return (labels * alpha + (1 - labels) * (1 - alpha)) * modulation * cross_entropy
+
+
+def asymmetric(labels, logits, gamma: float = ASYMMETRIC_GAMMA, margin: float = ASYMMETRIC_MARGIN):
+    """Asymmetric loss of each tag (Ridnik et al., arXiv 2009.14119): cross-entropy of positives, a focal loss of negatives,
+    none of negatives that are all but certain.
+
+    Args:
+        labels: 0 or 1, or soft; any shape.
+        logits: the same shape.
+        gamma: how quickly negatives lose weight as they become easy.
+        margin: the probability below which a negative costs nothing.
+
+    Returns:
+        The loss, in the same shape.
+    """
+    wrong = ops.maximum(ops.sigmoid(logits) - margin, 0.0)  # of a negative
+    negative = -ops.power(ops.maximum(wrong, 1e-12), gamma) * ops.log(1.0 - wrong)
+    return labels * ops.softplus(-logits) + (1 - labels) * negative
 
 
 def general_robust(squared_residual, alpha, scale):

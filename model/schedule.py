@@ -1,4 +1,4 @@
-"""One cycle of learning rate and momentum (Smith & Topin, arXiv 1708.07120), and SGD that follows it."""
+"""One cycle of learning rate and momentum (Smith & Topin, arXiv 1708.07120), and optimizers that follow it."""
 
 import math
 
@@ -51,9 +51,8 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-@keras.saving.register_keras_serializable(package="e6tag")
-class CycledSGD(keras.optimizers.Optimizer):
-    """SGD with Nesterov momentum where the momentum, too, may follow a schedule.
+class Cycled(keras.optimizers.Optimizer):
+    """What the optimizers here share: a momentum that may follow a schedule, and an average of the weights.
 
     Keras' own SGD takes the momentum as a Python number, which is compiled into the step; here it is computed in the
     step from the iteration count, under every backend and XLA alike.
@@ -66,8 +65,8 @@ class CycledSGD(keras.optimizers.Optimizer):
             `fit` ends.
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, average=0.0, name="cycled_sgd", **kwargs):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+    def __init__(self, learning_rate=0.01, momentum=0.9, average=0.0, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
         if isinstance(momentum, dict):
             momentum = keras.saving.deserialize_keras_object(momentum)
         self.momentum = momentum
@@ -90,24 +89,91 @@ class CycledSGD(keras.optimizers.Optimizer):
         return self.momentum(self.iterations) if callable(self.momentum) else self.momentum
 
     def update_step(self, gradient, variable, learning_rate):
-        gradient = ops.cast(gradient, variable.dtype)
-        learning_rate = ops.cast(learning_rate, variable.dtype)
-        momentum = ops.cast(self.current_momentum(), variable.dtype)
-        index = self._get_variable_index(variable)
-        step = momentum * self.velocities[index] - learning_rate * gradient
-        self.assign(self.velocities[index], step)
-        self.assign_add(variable, momentum * step - learning_rate * gradient)
+        gradient, rate, momentum = (
+            ops.cast(value, variable.dtype) for value in (gradient, learning_rate, self.current_momentum())
+        )
+        self.assign_add(variable, self.change(gradient, variable, rate, momentum, self._get_variable_index(variable)))
         if self.average:
             # Shorter at first, so that it forgets where training started: the mean of the weights so far, at most.
             updates = ops.cast(self.iterations, variable.dtype)
             kept = ops.minimum(self.average, updates / (updates + 1))
-            self.assign(self.averages[index], kept * self.averages[index] + (1 - kept) * variable)
+            average = self.averages[self._get_variable_index(variable)]
+            self.assign(average, kept * average + (1 - kept) * variable)
+
+    def change(self, gradient, variable, rate, momentum, index: int):
+        """What is added to a variable; `index` is its place in `velocities`."""
+        raise NotImplementedError
 
     def get_config(self):
         momentum = self.momentum
         if isinstance(momentum, keras.optimizers.schedules.LearningRateSchedule):
             momentum = keras.saving.serialize_keras_object(momentum)
         return super().get_config() | {"momentum": momentum, "average": self.average}
+
+
+@keras.saving.register_keras_serializable(package="e6tag")
+class CycledSGD(Cycled):
+    """SGD with Nesterov momentum."""
+
+    def change(self, gradient, variable, rate, momentum, index: int):
+        step = momentum * self.velocities[index] - rate * gradient
+        self.assign(self.velocities[index], step)
+        return momentum * step - rate * gradient
+
+
+@keras.saving.register_keras_serializable(package="e6tag")
+class CycledAdamW(Cycled):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101); the momentum is its first beta.
+
+    Args:
+        decay: share of a matrix or kernel taken off at each update, at learning rate 1; nothing of biases and of
+            normalisation.
+    """
+
+    SECOND_BETA, EPSILON = 0.999, 1e-7
+
+    def __init__(self, learning_rate=0.001, momentum=0.9, average=0.0, decay=0.0, **kwargs):
+        super().__init__(learning_rate, momentum, average, **kwargs)
+        self.decay = decay
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.squares = self.add_optimizer_variables(variables, "square")
+
+    def change(self, gradient, variable, rate, momentum, index: int):
+        velocity = momentum * self.velocities[index] + (1 - momentum) * gradient
+        square = self.SECOND_BETA * self.squares[index] + (1 - self.SECOND_BETA) * ops.square(gradient)
+        self.assign(self.velocities[index], velocity)
+        self.assign(self.squares[index], square)
+        # Both start at zero. Of a momentum on a cycle this is near enough, and after the first hundred updates it is 1.
+        updates = ops.cast(self.iterations + 1, variable.dtype)
+        velocity, square = (
+            mean / (1 - ops.power(beta, updates)) for mean, beta in ((velocity, momentum), (square, self.SECOND_BETA))
+        )
+        step = velocity / (ops.sqrt(square) + self.EPSILON)
+        if len(variable.shape) > 1:
+            step = step + self.decay * variable
+        return -rate * step
+
+    def get_config(self):
+        return super().get_config() | {"decay": self.decay}
+
+
+def optimizer(config: Config, rate, momentum, steps_per_update: int = 1) -> Cycled:
+    """A run's optimizer, for a learning rate and a momentum, each a number or a schedule.
+
+    Args:
+        steps_per_update: whose gradients are added up.
+    """
+    shared = {
+        "average": config.average,
+        "global_clipnorm": config.clip_norm or None,
+        "gradient_accumulation_steps": steps_per_update if steps_per_update > 1 else None,
+    }
+    if config.optimizer == "adamw":
+        return CycledAdamW(rate, momentum, decay=config.weight_decay, **shared)
+    return CycledSGD(rate, momentum, **shared)
 
 
 def cycles(config: Config, updates: int) -> tuple[OneCycle, OneCycle]:

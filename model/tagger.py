@@ -9,6 +9,13 @@ from model.config import ARCHITECTURES, Config
 from model.head import AttentionPooling
 from model.resnet import trunk
 
+LOSSES = {  # of each tag; `robust` puts the adaptive robust loss over it
+    "bce": losses.binary_cross_entropy,
+    "focal": losses.focal,
+    "robust": losses.focal,
+    "asymmetric": losses.asymmetric,
+}
+
 
 @keras.saving.register_keras_serializable(package="e6tag")
 class TaggerNetwork(keras.Model):
@@ -34,7 +41,14 @@ class TaggerNetwork(keras.Model):
         side = settings.image_size
         image = keras.Input((side, side, 3), dtype="uint8", name="image")
         x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
-        x = trunk(x, architecture.widths, architecture.depths, architecture.stem_stride, settings.activation)
+        x = trunk(
+            x,
+            architecture.widths,
+            architecture.depths,
+            architecture.stem_stride,
+            settings.activation,
+            settings.gradient_checkpointing,
+        )
         if settings.head == "attention":
             x = AttentionPooling(architecture.num_heads, architecture.head_size, name="features")(x)
         else:
@@ -57,7 +71,8 @@ class TaggerNetwork(keras.Model):
         """The loss averaged over images, and summed over tags so that a tag's gradient is the same among 12 and 12,000."""
         logits = y_pred["logit"]
         labels = ops.cast(y, logits.dtype)
-        per_tag = (losses.binary_cross_entropy if self.config["loss"] == "bce" else losses.focal)(labels, logits)
+        smoothing = self.config["label_smoothing"]
+        per_tag = LOSSES[self.config["loss"]](labels * (1 - smoothing) + smoothing / 2, logits)
         likelihood = 0.0
         if self.robust is not None:
             likelihood = self.robust.likelihood_term(per_tag)
@@ -86,6 +101,7 @@ def _scores(features, num_tags: int, settings: Config) -> dict:
         num_tags,
         num_factors=settings.num_factors if settings.noise == "low-rank" else 0,
         temperature=settings.temperature,
+        num_samples=settings.noise_samples,
         seed=settings.seed,
         dtype="float32",
         name="tags",

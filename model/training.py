@@ -15,7 +15,6 @@ from model.checkpoints import Position
 from model.config import resolve
 from model.plan import Plan, plan_run
 from model.runs import Run
-from model.schedule import CycledSGD
 from model.scoring import score
 from model.tagger import TaggerNetwork
 from model.tensorboard import TensorBoard
@@ -52,16 +51,9 @@ def choose_batch(given: dict, before: Run | None, data: Path, folder: Path, num_
 
 
 def compile_network(plan: Plan, network: TaggerNetwork) -> None:
-    """Give a network the optimizer of its run: SGD with learning rate and momentum on their cycles."""
+    """Give a network the optimizer of its run, with learning rate and momentum on their cycles."""
     config = plan.run.config
-    rate, momentum = schedule.cycles(config, plan.total_updates)
-    optimizer = CycledSGD(
-        rate,
-        momentum,
-        config.average,
-        global_clipnorm=config.clip_norm or None,
-        gradient_accumulation_steps=plan.steps_per_update if plan.steps_per_update > 1 else None,
-    )
+    optimizer = schedule.optimizer(config, *schedule.cycles(config, plan.total_updates), plan.steps_per_update)
     # On a CPU, TensorFlow's own kernels convolve faster than what XLA makes of them.
     slow_xla = keras.backend.backend() == "tensorflow" and not devices.gpus()
     network.compile(optimizer=optimizer, jit_compile=not slow_xla)  # in float16, Keras scales the loss

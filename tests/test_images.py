@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from odd_images import BLUE, RED, WHITE, broken, encoded, halves, readable
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from dataset import images
 
@@ -56,10 +56,13 @@ def test_normalisation_is_the_same_every_time():
     assert images.normalise(data, 64) == images.normalise(data, 64)
 
 
+def fitted(*args, **kwargs) -> np.ndarray:
+    return np.asarray(images.fit(*args, **kwargs))
+
+
 def test_pad_keeps_the_whole_picture_on_white():
-    pixels = images.fit(halves("RGB", RED, BLUE, 80, 40), 40, "pad")
+    pixels = fitted(halves("RGB", RED, BLUE, 80, 40), 40, "pad")
     assert pixels.shape == (40, 40, 3)
-    assert pixels.dtype == np.uint8
     assert tuple(pixels[3, 20]) == WHITE
     assert tuple(pixels[36, 20]) == WHITE
     assert tuple(pixels[20, 3]) == RED
@@ -67,7 +70,7 @@ def test_pad_keeps_the_whole_picture_on_white():
 
 
 def test_squish_fills_the_square():
-    pixels = images.fit(halves("RGB", RED, BLUE, 80, 20), 40, "squish")
+    pixels = fitted(halves("RGB", RED, BLUE, 80, 20), 40, "squish")
     assert tuple(pixels[0, 0]) == tuple(pixels[39, 10]) == RED
     assert tuple(pixels[0, 39]) == BLUE
 
@@ -75,20 +78,20 @@ def test_squish_fills_the_square():
 def test_crop_takes_the_centre():
     image = Image.new("RGB", (90, 30), WHITE)
     image.paste(RED, (30, 0, 60, 30))
-    pixels = images.fit(image, 30, "crop")
+    pixels = fitted(image, 30, "crop")
     assert (pixels[:, 1:-1] == RED).all()
 
 
 def test_a_shift_moves_the_picture_and_a_scale_enlarges_it():
     image = halves("RGB", RED, BLUE, 40, 40)
-    shifted = images.fit(image, 40, "squish", shift=(0.25, 0.0))
+    shifted = fitted(image, 40, "squish", shift=(0.25, 0.0))
     assert tuple(shifted[20, 5]) == WHITE
     assert tuple(shifted[20, 25]) == RED
     assert tuple(shifted[20, 35]) == BLUE
-    smaller = images.fit(image, 40, "squish", scale=0.5)
+    smaller = fitted(image, 40, "squish", scale=0.5)
     assert tuple(smaller[5, 20]) == WHITE
     assert tuple(smaller[20, 15]) == RED
-    larger = images.fit(image, 40, "squish", scale=2.0)
+    larger = fitted(image, 40, "squish", scale=2.0)
     assert (larger[:, :18] == RED).all()
 
 
@@ -96,4 +99,16 @@ def test_a_shift_moves_the_picture_and_a_scale_enlarges_it():
 @pytest.mark.parametrize("resize", images.RESIZE_MODES)
 def test_every_shape_fits(size, resize):
     for shift in ((0.0, 0.0), (0.9, -0.9)):
-        assert images.fit(Image.new("RGB", size, RED), 16, resize, 1.3, shift).shape == (16, 16, 3)
+        assert fitted(Image.new("RGB", size, RED), 16, resize, 1.3, shift).shape == (16, 16, 3)
+
+
+def test_recolouring_changes_brightness_contrast_and_saturation_as_pillow_does():
+    shades = np.random.default_rng(0).integers(80, 160, (24, 32, 3), np.uint8)  # in the middle, so that nothing is clipped
+    image = Image.fromarray(shades)
+    expected = image
+    factors = (1.1, 0.8, 1.3)
+    for enhance, factor in zip((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True):
+        expected = enhance(expected).enhance(factor)
+    difference = np.asarray(images.recolour(image, *factors), float) - np.asarray(expected, float)
+    assert np.abs(difference).max() <= 4 and np.abs(difference).mean() < 1.5  # Pillow rounds three times down
+    assert np.abs(np.asarray(images.recolour(image, 1, 1, 1), int) - shades).max() <= 1

@@ -30,6 +30,17 @@ def test_focal_equals_tensorflow_addons():
     assert np.allclose(per_tag.sum(axis=1), FOCAL["sum_over_tags"], atol=2e-6)
 
 
+def test_asymmetric_loss_is_the_papers():
+    """Equations 4 to 7 of Ridnik et al., in float64."""
+    logits, labels = np.meshgrid(np.linspace(-6, 6, 25), [0.0, 1.0])
+    probability = 1 / (1 + np.exp(-logits))
+    shifted = np.maximum(probability - losses.ASYMMETRIC_MARGIN, 0)
+    expected = -labels * np.log(probability) - (1 - labels) * shifted**losses.ASYMMETRIC_GAMMA * np.log(1 - shifted)
+    ours = ops.convert_to_numpy(losses.asymmetric(np.float32(labels), np.float32(logits)))
+    assert np.allclose(ours, expected, atol=1e-6)
+    assert (ours[0, probability[0] < losses.ASYMMETRIC_MARGIN] == 0).all()
+
+
 def test_cross_entropy_is_exact_far_out():
     loss = ops.convert_to_numpy(losses.binary_cross_entropy(np.float32([1, 0, 1, 0]), np.float32([-80, 80, 80, -80])))
     assert np.allclose(loss, [80, 80, 0, 0])

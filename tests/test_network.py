@@ -34,8 +34,9 @@ def pixels(number: int, side: int = 32) -> np.ndarray:
         {},
         {"loss": "robust", "noise": "low-rank"},
         {"loss": "bce", "noise": "none", "head": "pool", "activation": "relu"},
+        {"gradient_checkpointing": True, "loss": "asymmetric", "label_smoothing": 0.1, "noise_samples": 8},
     ],
-    ids=["default", "robust", "plain"],
+    ids=["default", "robust", "plain", "recomputed"],
 )
 def test_a_gradient_reaches_every_weight(changes):
     """Layers that start at zero hold back those behind them for a step or two."""
@@ -48,6 +49,20 @@ def test_a_gradient_reaches_every_weight(changes):
     for weight, old in zip(network.trainable_weights, before, strict=True):
         assert not np.array_equal(ops.convert_to_numpy(weight), old), weight.path
     assert all(np.isfinite(ops.convert_to_numpy(weight)).all() for weight in network.weights)
+
+
+def test_gradient_checkpointing_changes_no_weight():
+    """Nor statistics, which a batch that is computed twice must not enter twice."""
+    trained = []
+    for recompute in (False, True):
+        keras.utils.set_random_seed(0)
+        network = small_network(gradient_checkpointing=recompute)
+        network.compile(optimizer=CycledSGD(0.05, 0.9))
+        labels = (np.random.default_rng(3).random((8, 7)) < 0.4).astype(np.float32)
+        for _ in range(3):
+            network.train_on_batch(pixels(8), labels)
+        trained.append(network.get_weights())
+    assert all(np.allclose(ours, others, atol=1e-5) for ours, others in zip(*trained, strict=True))
 
 
 def test_only_the_output_depends_on_the_number_of_tags():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from model.schedule import CycledSGD, OneCycle
+from model.schedule import CycledAdamW, CycledSGD, OneCycle
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
@@ -59,6 +59,21 @@ def test_constant_momentum_is_keras_nesterov():
     assert np.allclose(minimise(ours), minimise(keras_own), atol=1e-6)
 
 
+def test_constant_betas_are_keras_adamw():
+    ours = CycledAdamW(0.05, 0.9, decay=0.1)
+    keras_own = keras.optimizers.AdamW(0.05, weight_decay=0.1)
+    start = np.float32([[3.0, -2.0], [0.1, 7.0]])
+    results = []
+    for optimizer in (ours, keras_own):
+        variable = keras.Variable(start)
+        optimizer.build([variable])
+        for _ in range(40):
+            optimizer.apply([ops.convert_to_tensor(variable) * np.float32([1.0, 4.0])], [variable])
+        results.append(ops.convert_to_numpy(variable))
+    assert np.allclose(*results, atol=1e-4)
+    assert not np.allclose(results[0], start, atol=0.5)
+
+
 def test_momentum_follows_its_schedule():
     momentum = OneCycle(0.95, 0.5, 0.95, 10, 0.5, "triangle")
     optimizer = CycledSGD(0.05, momentum)
@@ -76,9 +91,8 @@ def test_momentum_follows_its_schedule():
     assert np.allclose(ops.convert_to_numpy(variable), expected_variable, atol=1e-6)
 
 
-def test_the_optimizer_survives_its_configuration():
-    optimizer = CycledSGD(
-        OneCycle(0.1, 1, 0, 20, 0.3, "cosine"), OneCycle(0.95, 0.85, 0.95, 20, 0.3, "cosine"), weight_decay=0.1
-    )
+@pytest.mark.parametrize("kind", [CycledSGD, CycledAdamW])
+def test_the_optimizer_survives_its_configuration(kind):
+    optimizer = kind(OneCycle(0.1, 1, 0, 20, 0.3, "cosine"), OneCycle(0.95, 0.85, 0.95, 20, 0.3, "cosine"), weight_decay=0.1)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert np.allclose(minimise(optimizer), minimise(again))

@@ -31,7 +31,7 @@ class Cache:
         pixels: uint8, all pictures one after the other.
         starts: int64 (pictures + 1,), where each begins.
         shapes: int64 (pictures, 2), height and width.
-        tags, tag_starts: likewise the tags' indices.
+        tags, labels, tag_starts: likewise the tags' indices, and their labels, float32.
         shard_starts: int64 (shards + 1,), the number of each shard's first picture.
     """
 
@@ -39,6 +39,7 @@ class Cache:
     starts: np.ndarray
     shapes: np.ndarray
     tags: np.ndarray
+    labels: np.ndarray
     tag_starts: np.ndarray
     shard_starts: np.ndarray
 
@@ -47,11 +48,12 @@ class Cache:
         height, width = self.shapes[number]
         return Image.fromarray(self.pixels[self.starts[number] : self.starts[number + 1]].reshape(height, width, 3))
 
-    def labels(self, numbers: np.ndarray, num_tags: int) -> np.ndarray:
-        """float32 (pictures, num_tags), 1 for each tag."""
+    def labels_of(self, numbers: np.ndarray, num_tags: int) -> np.ndarray:
+        """float32 (pictures, num_tags): the label of each tag."""
         labels = np.zeros((len(numbers), num_tags), np.float32)
         for row, number in enumerate(numbers):
-            labels[row, self.tags[self.tag_starts[number] : self.tag_starts[number + 1]]] = 1
+            own = slice(self.tag_starts[number], self.tag_starts[number + 1])
+            labels[row, self.tags[own]] = self.labels[own]
         return labels
 
 
@@ -71,7 +73,7 @@ def open_cache(folder: Path, where: str, image_size: int, resize: str, available
     home = folder / ".cache"
     available = available_bytes if where == "memory" else shutil.disk_usage(folder).free
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    name = hashlib.md5(repr((facts, image_size, resize)).encode()).hexdigest()
+    name = hashlib.md5(repr((facts, image_size, resize, "labels")).encode()).hexdigest()  # earlier files have none
     pixels_path, index_path = home / f"{name}.pixels", home / f"{name}.npz"
     if where == "disk" and index_path.exists():
         with np.load(index_path, allow_pickle=False) as stored:
@@ -98,7 +100,7 @@ def _decode_all(paths: list[Path], image_size: int, resize: str, available: int,
     """Hand every picture's pixels to `write`, in order; the index of them."""
     import tensorflow as tf
 
-    shapes, tags, shard_sizes = [], [], []
+    shapes, labels, shard_sizes = [], [], []
     total = sum(path.stat().st_size for path in paths)
     done = 0
     with ThreadPoolExecutor() as pool, tqdm(unit="B", unit_scale=True, total=total, desc="decoding", leave=False) as bar:
@@ -110,7 +112,7 @@ def _decode_all(paths: list[Path], image_size: int, resize: str, available: int,
                 for array in pool.map(lambda data: np.asarray(images.decode_to_fit(data, image_size, resize)), encoded):
                     write(array.tobytes())
                     shapes.append(array.shape[:2])
-                tags += [np.array(example["tags"].int64_list.value, np.int64) for example in examples]
+                labels += map(records.labels_of, examples)
                 shard_sizes[-1] += len(batch)
                 done += sum(map(len, batch))
                 bar.update(sum(map(len, batch)))
@@ -118,8 +120,9 @@ def _decode_all(paths: list[Path], image_size: int, resize: str, available: int,
     return {
         "starts": _starts([3 * height * width for height, width in shapes]),
         "shapes": np.array(shapes, np.int64),
-        "tags": np.concatenate(tags),
-        "tag_starts": _starts([len(numbers) for numbers in tags]),
+        "tags": np.array([tag for of_picture in labels for tag in of_picture], np.int64),
+        "labels": np.array([label for of_picture in labels for label in of_picture.values()], np.float32),
+        "tag_starts": _starts([len(of_picture) for of_picture in labels]),
         "shard_starts": _starts(shard_sizes),
     }
 

@@ -108,7 +108,7 @@ def training_batches(
 
     def draw(epoch, step, found):
         if cache:
-            labels = tf.numpy_function(lambda numbers: cache.labels(numbers, num_tags), [found], tf.float32)
+            labels = tf.numpy_function(lambda numbers: cache.labels_of(numbers, num_tags), [found], tf.float32)
         else:
             example = records.decode_batch(found, num_tags)
             found, labels = example["image"], example["labels"]

@@ -2,13 +2,14 @@
 
 A data folder, `data/NAME/`, holds `{train,val,test}-00000-of-00016.tfrecord`, `tags.csv`, `manifest.json` and
 `quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id, the MD5
-of the original file, and the name of the post's group (variants of one picture), which records of older folders lack.
+of the original file, and the name of the post's group (variants of one picture), which records of older folders lack. Where
+labels are soft, as clean.py makes them, it also holds the label of each tag, from 0 to 1.
 """
 
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -36,12 +37,22 @@ class Tag:
 
 @dataclass(frozen=True)
 class Record:
-    """A record as it is stored; see the top of this file."""
+    """A record as it is stored; see the top of this file.
+
+    Attributes:
+        labels: tag ▶ label, over 0 and at most 1; a tag that is not there has 0.
+    """
 
     id: str
     group: str
+    md5: str
     image: bytes
-    tags: list[int]
+    labels: dict[int, float]
+
+    @property
+    def tags(self) -> list[int]:
+        """The tags that the picture has rather than not."""
+        return [tag for tag, label in self.labels.items() if label > 0.5]
 
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
@@ -120,20 +131,31 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     return paths
 
 
-def encode(image: bytes, tag_indices: list[int], post_id: str, md5: str, group: str) -> bytes:
-    """Serialise one post as a `tf.train.Example`."""
+def encode(
+    image: bytes,
+    tag_indices: Iterable[int],
+    post_id: str,
+    md5: str,
+    group: str,
+    weights: Mapping[int, float] | None = None,
+) -> bytes:
+    """Serialise one post as a `tf.train.Example`; `weights` are the labels of its tags where they are not all 1."""
     import tensorflow as tf
 
     def bytes_feature(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
+    tags = sorted(set(tag_indices))
     features = {
         "image": bytes_feature(image),
-        "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=sorted(set(tag_indices)))),
+        "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=tags)),
         "id": bytes_feature(post_id.encode()),
         "md5": bytes_feature(md5.encode()),
         "group": bytes_feature(group.encode()),
     }
+    if weights and set(weights.values()) != {1}:
+        values = [weights[tag] for tag in tags]
+        features["weights"] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
     # A protobuf map is otherwise written in an order that changes from process to process.
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
@@ -154,13 +176,14 @@ def decode_batch(records, num_tags: int) -> dict:
 
     Returns:
         `image` (encoded bytes), `id`, `md5` and `group` (no group is empty), strings (batch,), and `labels`, float32
-        (batch, num_tags), 1 for each tag.
+        (batch, num_tags), 1 for each tag, or its label where labels are soft.
     """
     import tensorflow as tf
 
     schema = {
         "image": tf.io.FixedLenFeature([], tf.string),
         "tags": tf.io.VarLenFeature(tf.int64),
+        "weights": tf.io.VarLenFeature(tf.float32),
         "id": tf.io.FixedLenFeature([], tf.string),
         "md5": tf.io.FixedLenFeature([], tf.string),
         "group": tf.io.FixedLenFeature([], tf.string, default_value=""),
@@ -168,8 +191,10 @@ def decode_batch(records, num_tags: int) -> dict:
     examples = tf.io.parse_example(records, schema)
     tags = examples.pop("tags")
     where = tf.stack([tags.indices[:, 0], tags.values], axis=1)  # (tags of all posts, 2): post, tag
+    weights = tf.sparse.reset_shape(examples.pop("weights"), tags.dense_shape)
+    weights = tf.gather_nd(tf.sparse.to_dense(weights, 1.0), tags.indices)  # (tags of all posts,)
     shape = tf.stack([tf.shape(records, tf.int64)[0], num_tags])
-    labels = tf.scatter_nd(where, tf.ones_like(tags.values, tf.float32), shape)  # (batch, num_tags)
+    labels = tf.scatter_nd(where, weights, shape)  # (batch, num_tags)
     return examples | {"labels": tf.ensure_shape(labels, (None, num_tags))}
 
 
@@ -179,23 +204,35 @@ def read(folder: Path, split: str) -> Iterator[Record]:
     Raises:
         InputError: a shard is damaged.
     """
+    for path in shard_paths(folder, split):
+        yield from read_shard(path)
+
+
+def read_shard(path: Path) -> Iterator[Record]:
+    """Yield every record of a shard; see `read`."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    for path in shard_paths(folder, split):
-        stored = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-        for number in itertools.count():
-            try:
-                features = tf.train.Example.FromString(next(stored)).features.feature
-            except StopIteration:
-                break
-            except (tf.errors.DataLossError, DecodeError):
-                damage = f"{path} is damaged after {number:,} records"
-                raise InputError(f"{damage}: delete {folder} and download it again") from None
-            post_id, image, group = (
-                features[name].bytes_list.value[0] if name in features else b"" for name in ("id", "image", "group")
-            )
-            yield Record(post_id.decode(), group.decode(), image, list(features["tags"].int64_list.value))
+    stored = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    for number in itertools.count():
+        try:
+            features = tf.train.Example.FromString(next(stored)).features.feature
+        except StopIteration:
+            break
+        except (tf.errors.DataLossError, DecodeError):
+            damage = f"{path} is damaged after {number:,} records"
+            raise InputError(f"{damage}: delete {path.parent} and download it again") from None
+        post_id, group, md5, image = (
+            features[name].bytes_list.value[0] if name in features else b"" for name in ("id", "group", "md5", "image")
+        )
+        yield Record(post_id.decode(), group.decode(), md5.decode(), image, labels_of(features))
+
+
+def labels_of(features: Mapping) -> dict[int, float]:
+    """The labels, by tag, that a parsed record's features hold."""
+    tags = features["tags"].int64_list.value
+    weights = features["weights"].float_list.value if "weights" in features else [1.0] * len(tags)
+    return dict(zip(tags, weights, strict=True))
 
 
 def images_of(folder: Path, split: str, ids: set[str]) -> dict[str, bytes]:

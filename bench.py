@@ -1,6 +1,6 @@
 """Measured, side by side: a table with the ratio to the limit and to the peers, and `bench/SUBJECT.json`.
 
-    python bench.py recipes --data data/openmoji     recipes: what they are worth on the test split
+    python bench.py ablation --data data/openmoji    what each choice of the recipe is worth, on the test split
     python bench.py input --data data/openmoji       batches a second: the decoder alone, the pipeline of 2021
     python bench.py step --preset base               training steps: the device's peak, ResNet-50
     python bench.py noise                            the noise layer: exact against samples
@@ -23,7 +23,7 @@ import sys
 from command import Parser, import_quietly, run, use_cpu
 
 SUBJECTS = (
-    "recipes",
+    "ablation",
     "input",
     "step",
     "noise",

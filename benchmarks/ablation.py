@@ -1,0 +1,89 @@
+"""What each choice of the default recipe is worth: one change at a time, on the same data, with the same seeds."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import trials
+from benchmarks.noisy_labels import noisy_copy
+from benchmarks.trials import HOME, Trial
+from command import InputError
+from dataset.records import write_json
+
+# What is changed ▶ options of train.py. The learning rate is proportional to the batch.
+ROWS = {
+    "default": "",
+    "relu": "--activation relu",
+    "pooling alone": "--head pool",
+    "no noise": "--noise none",
+    "low-rank noise 2": "--noise low-rank --num-factors 2",
+    "low-rank noise 8": "--noise low-rank --num-factors 8",
+    "low-rank noise 32": "--noise low-rank --num-factors 32",
+    "1000 noise samples": "--noise-samples 1000",
+    "focal": "--loss focal",
+    "robust focal": "--loss robust",
+    "asymmetric": "--loss asymmetric",
+    "label smoothing": "--label-smoothing 0.1",
+    "constant momentum": "--momentum 0.9 --lowest-momentum 0.9",
+    "triangle": "--cycle triangle --warmup 0.5",
+    "no clipping": "--clip-norm 0",
+    "half the rate": "--learning-rate 0.1",
+    "twice the rate": "--learning-rate 0.4",
+    "adamw": "--optimizer adamw --learning-rate 0.002 --weight-decay 0.05",
+    "batch 8": "--batch-size 8 --learning-rate 0.05",
+    "batch 16": "--batch-size 16 --learning-rate 0.1",
+    "batch 64": "--batch-size 64 --learning-rate 0.4",
+    "batch 128": "--batch-size 128 --learning-rate 0.8",
+    "average": "--average 0.99",
+    "no augmentation": "--no-flip --shift 0 --zoom 0 --colour 0",
+    "more augmentation": "--shift 0.12 --zoom 0.3 --colour 0.3 --rotation 10",
+    "squish": "--resize squish",
+    "crop": "--resize crop",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """On what, how long, how often, and what."""
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders made by download.py")
+    parser.add_argument("--epochs", type=int, default=4, help="default: 4")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each row, with seeds 0, 1, … (default: 3)")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"some of: {', '.join(ROWS)}")
+    parser.add_argument("--noise", type=float, default=0.0, help="share of the training labels that are made wrong")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once (default: 2)")
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Train every row with every seed on every folder; a table for each folder, and all figures as JSON."""
+    if unknown := set(options.rows) - set(ROWS):
+        raise InputError(f"--rows: expected some of {', '.join(ROWS)}. Received: {', '.join(sorted(unknown))}")
+    folders = [_with_noise(data, options.noise) for data in options.data]
+    runs = [
+        Trial(data, name, tuple(ROWS[name].split()), options.epochs, seed)
+        for seed in range(options.seeds)
+        for name in options.rows
+        for data in folders
+    ]
+    results = trials.run_all(runs, options.jobs)
+    for data in folders:
+        found = trials.rows_of({trial: figures for trial, figures in results.items() if trial.data == data})
+        print(f"{data}: test split, {options.epochs} epochs, mean of {options.seeds} seeds ± half their range")
+        print(trials.table(found))
+        path = Path("bench") / f"ablation-{data.name}.json"
+        kept = {name: [trials.shown(figures) for figures in row] for name, row in found.items()}
+        write_json(path, {"subject": "ablation", "options": _options(options), "rows": kept})
+        print(path)
+
+
+def _with_noise(data: Path, share: float) -> Path:
+    """The folder, or a copy of it with wrong training labels."""
+    if not share:
+        return data
+    copy = HOME / f"{data.resolve().name}-noise-{share:g}"
+    HOME.mkdir(parents=True, exist_ok=True)
+    noisy_copy(data, copy, share, seed=0)
+    return copy
+
+
+def _options(options: argparse.Namespace) -> dict:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()} | {
+        "data": [str(data) for data in options.data]
+    }

@@ -1,0 +1,132 @@
+"""Training runs for comparison, made with the suite's own programs: each a folder under runs/bench/, kept and not made again."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from command import say
+from dataset.records import read_json
+from model.runs import read_history
+
+HOME = Path("runs/bench")
+ROOT = Path(__file__).parent.parent
+# Key in the figures of a trial ▶ title of its column.
+SHOWN = {
+    "val_average_precision_macro": "val mAP",
+    "average_precision_macro": "mAP",
+    "auc_roc_macro": "macro AUC",
+    "auc_roc_micro": "micro AUC",
+    "expected_calibration_error": "cal. error",
+    "images_per_second": "images/s",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of train.py and eval.py.
+
+    Attributes:
+        data: the data folder.
+        name: of the row it belongs to.
+        options: for train.py.
+        epochs, seed: likewise.
+    """
+
+    data: Path
+    name: str
+    options: tuple[str, ...]
+    epochs: int
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return HOME / f"{self.data.resolve().name}-{self.name.replace(' ', '-')}-{self.epochs}-{self.seed}"
+
+
+def run_all(trials: list[Trial], jobs: int) -> dict[Trial, dict | str]:
+    """Train and evaluate what is not there yet.
+
+    Args:
+        trials: what to do.
+        jobs: how many at once; they share the cores. Two runs on a core each are done sooner than one after the other on
+            two, and their images a second compare as well.
+
+    Returns:
+        The figures of each on the test split, with those of `history.csv`, or the line with which it failed.
+    """
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(trials), unit=" runs", desc="runs", disable=None, dynamic_ncols=True) as bar,
+    ):
+
+        def run(trial: Trial) -> dict | str:
+            figures = _figures(trial, jobs)
+            if isinstance(figures, str):
+                say(f"{trial.folder} failed: {figures}")
+            bar.update()
+            return figures
+
+        return dict(zip(trials, pool.map(run, trials), strict=True))
+
+
+def _figures(trial: Trial, jobs: int) -> dict | str:
+    data, folder = str(trial.data), str(trial.folder)
+    training = ["--data", data, "--run", folder, *trial.options, "--epochs", str(trial.epochs), "--seed", str(trial.seed)]
+    made = trial.folder / "metrics.json"
+    for script, options in (("train.py", training), ("eval.py", [folder, "--data", data])):
+        if script == "eval.py" and made.exists():
+            continue
+        if error := _program(script, options, jobs):
+            return error
+    history = read_history(trial.folder)
+    seconds = sum(float(row["seconds"]) for row in history)
+    last = {name: float(history[-1][name]) for name in ("val_average_precision_macro", "val_auc_roc_macro")}
+    return read_json(made) | last | {"seconds": seconds, "images_per_second": float(history[-1]["images_per_second"])}
+
+
+def _program(script: str, options: list[str], jobs: int) -> str:
+    """Run one of the suite's commands on a share of the cores; what it says last if it fails, else nothing."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    environment = os.environ | {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    command = [sys.executable, str(ROOT / script), *options]
+    done = subprocess.run(command, capture_output=True, env=environment, text=True, errors="replace", check=False)
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else ""
+
+
+def shown(figures: dict | str) -> dict | str:
+    """Of a trial's figures, those of the tables, and the seconds it trained."""
+    return figures if isinstance(figures, str) else {name: figures[name] for name in (*SHOWN, "seconds")}
+
+
+def rows_of(results: dict[Trial, dict | str]) -> dict[str, list[dict | str]]:
+    """The results by row, in the order of the trials."""
+    rows: dict[str, list[dict | str]] = {}
+    for trial, figures in results.items():
+        rows.setdefault(trial.name, []).append(figures)
+    return rows
+
+
+def table(rows: dict[str, list[dict | str]], shown: dict[str, str] = SHOWN) -> str:
+    """Mean and half of the range of each row's figures; a row of which a run failed says so."""
+    width = max(map(len, rows)) + 2
+    lines = ["".join([f"{'':<{width}}", *(f"{title:>14}" for title in shown.values())])]
+    for name, results in rows.items():
+        if failures := [figures for figures in results if isinstance(figures, str)]:
+            lines.append(f"{name:<{width}}  {len(failures)} of {len(results)} failed: {failures[0]}")
+            continue
+        cells = (_mean_and_range([figures[key] for figures in results]) for key in shown)
+        lines.append(f"{name:<{width}}" + "".join(f"{cell:>14}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _mean_and_range(values: list[float]) -> str:
+    mean, spread = sum(values) / len(values), (max(values) - min(values)) / 2
+    if mean >= 10:
+        return f"{mean:,.0f}"
+    return f"{mean:.3f}" + (f" ±{spread:.3f}" if len(values) > 1 else "")

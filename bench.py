@@ -1,6 +1,7 @@
 """Measured, side by side: a table with the ratio to the limit and to the peers, and `bench/SUBJECT.json`.
 
     python bench.py ablation --data data/openmoji    what each choice of the recipe is worth, on the test split
+    python bench.py peers --data data/openmoji       other trainers' recipes and networks, at equal epochs and equal time
     python bench.py input --data data/openmoji       batches a second: the decoder alone, the pipeline of 2021
     python bench.py step --preset base               training steps: the device's peak, ResNet-50
     python bench.py noise                            the noise layer: exact against samples
@@ -24,6 +25,7 @@ from command import Parser, import_quietly, run, use_cpu
 
 SUBJECTS = (
     "ablation",
+    "peers",
     "input",
     "step",
     "noise",

@@ -38,8 +38,9 @@ def measure(options: argparse.Namespace) -> None:
     encoded = encoded[: steps * batch_size]
 
     def bare():
+        parts = [encoded[at : at + batch_size] for at in range(0, len(encoded), batch_size)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(lambda data: images.network_input(data, size, RESIZE), encoded, chunksize=16):
+            for _ in pool.map(lambda part: [images.network_input(data, size, RESIZE) for data in part], parts):
                 pass
 
     def batches(augmentation, cache=None):

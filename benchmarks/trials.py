@@ -1,4 +1,4 @@
-"""Training runs for comparison, made with the suite's own programs: each a folder under runs/bench/, kept and not made again."""
+"""Training runs for comparison, made with the suite's own programs; a folder each under runs/bench/, which is kept."""
 
 import os
 import subprocess

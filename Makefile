@@ -11,9 +11,9 @@ demo: $(VENV)/installed
 	$(BIN)/python eval.py runs/openmoji
 	$(BIN)/python test.py $$(ls runs/openmoji/examples/*.jpg | head -n 1) --run runs/openmoji
 
-# The demo's recipe beside a plain ResNet of the same size: the same data, epochs and image size.
+# The demo's recipe beside other trainers': the same data and image size, as many epochs, and as much time.
 compare: $(VENV)/installed
-	$(BIN)/python bench.py recipes --data data/openmoji --epochs 4
+	$(BIN)/python bench.py peers --data data/openmoji --seeds 1
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .

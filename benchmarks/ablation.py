@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks import trials
+from benchmarks.measuring import report
 from benchmarks.noisy_labels import noisy_copy
 from benchmarks.trials import HOME, Trial
 from command import InputError
-from dataset.records import write_json
 
 # What is changed ▶ options of train.py. The learning rate is proportional to the batch.
 ROWS = {
@@ -66,11 +66,9 @@ def measure(options: argparse.Namespace) -> None:
     for data in folders:
         found = trials.rows_of({trial: figures for trial, figures in results.items() if trial.data == data})
         print(f"{data}: test split, {options.epochs} epochs, mean of {options.seeds} seeds ± half their range")
-        print(trials.table(found))
-        path = Path("bench") / f"ablation-{data.name}.json"
         kept = {name: [trials.shown(figures) for figures in row] for name, row in found.items()}
-        write_json(path, {"subject": "ablation", "options": _options(options), "rows": kept})
-        print(path)
+        facts = {"epochs": options.epochs, "noise": options.noise, "rows": kept}
+        report(f"ablation-{data.name}", ["", *trials.SHOWN.values()], trials.cells(found), facts)
 
 
 def _with_noise(data: Path, share: float) -> Path:
@@ -81,9 +79,3 @@ def _with_noise(data: Path, share: float) -> Path:
     HOME.mkdir(parents=True, exist_ok=True)
     noisy_copy(data, copy, share, seed=0)
     return copy
-
-
-def _options(options: argparse.Namespace) -> dict:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()} | {
-        "data": [str(data) for data in options.data]
-    }

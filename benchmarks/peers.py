@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks import foreign, trials
+from benchmarks.measuring import report
 from benchmarks.trials import HOME, Trial
 from command import InputError, say
 from dataset.records import read_json, write_json
@@ -48,10 +49,9 @@ def measure(options: argparse.Namespace) -> None:
         tables = {"epochs": equal_epochs, "time": equal_time}
         for equal, rows in tables.items():
             print(f"{data}: test split, equal {equal}, mean of {options.seeds} seeds ± half their range")
-            print(trials.table(rows, SHOWN))
-        path = Path("bench") / f"peers-{data.name}.json"
-        write_json(path, {"subject": "peers", "epochs": options.epochs, "equal": tables})
-        print(path)
+            titles = ["", *SHOWN.values()]
+            facts = {"epochs": options.epochs, "rows": rows}
+            report(f"peers-{data.name}-equal-{equal}", titles, trials.cells(rows, SHOWN), facts)
 
 
 def _in_time(data: Path, name: str, row: list[dict | str], seconds: float) -> list[dict | str]:

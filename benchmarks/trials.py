@@ -86,8 +86,13 @@ def _figures(trial: Trial, jobs: int) -> dict | str:
             return error
     history = read_history(trial.folder)
     seconds = sum(float(row["seconds"]) for row in history)
-    last = {name: float(history[-1][name]) for name in ("val_average_precision_macro", "val_auc_roc_macro")}
-    return read_json(made) | last | {"seconds": seconds, "images_per_second": float(history[-1]["images_per_second"])}
+    key = "val_average_precision_macro"  # of the weights or of their average, whichever became the run
+    chosen = max(float(history[-1].get(name, 0)) for name in (key, f"averaged_{key}"))
+    return read_json(made) | {
+        key: chosen,
+        "seconds": seconds,
+        "images_per_second": float(history[-1]["images_per_second"]),
+    }
 
 
 def _program(script: str, options: list[str], jobs: int) -> str:
@@ -96,7 +101,8 @@ def _program(script: str, options: list[str], jobs: int) -> str:
     environment = os.environ | {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
     command = [sys.executable, str(ROOT / script), *options]
     done = subprocess.run(command, capture_output=True, env=environment, text=True, errors="replace", check=False)
-    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else ""
+    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return last.removeprefix("error: ") if done.returncode else ""
 
 
 def shown(figures: dict | str) -> dict | str:
@@ -112,17 +118,16 @@ def rows_of(results: dict[Trial, dict | str]) -> dict[str, list[dict | str]]:
     return rows
 
 
-def table(rows: dict[str, list[dict | str]], shown: dict[str, str] = SHOWN) -> str:
-    """Mean and half of the range of each row's figures; a row of which a run failed says so."""
-    width = max(map(len, rows)) + 2
-    lines = ["".join([f"{'':<{width}}", *(f"{title:>14}" for title in shown.values())])]
+def cells(rows: dict[str, list[dict | str]], shown: dict[str, str] = SHOWN) -> list[list[str]]:
+    """For a table: mean and half of the range of each row's figures; a row of which a run failed says
+    so, and the reason is on standard error and in the JSON."""
+    table = []
     for name, results in rows.items():
-        if failures := [figures for figures in results if isinstance(figures, str)]:
-            lines.append(f"{name:<{width}}  {len(failures)} of {len(results)} failed: {failures[0]}")
-            continue
-        cells = (_mean_and_range([figures[key] for figures in results]) for key in shown)
-        lines.append(f"{name:<{width}}" + "".join(f"{cell:>14}" for cell in cells))
-    return "\n".join(lines)
+        if any(isinstance(figures, str) for figures in results):
+            table.append([name, "failed", *[""] * (len(shown) - 1)])
+        else:
+            table.append([name, *(_mean_and_range([figures[key] for figures in results]) for key in shown)])
+    return table
 
 
 def _mean_and_range(values: list[float]) -> str:

@@ -116,14 +116,31 @@ def test_bad_requests_are_one_line(emoji_run, tmp_path, options, words):
     assert len(done.stderr.strip().splitlines()) <= 2 and not done.stdout
 
 
-def test_recipes_are_compared_on_the_same_data(emoji_data, tmp_path):
-    done = program("bench.py", "recipes", "--data", emoji_data, "--epochs", 1, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:]}
-    assert {"default", "plain", "tag"} <= rows.keys()
-    for recipe in ("default", "plain"):
-        values = records.read_json(tmp_path / "runs" / "bench" / f"emoji-{recipe}-1-0" / "metrics.json")
-        assert rows[recipe][0] == f"{values['average_precision_macro']:.3f}"
+def test_ablation_compares_rows_on_the_same_data_and_goes_on(emoji_data, tmp_path):
+    options = ("--data", emoji_data, "--epochs", 1, "--seeds", 1, "--rows", "default", "relu")
+    bench = tmp_path / "runs" / "bench"
+    for _ in range(2):
+        done = program("bench.py", "ablation", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        for row in ("default", "relu"):
+            values = records.read_json(bench / f"emoji-{row}-1-0" / "metrics.json")
+            [line] = [line for line in done.stdout.splitlines() if line.startswith(f"{row} ")]
+            assert line.split()[2] == f"{values['average_precision_macro']:.3f}"
+        changed = (bench / "emoji-relu-1-0" / "model.keras").stat().st_mtime_ns
+    assert changed == (bench / "emoji-relu-1-0" / "model.keras").stat().st_mtime_ns
+    done = program("bench.py", "ablation", *options, "--rows", "sigmoid", cwd=tmp_path)
+    assert done.returncode == 1 and "Received: sigmoid" in done.stderr
+
+
+def test_a_row_that_fails_says_so(emoji_data, tmp_path):
+    options = ("--data", emoji_data, "--epochs", 1, "--seeds", 1, "--rows", "default")
+    broken = tmp_path / "runs" / "bench" / "emoji-default-1-0"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("no folder")
+    done = program("bench.py", "ablation", *options, cwd=tmp_path)
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("default ")]
+    assert line.split() == ["default", "failed"]
+    assert "File exists" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_needs_nothing_but_python():

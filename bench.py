@@ -2,6 +2,7 @@
 
     python bench.py ablation --data data/openmoji    what each choice of the recipe is worth, on the test split
     python bench.py peers --data data/openmoji       other trainers' recipes and networks, at equal epochs and equal time
+    python bench.py labels --data data/openmoji      wrong labels before and after cleaning; a student and its teacher
     python bench.py input --data data/openmoji       batches a second: the decoder alone, the pipeline of 2021
     python bench.py step --preset base               training steps: the device's peak, ResNet-50
     python bench.py noise                            the noise layer: exact against samples
@@ -26,6 +27,7 @@ from command import Parser, import_quietly, run, use_cpu
 SUBJECTS = (
     "ablation",
     "peers",
+    "labels",
     "input",
     "step",
     "noise",

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -63,6 +64,24 @@ def only_writer(folder: Path, lock: str = ".lock"):
         held.release()
         with contextlib.suppress(OSError):  # another one may just have opened it
             (folder / lock).unlink()
+
+
+def program(script: str, *options: str) -> None:
+    """Run another of the suite's commands in a process of its own; its progress is shown, its results are not.
+
+    Raises:
+        InputError: it failed.
+    """
+    say(f"$ python {script} {' '.join(options)}")
+    path = Path(__file__).parent / script
+    process = subprocess.Popen([sys.executable, str(path), *options], stdout=subprocess.DEVNULL)
+    try:
+        failed = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # it was interrupted as well, and keeps what it has
+        raise
+    if failed:
+        raise InputError(f"{script} failed, for the reason above")
 
 
 def use_cpu() -> None:

@@ -22,7 +22,7 @@ def main() -> None:
         use_cpu()
     import_quietly("keras")
     import_quietly("tensorflow")  # reads the shards, whatever the backend
-    from model import checkpoints, devices, finder, overview, plan, training
+    from model import checkpoints, devices, distillation, finder, overview, plan, training
 
     if options.list:
         print(overview.table(Path("runs")))
@@ -42,6 +42,7 @@ def main() -> None:
         checkpoints.remove(folder)  # a kill in its last moment may have left them
         say(f"{folder} is trained already, with these options; for another run, give another --run")
         return
+    todo = distillation.with_teacher(todo)
     network = training.build_network(todo.run)
     training.compile_network(todo, network)
     if options.find_lr:
@@ -83,7 +84,9 @@ def parser() -> Parser:
     options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")
     options.add_argument("--list", action="store_true", help="show the runs under runs/, and stop")
     for entry in fields(Config):
-        help_text = f"{entry.metadata['help']} (default: {entry.default}{_overrides(entry.name)})"
+        help_text = (
+            f"{entry.metadata['help']} (default: {entry.default if entry.default != '' else 'none'}{_overrides(entry.name)})"
+        )
         choices = entry.metadata["choices"]
         kind = {"type": entry.type, "metavar": f"{{{','.join(choices)}}}" if choices else None}
         if entry.name == "batch_size":

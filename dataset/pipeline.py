@@ -16,6 +16,7 @@ from PIL import Image
 from command import InputError
 from dataset import images, records
 from dataset.cache import Cache
+from dataset.soft_targets import SoftTargets
 
 BLOCK_RECORDS = 4096  # encoded pictures shuffled at once; two blocks are held: about 300 MB at 320 px
 SHARDS_AT_ONCE = 16
@@ -72,6 +73,7 @@ def training_batches(
     steps_per_epoch: int | None = None,
     when_ready: Callable[[int], None] | None = None,
     cache: Cache | None = None,
+    soft_targets: SoftTargets | None = None,
 ) -> tf.data.Dataset:
     """Batches of the training split for epochs `first_epoch` to `epochs - 1`, in one stream.
 
@@ -83,9 +85,11 @@ def training_batches(
         steps_per_epoch: batches an epoch, at most; all whole ones if None.
         when_ready: called in order with the number of each batch, from 0, when it could be taken.
         cache: of this folder, where the pictures are decoded already; the batches are the same.
+        soft_targets: of this folder.
 
     Returns:
-        A dataset of uint8 (batch, image_size, image_size, 3) and float32 (batch, num_tags).
+        A dataset of uint8 (batch, image_size, image_size, 3) and float32 (batch, num_tags), the labels; with soft targets
+        (batch, 2, num_tags), the labels and the targets.
     """
     paths = [str(path) for path in records.shard_paths(folder, "train")]
     seed_tensor = tf.constant(seed, tf.int64)
@@ -108,12 +112,17 @@ def training_batches(
 
     def draw(epoch, step, found):
         if cache:
+            names, targets_of = found, soft_targets and soft_targets.of_numbers
             labels = tf.numpy_function(lambda numbers: cache.labels_of(numbers, num_tags), [found], tf.float32)
         else:
             example = records.decode_batch(found, num_tags)
+            names, targets_of = example["id"], soft_targets and soft_targets.of_ids
             found, labels = example["image"], example["labels"]
         pixels = tf.numpy_function(draw_all, [found, epoch, step], tf.uint8)
         labels = tf.ensure_shape(labels, (batch_size, num_tags))
+        if soft_targets:
+            targets = tf.ensure_shape(tf.numpy_function(targets_of, [names], tf.float32), (batch_size, num_tags))
+            labels = tf.stack([labels, targets], axis=1)
         return tf.ensure_shape(pixels, (batch_size, image_size, image_size, 3)), labels
 
     def draw_all(found, epoch, step):

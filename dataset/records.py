@@ -6,10 +6,11 @@ of the original file, and the name of the post's group (variants of one picture)
 labels are soft, as clean.py makes them, it also holds the label of each tag, from 0 to 1.
 """
 
+import contextlib
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -233,6 +234,24 @@ def labels_of(features: Mapping) -> dict[int, float]:
     tags = features["tags"].int64_list.value
     weights = features["weights"].float_list.value if "weights" in features else [1.0] * len(tags)
     return dict(zip(tags, weights, strict=True))
+
+
+@contextlib.contextmanager
+def writer(path: Path) -> Iterator[Callable[[Record], None]]:
+    """Within it, write records that were read into a shard.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import tensorflow as tf
+
+    try:
+        with tf.io.TFRecordWriter(str(path)) as file:
+            yield lambda record: file.write(
+                encode(record.image, record.labels, record.id, record.md5, record.group, record.labels)
+            )
+    except tf.errors.OpError as error:
+        raise InputError(f"cannot write {path}: {error.message}") from error
 
 
 def images_of(folder: Path, split: str, ids: set[str]) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ test splits are the same files: their labels are never touched.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,8 +70,9 @@ def relabel(data: Path, out: Path, labels: Sequence[Mapping[int, float]], facts:
         shutil.copyfile(data / "quarantine.csv", partial / "quarantine.csv")
         of_pictures = iter(labels)
         for path in tqdm(records.shard_paths(data, "train"), unit=" shards", desc=out.name, leave=False, disable=None):
-            changed = (replace(record, labels=next(of_pictures)) for record in records.read_shard(path))
-            write_shard(partial / path.name, changed)
+            with records.writer(partial / path.name) as write:
+                for record in records.read_shard(path):
+                    write(replace(record, labels=next(of_pictures)))
         sums = np.zeros(len(tags))
         for of_picture in labels:
             sums[list(of_picture)] += list(of_picture.values())
@@ -80,23 +81,6 @@ def relabel(data: Path, out: Path, labels: Sequence[Mapping[int, float]], facts:
         manifest["splits"]["train"]["labels"] = sum(map(len, labels))
         records.write_json(partial / "manifest.json", manifest | {"relabelled": facts})
     partial.replace(out)
-
-
-def write_shard(path: Path, of_shard: Iterator[records.Record]) -> None:
-    """Write a shard of records that were read.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    import tensorflow as tf
-
-    try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for record in of_shard:
-                names = (record.id, record.md5, record.group)
-                writer.write(records.encode(record.image, record.labels, *names, weights=record.labels))
-    except tf.errors.OpError as error:
-        raise InputError(f"cannot write {path}: {error.message}") from error
 
 
 def link(path: Path, to: Path) -> None:

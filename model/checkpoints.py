@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from command import InputError, say
+from dataset import soft_targets
 
 KEPT = 2
 
@@ -91,9 +92,10 @@ def restore(folder: Path, network: keras.Model) -> Position:
 
 
 def remove(folder: Path) -> None:
-    """Remove the checkpoints of a finished run."""
+    """Remove what a finished run does not need: the checkpoints, and a teacher's targets."""
     for path in paths(folder):
         path.unlink()
+    (folder / soft_targets.FILE).unlink(missing_ok=True)
 
 
 def paths(folder: Path) -> list[Path]:

@@ -53,6 +53,9 @@ class Config:
     average: float = choice(0.0, "also keep an average of the weights that remembers this share of itself an update (0.999)")
     precision: str = choice("auto", "of the network's arithmetic; auto: what the device is fast at", PRECISIONS)
     gradient_checkpointing: bool = choice(False, "less memory: compute each block again in the backward pass")
+    teacher: str = choice("", "run whose probabilities are learned beside the labels (distillation)")
+    teacher_weight: float = choice(0.5, "of the teacher's probabilities in the loss; the labels weigh the rest")
+    teacher_temperature: float = choice(1.0, "that softens the teacher's probabilities, and the student's beside them")
     flip: bool = choice(True, "augmentation: mirror left and right")
     vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
     shift: float = choice(0.08, "augmentation: largest translation, as a share of the side")
@@ -70,12 +73,15 @@ class Config:
         for name in ("seed", "first_learning_rate", "last_learning_rate", "clip_norm", "rotation", "noise_samples"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise InputError(f"{_flag(name)} has to be at least 0. Received: {getattr(self, name)}")
-        for name in ("epochs", "batch_size", "image_size", "num_factors", "temperature", "learning_rate", "cycles"):
+        counts = ("epochs", "batch_size", "image_size", "num_factors", "cycles")
+        for name in (*counts, "temperature", "teacher_temperature", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
         for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "average", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{_flag(name)} has to be at least 0 and under 1. Received: {getattr(self, name)}")
+        if not 0 <= self.teacher_weight <= 1:
+            raise InputError(f"--teacher-weight has to be from 0 to 1. Received: {self.teacher_weight}")
         if self.effective_batch < 0 or self.effective_batch % self.batch_size:
             multiple = f"a multiple of --batch-size, {self.batch_size}"
             raise InputError(f"--effective-batch has to be {multiple}. Received: {self.effective_batch}")
@@ -157,6 +163,15 @@ def resolve(given: dict) -> Config:
     """The configuration for the options given on the command line, over the recipe's, the preset's and the defaults."""
     base = Config(**{name: given[name] for name in ("preset", "recipe") if name in given})
     return replace(base, **(PRESETS[base.preset] | RECIPES[base.recipe] | given))
+
+
+def as_options(config: Config) -> list[str]:
+    """The options with which train.py gets the same configuration."""
+    options = []
+    for name, value in config.as_dict().items():
+        flag = _flag(name)
+        options.append(f"{flag}={value}" if not isinstance(value, bool) else flag if value else f"--no-{flag[2:]}")
+    return options
 
 
 def _flag(name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from command import InputError
 from dataset import pipeline, records
 from dataset.cache import Cache, open_cache
+from dataset.soft_targets import SoftTargets
 from model import devices, runs
 from model.checkpoints import Position
 from model.config import Config
@@ -26,6 +27,7 @@ class Plan:
         batch_size: images a step: the configured number, or the whole training split if that is smaller.
         steps_per_update: steps whose gradients make one update of the weights.
         cache: the training pictures, if they are decoded already.
+        soft_targets: what the teacher says of them, if the run has one.
     """
 
     run: Run
@@ -34,6 +36,7 @@ class Plan:
     batch_size: int
     steps_per_update: int
     cache: Cache | None = None
+    soft_targets: SoftTargets | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -64,6 +67,7 @@ class Plan:
             steps_per_epoch=self.steps_per_epoch,
             when_ready=when_ready,
             cache=self.cache,
+            soft_targets=self.soft_targets,
         )
 
     def with_cache(self, where: str) -> "Plan":
@@ -128,4 +132,7 @@ def describe(plan: Plan, network: TaggerNetwork, position: Position) -> str:
         "memory": f"about {estimated_memory(network, plan.batch_size) / 2**30:.1f} GiB for a step",
         "run": f"{run.folder}" + (going_on if position != Position() else ""),
     }
+    if config.teacher:
+        temperature = f"temperature {config.teacher_temperature:g}"
+        facts["teacher"] = f"{config.teacher}, weight {config.teacher_weight:g}, {temperature}"
     return "\n".join(f"{name:<8} {fact}" for name, fact in facts.items())

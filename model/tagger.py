@@ -68,15 +68,25 @@ class TaggerNetwork(keras.Model):
         dense.bias.assign(losses.log_odds(frequencies))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss averaged over images, and summed over tags so that a tag's gradient is the same among 12 and 12,000."""
+        """The loss averaged over images, and summed over tags so that a tag's gradient is the same among 12 and 12,000.
+
+        `y` is (batch, tags), the labels, or (batch, 2, tags), the labels and a teacher's probabilities.
+        """
         logits = y_pred["logit"]
-        labels = ops.cast(y, logits.dtype)
+        labels, taught = ops.cast(y, logits.dtype), None
+        if len(labels.shape) == 3:
+            labels, taught = labels[:, 0], labels[:, 1]
         smoothing = self.config["label_smoothing"]
         per_tag = LOSSES[self.config["loss"]](labels * (1 - smoothing) + smoothing / 2, logits)
         likelihood = 0.0
         if self.robust is not None:
             likelihood = self.robust.likelihood_term(per_tag)
             per_tag = self.robust(per_tag)  # (batch, tags)
+        if taught is not None:
+            weight, temperature = self.config["teacher_weight"], self.config["teacher_temperature"]
+            # Its gradient shrinks with the square of the temperature.
+            from_teacher = temperature**2 * losses.binary_cross_entropy(taught, logits / temperature)
+            per_tag = (1 - weight) * per_tag + weight * from_teacher
         return likelihood + ops.mean(per_tag if self.config["reduction"] == "mean" else ops.sum(per_tag, axis=-1))
 
     def get_config(self):

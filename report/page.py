@@ -57,13 +57,27 @@ def write(evaluation: Evaluation, values: dict) -> Path:
     for name, content in parts.items():
         body.append(f'<section id="{name.lower()}"><h2>{name}</h2>{content}</section>' if name else content)
     body.append(f"<footer>Made by eval.py of e6tag from {escape(str(folder))} and {escape(str(evaluation.data))}.</footer>")
+    return save(folder / "report" / "index.html", title, "\n".join(body), "page.js")
+
+
+def save(path: Path, title: str, body: str, script: str) -> Path:
+    """Write a page that needs no other file.
+
+    Args:
+        path: of the page.
+        title: as text.
+        body: as HTML.
+        script: name of its JavaScript, beside this file.
+
+    Returns:
+        `path`.
+    """
     page = TEMPLATE.substitute(
         title=escape(title),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        script=(HERE / "page.js").read_text(encoding="utf-8"),
-        body="\n".join(body),
+        script=(HERE / script).read_text(encoding="utf-8"),
+        body=body,
     )
-    path = folder / "report" / "index.html"
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(page, encoding="utf-8")

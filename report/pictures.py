@@ -29,7 +29,7 @@ def best_and_worst(evaluation: Evaluation) -> str:
 
     def shown(positions: list[int]) -> str:
         cards = (f"{_image(found, evaluation, index)}<ul>{_tags(evaluation, index)}</ul>" for index in positions)
-        return _grid(cards, "picture")
+        return grid(cards, "picture")
 
     return (
         '<p class="note">By how many of the N best-scored tags are among the N true ones; no two of a group or with the '
@@ -58,9 +58,9 @@ def confident_mistakes(evaluation: Evaluation) -> str:
     return (
         "<p class=\"note\">The surest wrong decisions. Some are the tagger's mistakes, some the labels'.</p>"
         "<h3>Perhaps missing labels: high score, not labelled</h3>"
-        + _grid((card(mistake, "wrong") for mistake in missing), "picture")
+        + grid((card(mistake, "wrong") for mistake in missing), "picture")
         + "<h3>Perhaps wrong labels: labelled, score next to nothing</h3>"
-        + _grid((card(mistake, "missed") for mistake in wrong), "picture")
+        + grid((card(mistake, "missed") for mistake in wrong), "picture")
     )
 
 
@@ -78,14 +78,14 @@ def near_duplicates(evaluation: Evaluation) -> str:
         of_split = {post_id for _, of, post_id in shown if of == split}
         found |= _keyed(split, records.images_of(evaluation.data, split, of_split))
     cards = (
-        f"<div>{_image(found, evaluation, position)}{_embedded(found[split, post_id])}</div>"
+        f"<div>{_image(found, evaluation, position)}{embedded(found[split, post_id])}</div>"
         f"{escape(str(ids[position]))} and {escape(post_id)} ({split})"
         for position, split, post_id in shown
     )
     more = f"The {len(shown)} nearest are shown; <code>metrics.json</code> names all." if len(nearest) > len(shown) else ""
     return (
         f"<p>{len(nearest):,} of {len(ids):,} pictures are nearly the same, in structure and colours, as one of another "
-        f"split. Pictures that belong together should share a group, and with it a split. {more}</p>{_grid(cards, 'pair')}"
+        f"split. Pictures that belong together should share a group, and with it a split. {more}</p>{grid(cards, 'pair')}"
     )
 
 
@@ -98,17 +98,17 @@ def _keyed(split: str, found: dict[str, bytes]) -> Encoded:
     return {(split, post_id): data for post_id, data in found.items()}
 
 
-def _grid(cards, kind: str) -> str:
+def grid(cards, kind: str) -> str:
     """Cards side by side, `picture` or `pair`."""
     inside = "".join(f'<div class="{kind}">{card}</div>' for card in cards)
     return f'<div class="{kind}s">{inside}</div>' if inside else "<p>None.</p>"
 
 
 def _image(found: Encoded, evaluation: Evaluation, position: int) -> str:
-    return _embedded(found[evaluation.split, str(evaluation.scores.ids[position])])
+    return embedded(found[evaluation.split, str(evaluation.scores.ids[position])])
 
 
-def _embedded(data: bytes) -> str:
+def embedded(data: bytes) -> str:
     """An `img` with a small JPEG inside."""
     picture = images.decode(data)
     if max(picture.size) > THUMBNAIL:

@@ -1,5 +1,6 @@
 """What several test files share: a small data folder of real pictures, made by download.py, and a run trained on it."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def program(script: str, *options, **kwargs) -> subprocess.CompletedProcess:
@@ -51,3 +53,15 @@ def emoji_pictures(emoji_data, tmp_path_factory) -> list[Path]:
     for record in read_split(emoji_data, "test"):
         (folder / Path(record.id).with_suffix(".jpg").name).write_bytes(record.image)
     return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def browser():
+    """Chromium, where there is one."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs requirements-dev.txt")
+    if not CHROMIUM:
+        pytest.skip("no Chromium here to look at the page with")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -5,7 +5,6 @@ import contextlib
 import io
 import json
 import random
-import shutil
 import signal
 import socket
 import sqlite3
@@ -30,8 +29,6 @@ from web.batcher import Batcher, Full
 from web.events import Events
 from web.metrics import Metrics
 from web.service import Limits, Service
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @contextlib.contextmanager
@@ -235,17 +232,6 @@ def test_a_taken_port_is_one_line(server, emoji_onnx, tmp_path):
     port = server.rsplit(":", 1)[1]
     done = program("serve.py", "--run", emoji_onnx, "--port", port, "--events", tmp_path / "events.sqlite")
     assert done.returncode == 1 and "cannot listen" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
-
-
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs requirements-dev.txt")
-    if not CHROMIUM:
-        pytest.skip("no Chromium here to look at the page with")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 DROP = """async ([name, base64]) => {

@@ -1,5 +1,6 @@
 """What people said of the tags they were shown, kept in SQLite for the next training."""
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -74,3 +75,17 @@ class Events:
         """Write everything out."""
         with self._lock:
             self._database.close()
+
+
+def verdicts(path: Path) -> dict[tuple[str, str], bool]:
+    """What people said last of tags: (MD5 of the picture's file, tag) ▶ whether it is the picture's.
+
+    Raises:
+        InputError: it is no file of events.
+    """
+    query = "SELECT picture, tag, kind FROM events WHERE kind != 'seen' ORDER BY rowid"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return {(picture, tag): kind == "added" for picture, tag, kind in database.execute(query)}
+    except sqlite3.Error as error:
+        raise InputError(f"cannot read events in {path}: {error} (serve.py --events writes them)") from None

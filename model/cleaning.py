@@ -1,0 +1,134 @@
+"""A data folder's training labels, what networks and people say of them, and what becomes of them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dataset import records
+from model import label_rules, scoring
+from model.folds import out_of_fold
+from model.label_rules import Mistakes
+from model.predict import Tagger
+from model.runs import Run
+
+LEAST = 0.02  # label that is kept: every tag of every picture has some
+DECIMALS = 3
+
+
+@dataclass
+class Cleaning:
+    """What becomes of the labels of a training split.
+
+    Attributes:
+        tags: names of the tags.
+        ids, md5s: of the pictures, in the order of `records.read`.
+        given: bool (pictures, tags), the labels as they are.
+        probability: float32 (pictures, tags), what the networks say.
+        cleaned: float32 (pictures, tags), the labels as they become, 0 to 1.
+        rule: one of `label_rules.RULES`.
+        rates: of mistakes among the labels, where the rule estimates them.
+        decided: (picture, tag) pairs that people decided.
+    """
+
+    tags: list[str]
+    ids: list[str]
+    md5s: list[str]
+    given: np.ndarray
+    probability: np.ndarray
+    cleaned: np.ndarray
+    rule: str
+    rates: Mistakes | None = None
+    decided: set[tuple[int, int]] = field(default_factory=set)
+
+    def decide(self, names: list[str], verdicts: Mapping[tuple[str, str], bool]) -> int:
+        """Let people have the last word.
+
+        Args:
+            names: `ids` or `md5s`: what the verdicts call the pictures by.
+            verdicts: (name of a picture, tag) ▶ whether it has the tag. Those of other pictures and tags do not count.
+
+        Returns:
+            How many count.
+        """
+        rows = {name: row for row, name in enumerate(names)}
+        columns = {tag: column for column, tag in enumerate(self.tags)}
+        known = {
+            (rows[name], columns[tag]): answer for (name, tag), answer in verdicts.items() if name in rows and tag in columns
+        }
+        for pair, answer in known.items():
+            self.cleaned[pair] = answer
+        self.decided |= known.keys()
+        return len(known)
+
+    def labels(self) -> list[dict[int, float]]:
+        """The labels as records hold them: of each picture, tag ▶ label."""
+        labels = []
+        for row in self.cleaned:
+            tags = np.flatnonzero(row >= LEAST)
+            labels.append({int(tag): round(float(row[tag]), DECIMALS) for tag in tags})
+        return labels
+
+    def doubts(self, number: int) -> list[tuple[int, int]]:
+        """The (picture, tag) pairs whose label changes most and that nobody has decided, the most doubtful first."""
+        change = np.abs(self.cleaned - self.given)
+        for pair in self.decided:
+            change[pair] = 0
+        number = min(number, int(np.count_nonzero(change)))
+        most = np.argpartition(-change, number, axis=None)[:number] if number < change.size else np.arange(change.size)
+        most = most[np.lexsort((most, -change.ravel()[most]))]
+        return [divmod(int(position), len(self.tags)) for position in most]
+
+    def facts(self) -> dict:
+        """What was done, for a manifest."""
+        rates = {} if self.rates is None else {"missing": self.rates.missing, "wrong": self.rates.wrong}
+        digest = hashlib.md5(repr(self.labels()).encode()).hexdigest()
+        return {"rule": self.rule, **rates, "decided": len(self.decided), "labels": digest}
+
+    def summary(self) -> str:
+        """What was done, for people."""
+        lines = []
+        if self.rates:
+            share = f"{self.rates.missing:.0%} of the tags that pictures have, and {self.rates.wrong:.0%} of those given"
+            lines.append(f"estimated to be missing and to be wrong: {share}")
+        sure, hardly = self.cleaned > 0.5, self.cleaned < 0.1
+        less, least, added = (
+            f"{int(pairs.sum()):,}" for pairs in (self.given & ~sure, self.given & hardly, ~self.given & sure)
+        )
+        lines += [
+            f"{int(self.given.sum()):,} labels of {len(self.ids):,} training pictures",
+            f"{less} count for a half or less, {least} of them for less than a tenth",
+            f"{added} are added that count for more than a half",
+            f"{len(self.decided):,} were decided by people",
+        ]
+        return "\n".join(lines)
+
+
+def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cleaning:
+    """Ask networks about the training labels of a data folder, and apply a rule.
+
+    Args:
+        run: the run that is asked, or whose configuration the networks have that are.
+        data: folder made by download.py, of the run's tags.
+        rule: one of `label_rules.RULES`.
+        folds: networks to be trained for the rule `posterior`.
+        options: train.py's, for them.
+
+    Raises:
+        InputError: as `out_of_fold`.
+    """
+    names = [tag.name for tag in run.tags]
+    ids, md5s, rows = zip(*((record.id, record.md5, record.tags) for record in records.read(data, "train")), strict=True)
+    given = np.zeros((len(ids), len(names)), bool)
+    for row, tags in zip(given, rows, strict=True):
+        row[tags] = True
+    found = (names, list(ids), list(md5s), given)
+    if rule == "halved":
+        tagger = Tagger.load(run.folder)
+        said = scoring.score(tagger.network, data, "train", run.config, tagger.temperature, show_progress=True)
+        return Cleaning(*found, said.probability, label_rules.halved(given, said.probability, tagger.thresholds), rule)
+    probability = out_of_fold(run, data, folds, options)
+    rates = label_rules.mistakes(given, probability)
+    return Cleaning(*found, probability, label_rules.posterior(given, probability, rates), rule, rates)

@@ -1,0 +1,226 @@
+"""Wrong labels made to order, the rules that find them, and clean.py as a user runs it."""
+
+import csv
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, program
+from data_folders import contents
+
+from benchmarks.noisy_labels import noisy_copy, with_noise
+from command import InputError
+from dataset import cache, pipeline, records
+from model import label_rules
+from report import review
+from web.events import Events
+
+FOLDS = 2
+
+
+@pytest.fixture(scope="module")
+def noisy(emoji_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("noisy") / "noisy"
+    noisy_copy(emoji_data, folder, 0.3, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noisy_run(noisy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("noisy_runs") / "run"
+    done = program("train.py", "--data", noisy, "--run", folder, "--epochs", 2, "--batch-size", 32, "--image-size", 32)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cleaned(noisy, noisy_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cleaned") / "clean"
+    done = clean(noisy, noisy_run, folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def clean(data, run, out, *options):
+    return program("clean.py", "--data", data, "--run", run, "--out", out, "--folds", FOLDS, "--review", 30, *options)
+
+
+def labels_of(folder):
+    return {record.id: record.labels for record in records.read(folder, "train")}
+
+
+def test_noise_moves_a_share_of_the_labels_and_leaves_held_out_ones(emoji_data, noisy, tmp_path):
+    before, after = labels_of(emoji_data), labels_of(noisy)
+    assert list(before) == list(after)
+    total = sum(map(len, before.values()))
+    dropped = sum(len(before[name].keys() - after[name].keys()) for name in before)
+    added = sum(len(after[name].keys() - before[name].keys()) for name in before)
+    assert dropped == added == round(0.3 * total)
+    assert records.read_tags(noisy / "tags.csv") == records.read_tags(emoji_data / "tags.csv")
+    assert held_out(noisy) == held_out(emoji_data)
+    noisy_copy(emoji_data, tmp_path / "again", 0.3, seed=1)
+    assert contents(tmp_path / "again") == contents(noisy)
+    with pytest.raises(InputError, match="something else"):
+        noisy_copy(emoji_data, tmp_path / "again", 0.3, seed=2)
+
+
+def held_out(folder):
+    return {name: content for name, content in contents(folder).items() if name.startswith(("val-", "test-"))}
+
+
+def test_a_tag_of_nearly_all_pictures_runs_out_of_pictures_without_it():
+    had = np.ones((100, 1), bool)
+    had[:5] = False
+    has = with_noise(had, 0.5, np.random.default_rng(0))
+    assert has[:5].all() and has.sum() == 95 - round(0.5 * 95) + 5
+
+
+def simulated(missing, wrong, pictures=20000, tags=20):
+    """Pictures of which a network knows all that there is to know, whose people are wrong at known rates."""
+    random = np.random.default_rng(0)
+    frequency = np.geomspace(0.005, 0.4, tags)
+    surely = 1 / (1 + np.exp(-random.normal(np.log(frequency / (1 - frequency)), 4, (pictures, tags))))
+    true = random.random(surely.shape) < surely
+    misnamed = wrong / (1 - wrong) * (1 - missing) * true.mean(axis=0) / (1 - true.mean(axis=0))
+    given = np.where(true, random.random(true.shape) >= missing, random.random(true.shape) < misnamed)
+    return true, given, (surely * (1 - missing) + (1 - surely) * misnamed).astype(np.float32)
+
+
+@pytest.mark.parametrize("missing, wrong", [(0.0, 0.0), (0.2, 0.2), (0.4, 0.4), (0.3, 0.05)])
+def test_the_rates_of_mistakes_are_found_where_a_network_is_sure(missing, wrong):
+    _, given, probability = simulated(missing, wrong)
+    found = label_rules.mistakes(given, probability)
+    assert found.missing == pytest.approx(missing, abs=0.04) and found.wrong == pytest.approx(wrong, abs=0.04)
+
+
+def test_labels_after_the_rule_are_nearer_to_the_truth_than_people_and_networks_alone():
+    true, given, probability = simulated(0.3, 0.2)
+    soft = label_rules.posterior(given, probability, label_rules.mistakes(given, probability))
+    error, of_people, of_networks = (np.square(labels - true).mean() for labels in (soft, given * 1.0, probability))
+    assert error < 0.6 * of_people and error < 0.9 * of_networks
+
+
+def test_without_mistakes_the_rule_changes_nothing():
+    _, given, probability = simulated(0.0, 0.0)
+    soft = label_rules.posterior(given, probability, label_rules.Mistakes(0.0, 0.0))
+    assert np.allclose(soft, given, atol=1e-3)
+
+
+def test_the_published_rule():
+    given = np.array([[True, True, False, False]])
+    probability = np.array([[0.5, 0.1, 0.9, 0.6]], np.float32)
+    halved = label_rules.halved(given, probability, np.full(4, 0.3, np.float32))
+    assert halved[0].tolist() == pytest.approx([1, 0.5, 0.9, 0])
+
+
+def test_cleaning_changes_training_labels_alone(noisy, cleaned):
+    folder, done = cleaned
+    assert held_out(folder) == held_out(noisy) and "Next: python train.py" in done.stdout
+    before, after = labels_of(noisy), labels_of(folder)
+    assert list(before) == list(after) and before != after
+    values = [label for of_picture in after.values() for label in of_picture.values()]
+    assert min(values) > 0 and max(values) <= 1 and len(set(values)) > 10
+    facts = records.read_json(folder / "manifest.json")["relabelled"]
+    assert 0 <= facts["missing"] < 1 and 0 <= facts["wrong"] < 1 and facts["rule"] == "posterior"
+
+
+def test_the_same_command_again_gives_the_same_folder(noisy, noisy_run, cleaned):
+    folder, _ = cleaned
+    before = contents(folder)
+    done = clean(noisy, noisy_run, folder)
+    assert done.returncode == 0 and contents(folder) == before
+    done = clean(noisy, noisy_run, folder, "--rule", "halved")
+    assert done.returncode == 1 and "something else" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_killed_it_goes_on_with_the_networks_that_are_trained(noisy, noisy_run, cleaned, tmp_path):
+    folder, _ = cleaned
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "tags.csv"):
+        (run / name).write_bytes((noisy_run / name).read_bytes())
+    options = ["--data", noisy, "--run", run, "--out", tmp_path / "clean", "--folds", FOLDS, "--review", 30]
+    command = [sys.executable, ROOT / "clean.py", *options]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    first = run / "folds" / "run-0" / "model.keras"
+    while not first.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "clean").exists()
+    trained = first.stat().st_mtime_ns
+    while (run / "folds" / "run-1" / ".lock").exists():  # its training goes on by itself, or has not begun
+        time.sleep(0.2)
+    done = clean(noisy, run, tmp_path / "clean")
+    assert done.returncode == 0, done.stderr
+    assert first.stat().st_mtime_ns == trained and labels_of(tmp_path / "clean") == labels_of(folder)
+
+
+def test_decisions_and_events_have_the_last_word(noisy, noisy_run, cleaned, tmp_path):
+    folder, _ = cleaned
+    rows = list(csv.DictReader((folder / "review.csv").open()))
+    change = [abs(float(row["label"]) - int(row["given"])) for row in rows]
+    assert len(rows) == 30 and change == sorted(change, reverse=True)
+    answers = zip(rows, ("yes", "No", ""), strict=False)
+    lines = ["id,tag,decision", *(f'"{row["id"]}",{row["tag"]},{answer}' for row, answer in answers)]
+    (tmp_path / "decisions.csv").write_text("\n".join(lines))
+    other = next(record for record in records.read(noisy, "train") if record.id not in {row["id"] for row in rows[:2]})
+    tags = [tag.name for tag in records.read_tags(noisy / "tags.csv")]
+    events = Events(tmp_path / "events.db", "some model")
+    events.add(other.md5, [(tags[0], "rejected"), (tags[1], "added"), ("unheard_of", "added")], [])
+    events.add(other.md5, [(tags[0], "added")], [])  # they thought better of it
+    events.close()
+    options = ("--decisions", tmp_path / "decisions.csv", "--events", tmp_path / "events.db")
+    done = clean(noisy, noisy_run, tmp_path / "decided", *options)
+    assert done.returncode == 0 and "1 of 3 decisions are of other pictures" in done.stderr, done.stderr
+    assert "4 were decided" in done.stdout
+    after = labels_of(tmp_path / "decided")
+    assert after[rows[0]["id"]][tags.index(rows[0]["tag"])] == 1
+    assert tags.index(rows[1]["tag"]) not in after[rows[1]["id"]]
+    assert after[other.id][0] == after[other.id][1] == 1
+    left = [(row["id"], row["tag"]) for row in csv.DictReader((tmp_path / "decided" / "review.csv").open())]
+    assert (rows[0]["id"], rows[0]["tag"]) not in left and (rows[2]["id"], rows[2]["tag"]) in left
+
+
+@pytest.mark.parametrize("content", ["id,tag\na,b\n", "id,tag,decision\na,b,perhaps\n"])
+def test_damaged_decisions_are_named(tmp_path, content):
+    (tmp_path / "decisions.csv").write_text(content)
+    with pytest.raises(InputError, match=r"decisions\.csv: expected the columns"):
+        review.read_decisions(tmp_path / "decisions.csv")
+
+
+def test_the_page_saves_what_was_decided(cleaned, browser, tmp_path):
+    folder, _ = cleaned
+    rows = list(csv.DictReader((folder / "review.csv").open()))
+    page = browser.new_page()
+    page.goto((folder / "review.html").as_uri())
+    cards = page.locator(".doubt")
+    assert cards.count() == len(rows)
+    cards.nth(0).get_by_text("yes").click()
+    cards.nth(2).get_by_text("no").click()
+    cards.nth(3).get_by_text("no").click()
+    cards.nth(3).get_by_text("no").click()  # thought better of it
+    with page.expect_download() as download:
+        page.get_by_text("Save decisions.csv").click()
+    download.value.save_as(tmp_path / "decisions.csv")
+    expected = {(rows[0]["id"], rows[0]["tag"]): True, (rows[2]["id"], rows[2]["tag"]): False}
+    assert review.read_decisions(tmp_path / "decisions.csv") == expected
+
+
+def test_soft_labels_reach_training_with_and_without_a_cache(cleaned):
+    folder, _ = cleaned
+    options = (12, 32, "pad", 16, pipeline.Augmentation(), 0, 0, 1)
+    kept = cache.open_cache(folder, "memory", 32, "pad", 2**40)
+    plain, cached = (pipeline.training_batches(folder, *options, cache=which).as_numpy_iterator() for which in (None, kept))
+    for (pixels, labels), (same_pixels, same_labels) in zip(plain, cached, strict=True):
+        assert np.array_equal(pixels, same_pixels) and np.array_equal(labels, same_labels)
+        assert ((labels > 0) & (labels < 1)).any()
+
+
+def test_a_run_learns_from_soft_labels(cleaned, tmp_path):
+    folder, _ = cleaned
+    done = program("train.py", "--data", folder, "--run", tmp_path / "run", "--epochs", 1, "--image-size", 32)
+    assert done.returncode == 0, done.stderr
+    assert program("eval.py", tmp_path / "run").returncode == 0

@@ -1,0 +1,97 @@
+"""A student learns from its teacher, goes on exactly, and says where the teacher cannot be used."""
+
+import os
+import random
+
+import kill_and_resume
+import numpy as np
+import pytest
+from conftest import program
+
+from dataset import cache, pipeline, records, soft_targets
+from dataset.soft_targets import SoftTargets
+from model import losses
+from model.config import resolve
+from model.predict import Tagger
+from model.tagger import TaggerNetwork
+
+OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32, "--learning-rate", 0.05)
+TAGS = 12
+
+
+@pytest.fixture(scope="module")
+def taught(emoji_data, emoji_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("taught") / "run"
+    options = ("--data", emoji_data, "--run", folder, *OPTIONS, "--teacher", emoji_run, "--teacher-weight", 1)
+    done = program("train.py", *options)
+    assert done.returncode == 0 and "the teacher" in done.stderr, done.stderr
+    return folder
+
+
+def said_of_the_test_split(data, *folders):
+    pictures = [record.image for record in records.read(data, "test")]
+    return [np.array([list(tags.values()) for tags in _by_name(Tagger.load(folder), pictures)]) for folder in folders]
+
+
+def _by_name(tagger, pictures):
+    return [dict(sorted(tags.items())) for tags in tagger.tag(pictures, threshold=0)]
+
+
+def test_a_student_says_what_its_teacher_says_more_than_one_without(emoji_data, emoji_run, taught, tmp_path):
+    alone = tmp_path / "alone"
+    assert program("train.py", "--data", emoji_data, "--run", alone, *OPTIONS).returncode == 0
+    teacher, student, other = said_of_the_test_split(emoji_data, emoji_run, taught, alone)
+    assert np.abs(student - teacher).mean() < np.abs(other - teacher).mean()
+    assert not (taught / soft_targets.FILE).exists()
+
+
+def test_killed_at_random_steps_it_goes_on_to_the_same_weights(emoji_data, emoji_run, taught, tmp_path):
+    options = (*OPTIONS, "--teacher", emoji_run, "--teacher-weight", 1)
+    steps = kill_and_resume.train_killed(emoji_data, tmp_path / "run", options, 2, random.Random(3))
+    assert steps and kill_and_resume.differences(taught, tmp_path / "run") == []
+
+
+def test_another_backend_learns_from_it_too(emoji_data, emoji_run, tmp_path):
+    options = ("--data", emoji_data, "--run", tmp_path / "run", *OPTIONS, "--epochs", 1, "--teacher", emoji_run)
+    done = program("train.py", *options, env=os.environ | {"KERAS_BACKEND": "jax"})
+    assert done.returncode == 0 and "(jax)" in done.stderr, done.stderr
+
+
+def test_the_loss_is_the_weighted_sum_and_its_gradient_does_not_shrink_with_the_temperature():
+    settings = {"image_size": 32, "preset": "tiny", "teacher_weight": 0.3, "teacher_temperature": 2.0}
+    network = TaggerNetwork(3, resolve(settings).as_dict())
+    labels, taught = np.array([[1, 0, 0]], np.float32), np.array([[0.7, 0.2, 0.5]], np.float32)
+    logits = np.array([[0.5, -1.0, 0.0]], np.float32)
+    found = float(network.compute_loss(y=np.stack([labels, taught], axis=1), y_pred={"logit": logits}))
+    of_labels = np.sum(losses.binary_cross_entropy(labels, logits))
+    of_teacher = 4 * np.sum(losses.binary_cross_entropy(taught, logits / 2))
+    assert found == pytest.approx(0.7 * of_labels + 0.3 * of_teacher, rel=1e-5)
+    assert float(network.compute_loss(y=labels, y_pred={"logit": logits})) == pytest.approx(float(of_labels), rel=1e-5)
+
+
+def test_every_picture_gets_its_own_target_with_and_without_a_cache(emoji_data):
+    ids = np.array([record.id for record in records.read(emoji_data, "train")])
+    targets = SoftTargets(ids, np.repeat(np.arange(len(ids), dtype=np.float16)[:, None] / 1024, TAGS, axis=1))
+    tags_of = {number: set(record.tags) for number, record in enumerate(records.read(emoji_data, "train"))}
+    kept = cache.open_cache(emoji_data, "memory", 32, "pad", 2**40)
+    for which in (None, kept):
+        options = (TAGS, 32, "pad", 16, pipeline.Augmentation(), 0, 0, 1)
+        for _, both in pipeline.training_batches(
+            emoji_data, *options, cache=which, soft_targets=targets
+        ).as_numpy_iterator():
+            for labels, target in both:
+                assert set(np.flatnonzero(labels)) == tags_of[round(float(target[0]) * 1024)]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("--teacher", "nowhere"), "no run folder at nowhere"),
+        (("--teacher", "{run}", "--teacher-weight", 1.5), "--teacher-weight has to be from 0 to 1"),
+        (("--teacher", "{run}", "--teacher-temperature", 0), "--teacher-temperature has to be greater than 0"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_named_in_one_line(emoji_data, emoji_run, tmp_path, options, words):
+    given = [str(option).format(run=emoji_run) for option in options]
+    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", *OPTIONS, *given)
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr

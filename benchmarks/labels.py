@@ -77,13 +77,13 @@ def _figures(truth: Path, data: Path, folder: Path, options: list[str]) -> dict:
 
 
 def _wrong(truth: Path, data: Path) -> float:
-    """The sum of the training labels' distances from the true ones, for each true label."""
+    """The training labels' squared distances from the true ones, added up, for each true label."""
     if data == truth:
         return 0.0
     distance = labels = 0.0
     for true, given in zip(read(truth, "train"), read(data, "train"), strict=True):
         tags = true.labels.keys() | given.labels.keys()
-        distance += sum(abs(true.labels.get(tag, 0) - given.labels.get(tag, 0)) for tag in tags)
+        distance += sum((true.labels.get(tag, 0) - given.labels.get(tag, 0)) ** 2 for tag in tags)
         labels += sum(true.labels.values())
     return distance / labels
 

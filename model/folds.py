@@ -23,7 +23,7 @@ from model.runs import Run
 
 
 def out_of_fold(run: Run, data: Path, number: int, options: list[str]) -> np.ndarray:
-    """The probability of each training label, from a network that was trained without that picture and its variants.
+    """The probability of each training label, from a network that was trained without that picture.
 
     What is begun is kept in the run folder, under `folds/`.
 
@@ -86,12 +86,12 @@ def write_folds(data: Path, home: Path, number: int, facts: dict) -> None:
             name = f"val-{index:05}-of-{len(shards):05}.tfrecord"
             writers = [stack.enter_context(records.writer(folder / name)) for folder in folders]
             for record in records.read_shard(path):
-                folds.append(fold_of(record, number))
+                folds.append(fold_of(record.id, number))
                 writers[folds[-1]](record)
                 positives[folds[-1], record.tags] += 1
     sizes = np.bincount(folds, minlength=number)
     if not sizes.all():
-        raise InputError(f"{data} has too few groups of training pictures for {number} folds: {len(folds):,} pictures")
+        raise InputError(f"{data} has too few training pictures for {number} folds: {len(folds):,}")
     for fold, folder in enumerate(folders):
         others = [path for other in folders if other != folder for path in sorted(other.glob("val-*.tfrecord"))]
         for index, path in enumerate(others):
@@ -105,6 +105,10 @@ def write_folds(data: Path, home: Path, number: int, facts: dict) -> None:
     partial.replace(home)
 
 
-def fold_of(record: records.Record, number: int) -> int:
-    """The fold of a picture and its variants, whose labels are likely to share their mistakes."""
-    return int(hashlib.md5((record.group or record.id).encode()).hexdigest(), 16) % number
+def fold_of(post_id: str, number: int) -> int:
+    """The fold of a picture.
+
+    Its variants may be in others: people tag them one by one, so that they tell what it should have been given. With
+    variants in one fold, the labels that came out were further from the truth.
+    """
+    return int(hashlib.md5(post_id.encode()).hexdigest(), 16) % number

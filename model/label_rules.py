@@ -81,11 +81,11 @@ def posterior(given: np.ndarray, probability: np.ndarray, rates: Mistakes) -> np
         given, probability: see the top of this file; the probability from networks that have not seen these labels.
         rates: of people's mistakes.
     """
-    frequency = given.mean(axis=0).clip(FLOOR, 1 - FLOOR)
+    frequency = given.mean(axis=0, dtype=np.float32).clip(FLOOR, 1 - FLOOR)
     true_frequency = np.clip(frequency * (1 - rates.wrong) / max(1 - rates.missing, FLOOR), FLOOR, 1 - FLOOR)
-    named = 1 - rates.missing  # how often a tag of the picture is given
+    named = np.float32(1 - rates.missing)  # how often a tag of the picture is given
     misnamed = np.minimum(rates.wrong * frequency / (1 - true_frequency), named)  # and one that is not its own; (tags,)
     if_true = probability * np.where(given, named, 1 - named)
     if_false = (1 - probability) * np.where(given, misnamed, 1 - misnamed)
     # Without mistakes both are 0 where network and label disagree entirely: the label counts.
-    return np.where(if_true + if_false > 0, if_true / np.maximum(if_true + if_false, 1e-30), given).astype(np.float32)
+    return np.where(if_true + if_false > 0, if_true / np.maximum(if_true + if_false, 1e-30), given)

@@ -74,3 +74,22 @@ def test_shards_are_found_in_order_and_unfinished_ones_are_not(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "train-00002-of-00002.tfrecord.partial").touch()
     assert [path.name[:11] for path in records.shard_paths(tmp_path, "train")] == ["train-00000", "train-00001"]
+
+
+def test_soft_labels_are_read_beside_records_without():
+    soft = records.encode(b"x", [0, 3], "1", "", "", {0: 0.25, 3: 1.0})
+    batch = [records.encode(b"x", [1, 2, 3], "2", "", ""), soft, records.encode(b"x", [], "3", "", "")]
+    labels = records.decode_batch(tf.constant(batch), num_tags=4)["labels"].numpy()
+    assert labels.tolist() == [[0, 1, 1, 1], [0.25, 0, 0, 1], [0, 0, 0, 0]]
+    assert records.encode(b"x", [2], "1", "", "", {2: 1.0}) == records.encode(b"x", [2], "1", "", "")
+
+
+def test_a_record_that_was_read_is_written_the_same(tmp_path):
+    path, again = (tmp_path / f"train-0000{index}-of-00002.tfrecord" for index in range(2))
+    with records.writer(path) as write:
+        write(records.Record("1", "a group", "an md5", b"picture", {1: 0.5, 4: 1.0}))
+        write(records.Record("2", "", "", b"", {}))
+    with records.writer(again) as write:
+        for record in records.read_shard(path):
+            write(record)
+    assert again.read_bytes() == path.read_bytes() and next(records.read_shard(again)).tags == [4]

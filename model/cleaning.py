@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from command import say
 from dataset import records
 from model import label_rules, scoring
 from model.folds import out_of_fold
@@ -129,6 +130,8 @@ def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cl
         tagger = Tagger.load(run.folder)
         said = scoring.score(tagger.network, data, "train", run.config, tagger.temperature, show_progress=True)
         return Cleaning(*found, said.probability, label_rules.halved(given, said.probability, tagger.thresholds), rule)
-    probability = out_of_fold(run, data, folds, options)
+    probability = out_of_fold(run, data, list(ids), folds, options)
     rates = label_rules.mistakes(given, probability)
+    if label_rules.MOST in (rates.missing, rates.wrong):
+        say("the networks are sure of too little to tell how often people are wrong: more epochs or pictures help")
     return Cleaning(*found, probability, label_rules.posterior(given, probability, rates), rule, rates)

@@ -22,7 +22,7 @@ from model.predict import Tagger
 from model.runs import Run
 
 
-def out_of_fold(run: Run, data: Path, number: int, options: list[str]) -> np.ndarray:
+def out_of_fold(run: Run, data: Path, ids: list[str], number: int, options: list[str]) -> np.ndarray:
     """The probability of each training label, from a network that was trained without that picture.
 
     What is begun is kept in the run folder, under `folds/`.
@@ -30,11 +30,12 @@ def out_of_fold(run: Run, data: Path, number: int, options: list[str]) -> np.nda
     Args:
         run: its configuration is that of the networks.
         data: folder made by download.py, of the run's tags.
+        ids: of its training pictures, in the order of `records.read`.
         number: folds; as many networks are trained.
         options: more of train.py's.
 
     Returns:
-        float32 (training pictures, tags), in the order of `records.read`.
+        float32 (training pictures, tags).
 
     Raises:
         InputError: there are too few pictures, or the folds that were begun are of other data.
@@ -45,7 +46,7 @@ def out_of_fold(run: Run, data: Path, number: int, options: list[str]) -> np.nda
         write_folds(data, home, number, facts)
     elif records.read_json(home / "folds.json")["made"] != facts:
         raise InputError(f"{home} holds folds of other data or of another number: delete it")
-    folds = np.array(records.read_json(home / "folds.json")["fold"])
+    folds = np.array([fold_of(post_id, number) for post_id in ids])
     probability = np.empty((len(folds), len(run.tags)), np.float32)
     for fold in range(number):
         folder, fold_data = home / f"run-{fold}", home / f"data-{fold}"
@@ -64,7 +65,7 @@ def write_folds(data: Path, home: Path, number: int, facts: dict) -> None:
 
     Args:
         data: as for `out_of_fold`.
-        home: folder to make, which appears when whole: `data-0`, `data-1`, …, and `folds.json` with each picture's fold.
+        home: folder to make, which appears when whole: `data-0`, `data-1`, … and `folds.json`.
         number, facts: how many, and what `folds.json` is to say of them.
 
     Raises:
@@ -79,29 +80,29 @@ def write_folds(data: Path, home: Path, number: int, facts: dict) -> None:
         folder.mkdir(parents=True)
     tags, manifest = records.read_tags(data / "tags.csv"), records.read_json(data / "manifest.json")
     positives = np.zeros((number, len(tags)), int)
-    folds: list[int] = []
+    sizes = np.zeros(number, int)
     shards = records.shard_paths(data, "train")
     for index, path in enumerate(tqdm(shards, unit=" shards", desc="folds", leave=False, disable=None)):
         with ExitStack() as stack:
             name = f"val-{index:05}-of-{len(shards):05}.tfrecord"
             writers = [stack.enter_context(records.writer(folder / name)) for folder in folders]
             for record in records.read_shard(path):
-                folds.append(fold_of(record.id, number))
-                writers[folds[-1]](record)
-                positives[folds[-1], record.tags] += 1
-    sizes = np.bincount(folds, minlength=number)
+                fold = fold_of(record.id, number)
+                writers[fold](record)
+                sizes[fold] += 1
+                positives[fold, record.tags] += 1
     if not sizes.all():
-        raise InputError(f"{data} has too few training pictures for {number} folds: {len(folds):,}")
+        raise InputError(f"{data} has too few training pictures for {number} folds: {sizes.sum():,}")
     for fold, folder in enumerate(folders):
         others = [path for other in folders if other != folder for path in sorted(other.glob("val-*.tfrecord"))]
         for index, path in enumerate(others):
             link(path, folder / f"train-{index:05}-of-{len(others):05}.tfrecord")
         counts = positives.sum(axis=0) - positives[fold]
         records.write_tags(folder / "tags.csv", [replace(tag, count=int(n)) for tag, n in zip(tags, counts, strict=True)])
-        written = {"train": len(folds) - int(sizes[fold]), "val": int(sizes[fold]), "test": 0}
+        written = {"train": int(sizes.sum() - sizes[fold]), "val": int(sizes[fold]), "test": 0}
         splits = {split: {"written": images} for split, images in written.items()}
         records.write_json(folder / "manifest.json", manifest | {"splits": splits})
-    records.write_json(partial / "folds.json", {"made": facts, "fold": folds})
+    records.write_json(partial / "folds.json", {"made": facts})
     partial.replace(home)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 RULES = ("posterior", "halved")
 CONFIDENT = 0.75  # probability from which the published rule adds a tag
 PARTS = 20  # of the pairs, of equal weight, in which mistakes are counted
+MOST = 0.5  # share of mistakes that is believed: a network that is never sure makes all look like mistakes
 MOST_PAIRS = 2 * 10**7  # of picture and tag, that are counted
 FLOOR = 1e-6
 
@@ -44,7 +45,7 @@ def mistakes(given: np.ndarray, probability: np.ndarray) -> Mistakes:
 
     Where it is sure of a tag, all labels that lack are missing; where it is sure that a tag is not there, all labels are
     wrong. Both shares are therefore at most what they are in any part of the pairs: the smallest is taken, of twenty
-    parts. Pairs of all tags are pooled, since a tag has too few.
+    parts, and at most a half. Pairs of all tags are pooled, since a tag has too few.
 
     Args:
         given, probability: see the top of this file; the probability from networks that have not seen these labels.
@@ -57,7 +58,7 @@ def mistakes(given: np.ndarray, probability: np.ndarray) -> Mistakes:
     by_chance = np.broadcast_to(frequency / (1 - frequency), given.shape)  # wrong labels, were all of a tag's wrong
     part = _parts(-probability / frequency, by_chance)
     wrong = min(np.bincount(part, given.ravel()) / np.bincount(part, by_chance.ravel()))
-    return Mistakes(float(np.clip(missing, 0, 1)), float(np.clip(wrong, 0, 1)))
+    return Mistakes(float(np.clip(missing, 0, MOST)), float(np.clip(wrong, 0, MOST)))
 
 
 def _parts(order: np.ndarray, weight: np.ndarray) -> np.ndarray:

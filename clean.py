@@ -44,15 +44,16 @@ def main() -> None:
     data = options.data or Path(of_run.data)
     out = options.out or data.with_name(f"{data.name}-clean")
     scoring.check_vocabulary(of_run, data)
-    source = relabel.source_of(data)
-    decided = [review.read_decisions(path) for path in options.decisions]  # before hours of training
+    facts = {"from": relabel.source_of(data), "rule": options.rule}
+    relabel.made_already(out, facts)  # or something else is there, which is better said before hours of training
+    decided = [review.read_decisions(path) for path in options.decisions]
     said = events.verdicts(options.events) if options.events else {}
     with only_writer(of_run.folder, ".clean.lock"):
         found = cleaning.clean(of_run, data, options.rule, options.folds, ["--cpu"] if options.cpu else [])
     for names, verdicts in ((found.md5s, said), *((found.ids, each) for each in decided)):
         if verdicts and (unknown := len(verdicts) - found.decide(names, verdicts)):
             say(f"{unknown:,} of {len(verdicts):,} decisions are of other pictures or tags")
-    relabel.relabel(data, out, found.labels(), {"from": source, **found.facts()})
+    relabel.relabel(data, out, found.labels(), facts | found.facts())
     page = review.write(out, data, found, options.review)
     print(f"{found.summary()}\n{out} is whole. To look at: {page}. Next: python train.py --data {out}")
 

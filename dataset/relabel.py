@@ -29,15 +29,17 @@ def source_of(data: Path) -> dict:
 
 
 def made_already(out: Path, facts: dict) -> bool:
-    """Whether `relabel` has made a folder with these facts.
+    """Whether `relabel` has made a folder with these facts, among others.
 
     Raises:
         InputError: there is something else.
     """
     if not out.exists():
         return False
-    if records.read_json(out / "manifest.json").get("relabelled") != facts:
-        raise InputError(f"{out} holds something else: expected nothing, or {facts}. Delete it, or give another folder")
+    made = records.read_json(out / "manifest.json").get("relabelled") or {}
+    differing = ", ".join(f"{name} is {made.get(name)!r}" for name in facts if made.get(name) != facts[name])
+    if differing:
+        raise InputError(f"{out} holds something else ({differing}): delete it, or give another folder to make")
     return True
 
 

@@ -29,7 +29,6 @@ class Cleaning:
         given: bool (pictures, tags), the labels as they are.
         probability: float32 (pictures, tags), what the networks say.
         cleaned: float32 (pictures, tags), the labels as they become, 0 to 1.
-        rule: one of `label_rules.RULES`.
         rates: of mistakes among the labels, where the rule estimates them.
         decided: (picture, tag) pairs that people decided.
     """
@@ -40,7 +39,6 @@ class Cleaning:
     given: np.ndarray
     probability: np.ndarray
     cleaned: np.ndarray
-    rule: str
     rates: Mistakes | None = None
     decided: set[tuple[int, int]] = field(default_factory=set)
 
@@ -86,7 +84,7 @@ class Cleaning:
         """What was done, for a manifest."""
         rates = {} if self.rates is None else {"missing": self.rates.missing, "wrong": self.rates.wrong}
         digest = hashlib.md5(repr(self.labels()).encode()).hexdigest()
-        return {"rule": self.rule, **rates, "decided": len(self.decided), "labels": digest}
+        return {**rates, "decided": len(self.decided), "labels": digest}
 
     def summary(self) -> str:
         """What was done, for people."""
@@ -129,9 +127,9 @@ def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cl
     if rule == "halved":
         tagger = Tagger.load(run.folder)
         said = scoring.score(tagger.network, data, "train", run.config, tagger.temperature, show_progress=True)
-        return Cleaning(*found, said.probability, label_rules.halved(given, said.probability, tagger.thresholds), rule)
+        return Cleaning(*found, said.probability, label_rules.halved(given, said.probability, tagger.thresholds))
     probability = out_of_fold(run, data, list(ids), folds, options)
     rates = label_rules.mistakes(given, probability)
     if label_rules.MOST in (rates.missing, rates.wrong):
         say("the networks are sure of too little to tell how often people are wrong: more epochs or pictures help")
-    return Cleaning(*found, probability, label_rules.posterior(given, probability, rates), rule, rates)
+    return Cleaning(*found, probability, label_rules.posterior(given, probability, rates), rates)

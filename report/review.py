@@ -42,7 +42,7 @@ def write(folder: Path, data: Path, found: Cleaning, number: int) -> Path:
     pictures = records.images_of(data, "train", {found.ids[row] for row, _ in doubts})
     body = (
         f"<h1>Labels of {escape(data.name)} in doubt</h1><p>The {len(doubts):,} that change most, the most doubtful first. "
-        "Does the picture have the tag? What you leave open stays as it is.</p>"
+        "Does the picture have the tag? What you leave open keeps the label that clean.py gave it.</p>"
         '<p><button id="save" disabled>Save decisions.csv</button> <span id="decided"></span></p>'
         + grid((_card(found, row, tag, pictures[found.ids[row]]) for row, tag in doubts), "picture")
     )

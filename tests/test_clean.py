@@ -1,15 +1,19 @@
 """Wrong labels made to order, the rules that find them, and clean.py as a user runs it."""
 
+import argparse
 import csv
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, program
 from data_folders import contents
 
+from benchmarks import labels
 from benchmarks.noisy_labels import noisy_copy, with_noise
 from command import InputError
 from dataset import cache, pipeline, records
@@ -98,7 +102,7 @@ def test_the_rates_of_mistakes_are_found_where_a_network_is_sure(missing, wrong)
 def test_labels_after_the_rule_are_nearer_to_the_truth_than_people_and_networks_alone():
     true, given, probability = simulated(0.3, 0.2)
     soft = label_rules.posterior(given, probability, label_rules.mistakes(given, probability))
-    error, of_people, of_networks = (np.square(labels - true).mean() for labels in (soft, given * 1.0, probability))
+    error, of_people, of_networks = (np.square(said - true).mean() for said in (soft, given * 1.0, probability))
     assert error < 0.6 * of_people and error < 0.9 * of_networks
 
 
@@ -214,9 +218,9 @@ def test_soft_labels_reach_training_with_and_without_a_cache(cleaned):
     options = (12, 32, "pad", 16, pipeline.Augmentation(), 0, 0, 1)
     kept = cache.open_cache(folder, "memory", 32, "pad", 2**40)
     plain, cached = (pipeline.training_batches(folder, *options, cache=which).as_numpy_iterator() for which in (None, kept))
-    for (pixels, labels), (same_pixels, same_labels) in zip(plain, cached, strict=True):
-        assert np.array_equal(pixels, same_pixels) and np.array_equal(labels, same_labels)
-        assert ((labels > 0) & (labels < 1)).any()
+    for (pixels, soft), (same_pixels, same) in zip(plain, cached, strict=True):
+        assert np.array_equal(pixels, same_pixels) and np.array_equal(soft, same)
+        assert ((soft > 0) & (soft < 1)).any()
 
 
 def test_a_run_learns_from_soft_labels(cleaned, tmp_path):
@@ -224,3 +228,35 @@ def test_a_run_learns_from_soft_labels(cleaned, tmp_path):
     done = program("train.py", "--data", folder, "--run", tmp_path / "run", "--epochs", 1, "--image-size", 32)
     assert done.returncode == 0, done.stderr
     assert program("eval.py", tmp_path / "run").returncode == 0
+
+
+def test_the_benchmark_compares_each_row_with_its_own(emoji_data, tmp_path, monkeypatch, capsys):
+    """The programs are stood in for: this is about which are run, and about the table."""
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    worth = {"run-0": 0.5, "run-0.3": 0.2, "run-0.3-posterior": 0.4, "run-0.3-halved": 0.3, "student": 0.3}
+
+    def stand_in(script, *options):
+        asked.append((script, *options))
+        given = dict(zip(options[::2], options[1::2], strict=False))
+        if script == "train.py":
+            Path(given["--run"]).mkdir(exist_ok=True)
+        elif script == "eval.py":
+            value = worth.get(Path(options[0]).name, 0.35)
+            records.write_json(Path(options[0]) / "metrics.json", dict.fromkeys(labels.FIGURES, value))
+        else:
+            shutil.copytree(given["--data"], given["--out"], dirs_exist_ok=True)
+
+    monkeypatch.setattr(labels, "program", stand_in)
+    parser = argparse.ArgumentParser()
+    labels.add_options(parser)
+    options = parser.parse_args(["--data", str(emoji_data), "--noise", "0.3", "--seeds", "2"])
+    labels.measure(options)
+    rows = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert rows["30% noise"][2] == "0.60" and rows["30% noise, posterior"][-2:] == ["+0.200", "±0.000"]
+    assert rows["30% noise, halved"][-2] == "+0.100" and rows["student, taught"][-2] == "+0.050"
+    [taught] = {call[call.index("--teacher") + 1] for call in asked if "--teacher" in call and "-0/student" in str(call)}
+    assert taught.endswith("-0/run-0")
+    asked.clear()
+    labels.measure(options)
+    assert {script for script, *_ in asked} == {"train.py", "clean.py"}  # which find everything done

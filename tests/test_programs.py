@@ -144,7 +144,7 @@ def test_a_row_that_fails_says_so(emoji_data, tmp_path):
 
 
 def test_help_needs_nothing_but_python():
-    for script in ("download.py", "train.py", "eval.py", "test.py", "export.py", "serve.py", "bench.py"):
+    for script in ("download.py", "train.py", "eval.py", "test.py", "clean.py", "export.py", "serve.py", "bench.py"):
         code = (
             "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
             f"sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"

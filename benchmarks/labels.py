@@ -4,10 +4,12 @@ import argparse
 import statistics
 from pathlib import Path
 
+from benchmarks import trials
 from benchmarks.measuring import report
 from benchmarks.noisy_labels import noisy_copy
-from command import program
-from dataset.records import read, read_json
+from benchmarks.trials import HOME, Trial
+from command import InputError, program
+from dataset.records import read
 from model.label_rules import RULES
 
 FIGURES = {"average_precision_macro": "mAP", "auc_roc_macro": "macro AUC"}
@@ -26,54 +28,44 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--noise", type=float, nargs="*", default=[0.2, 0.4], help="shares of wrong labels (default: 0.2 0.4)"
     )
     parser.add_argument("--folds", type=int, default=4, help="of clean.py (default: 4)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once (default: 2)")
 
 
 def measure(options: argparse.Namespace) -> None:
     """Train everything, with each seed its own noise, order and weights; what is finished is kept under runs/bench/."""
-    results: dict[str, list[dict]] = {}  # row of the table ▶ figures of each seed
+    HOME.mkdir(parents=True, exist_ok=True)
+    large, small = (("--image-size", str(side)) for side in (options.image_size, options.student_size))
+
+    def trial(data: Path, name: str, of_train: tuple[str, ...], seed: int) -> Trial:
+        return Trial(data, name, of_train, options.epochs, seed)
+
+    first, then = [], []
     for seed in range(options.seeds):
-        home = Path("runs") / "bench" / f"{options.data.resolve().name}-labels-{options.epochs}-{options.image_size}-{seed}"
-        home.mkdir(parents=True, exist_ok=True)
-        for title, figures in _of_seed(options, home, seed):
-            results.setdefault(title, []).append(figures)
-    rows = []
-    for title, of_seeds in results.items():
-        before = results[_compared_with(title)]
-        cells = [_mean_and_range([each[name] for each in of_seeds]) for name in FIGURES]
-        pairs = zip(of_seeds, before, strict=True)
-        changes = [now["average_precision_macro"] - then["average_precision_macro"] for now, then in pairs]
-        wrong = statistics.mean(each["wrong"] for each in of_seeds)
-        rows.append([title, f"{wrong:.2f}", *cells, "" if before is of_seeds else _mean_and_range(changes, "+")])
+        teacher = trial(options.data, "labels as they are", large, seed)
+        first.append(teacher)
+        for share in options.noise:
+            noisy = HOME / f"{options.data.resolve().name}-noise-{share:g}-seed-{seed}"
+            noisy_copy(options.data, noisy, share, seed)
+            first.append(trial(noisy, f"noise {share:g}", large, seed))
+        taught = (*small, "--teacher", str(teacher.folder))
+        then += [trial(options.data, "student", small, seed), trial(options.data, "student taught", taught, seed)]
+    results = trials.run_all(first, options.jobs)
+    for run in first:
+        for rule in RULES if run.data != options.data else ():
+            cleaned = run.data.with_name(f"{run.data.name}-{rule}")
+            of_clean = ("--rule", rule, "--folds", str(options.folds), "--review", "0")
+            program("clean.py", "--run", str(run.folder), "--data", str(run.data), "--out", str(cleaned), *of_clean)
+            then.append(trial(cleaned, f"{run.name} {rule}", large, run.seed))
+    results |= trials.run_all(then, options.jobs)
     print(f"{options.data}, {options.epochs} epochs, {options.seeds} seeds; ±: 95 % range of the mean over seeds")
-    report("labels", ["training labels", "wrong", *FIGURES.values(), "mAP gained"], rows, results)
+    _table({run: _of(run, figures, options.data) for run, figures in results.items()})
 
 
-def _of_seed(options: argparse.Namespace, home: Path, seed: int):
-    """Yield a row's title and its figures, for each row of the table."""
-    common = ["--epochs", str(options.epochs), "--seed", str(seed)]
-    large = [*common, "--image-size", str(options.image_size)]
-    yield "as they are", _figures(options.data, options.data, home / "run-0", large)
-    for share in options.noise:
-        noisy, run = home / f"data-{share}", home / f"run-{share}"
-        noisy_copy(options.data, noisy, share, seed)
-        yield f"{share:.0%} noise", _figures(options.data, noisy, run, large)
-        for rule in RULES:
-            cleaned, how = home / f"data-{share}-{rule}", ["--rule", rule, "--folds", str(options.folds)]
-            program("clean.py", "--run", str(run), "--data", str(noisy), "--out", str(cleaned), *how)
-            yield f"{share:.0%} noise, {rule}", _figures(options.data, cleaned, home / f"run-{share}-{rule}", large)
-    small = [*common, "--image-size", str(options.student_size)]
-    yield "student", _figures(options.data, options.data, home / "student", small)
-    taught = [*small, "--teacher", str(home / "run-0")]
-    yield "student, taught", _figures(options.data, options.data, home / "student-taught", taught)
-
-
-def _figures(truth: Path, data: Path, folder: Path, options: list[str]) -> dict:
-    """Train and evaluate a run: its figures on the test split, and how wrong its training labels are."""
-    program("train.py", "--data", str(data), "--run", str(folder), *options)
-    if not (folder / "metrics.json").exists():
-        program("eval.py", str(folder), "--data", str(truth))
-    values = read_json(folder / "metrics.json")
-    return {name: values[name] for name in FIGURES} | {"wrong": _wrong(truth, data)}
+def _of(run: Trial, figures: dict | str, truth: Path) -> dict[str, float]:
+    """A run's figures, and how wrong its training labels are."""
+    if isinstance(figures, str):
+        raise InputError(f"{run.folder}: {figures}")
+    return {name: figures[name] for name in FIGURES} | {"wrong": _wrong(truth, run.data)}
 
 
 def _wrong(truth: Path, data: Path) -> float:
@@ -88,12 +80,24 @@ def _wrong(truth: Path, data: Path) -> float:
     return distance / labels
 
 
-def _compared_with(title: str) -> str:
-    """The row that a row's gain is over: itself without what comes after the comma."""
-    return title.split(", ")[0]
+def _table(results: dict[Trial, dict[str, float]]) -> None:
+    """Print a row for each name, sorted, with what it gains over the name that it begins with."""
+    of_name: dict[str, list[dict[str, float]]] = {}
+    for run, figures in results.items():
+        of_name.setdefault(run.name, []).append(figures)
+    rows = []
+    for name in sorted(of_name):
+        found, before = of_name[name], of_name.get(name.rpartition(" ")[0])
+        cells = [_mean_and_interval([figures[key] for figures in found]) for key in FIGURES]
+        gained = ""
+        if before:
+            key = "average_precision_macro"
+            gained = _mean_and_interval([now[key] - then[key] for now, then in zip(found, before, strict=True)], "+")
+        rows.append([name, f"{statistics.mean(figures['wrong'] for figures in found):.2f}", *cells, gained])
+    report("labels", ["", "wrong", *FIGURES.values(), "mAP gained"], rows, {"rows": of_name})
 
 
-def _mean_and_range(values: list[float], sign: str = "") -> str:
+def _mean_and_interval(values: list[float], sign: str = "") -> str:
     text = f"{statistics.mean(values):{sign}.3f}"
     if len(values) == 1:
         return text

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,30 +232,30 @@ def test_a_run_learns_from_soft_labels(cleaned, tmp_path):
 def test_the_benchmark_compares_each_row_with_its_own(emoji_data, tmp_path, monkeypatch, capsys):
     """The programs are stood in for: this is about which are run, and about the table."""
     monkeypatch.chdir(tmp_path)
-    asked = []
-    worth = {"run-0": 0.5, "run-0.3": 0.2, "run-0.3-posterior": 0.4, "run-0.3-halved": 0.3, "student": 0.3}
+    worth = {"noise 0.3": 0.2, "noise 0.3 posterior": 0.4, "noise 0.3 halved": 0.3, "student": 0.3, "student taught": 0.35}
+    trained, made = [], []
 
-    def stand_in(script, *options):
-        asked.append((script, *options))
-        given = dict(zip(options[::2], options[1::2], strict=False))
-        if script == "train.py":
-            Path(given["--run"]).mkdir(exist_ok=True)
-        elif script == "eval.py":
-            value = worth.get(Path(options[0]).name, 0.35)
-            records.write_json(Path(options[0]) / "metrics.json", dict.fromkeys(labels.FIGURES, value))
-        else:
-            shutil.copytree(given["--data"], given["--out"], dirs_exist_ok=True)
+    def train(runs, jobs):
+        trained.extend(runs)
+        assert all(run.data.is_dir() for run in runs)
+        return {run: dict.fromkeys(labels.FIGURES, worth.get(run.name, 0.5) + run.seed / 10) for run in runs}
 
-    monkeypatch.setattr(labels, "program", stand_in)
+    def clean_folder(script, *options):
+        made.append((script, *options))
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        shutil.copytree(given["--data"], given["--out"])
+
+    monkeypatch.setattr(labels.trials, "run_all", train)
+    monkeypatch.setattr(labels, "program", clean_folder)
     parser = argparse.ArgumentParser()
     labels.add_options(parser)
-    options = parser.parse_args(["--data", str(emoji_data), "--noise", "0.3", "--seeds", "2"])
-    labels.measure(options)
-    rows = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert rows["30% noise"][2] == "0.60" and rows["30% noise, posterior"][-2:] == ["+0.200", "±0.000"]
-    assert rows["30% noise, halved"][-2] == "+0.100" and rows["student, taught"][-2] == "+0.050"
-    [taught] = {call[call.index("--teacher") + 1] for call in asked if "--teacher" in call and "-0/student" in str(call)}
-    assert taught.endswith("-0/run-0")
-    asked.clear()
-    labels.measure(options)
-    assert {script for script, *_ in asked} == {"train.py", "clean.py"}  # which find everything done
+    labels.measure(parser.parse_args(["--data", str(emoji_data), "--noise", "0.3", "--seeds", "2"]))
+    rows = {line.split("  ")[0]: line.split("  ")[1:] for line in capsys.readouterr().out.splitlines()}
+    cells = {name: [cell.strip() for cell in row if cell.strip()] for name, row in rows.items()}
+    assert cells["noise 0.3"] == ["0.60", "0.250 ±0.635", "0.250 ±0.635"]
+    assert cells["noise 0.3 posterior"][-1] == "+0.200 ±0.000" and cells["noise 0.3 halved"][-1] == "+0.100 ±0.000"
+    assert cells["student taught"][-1] == "+0.050 ±0.000" and len(cells["student"]) == 3
+    assert [script for script, *_ in made] == ["clean.py"] * 4
+    taught = [run for run in trained if run.name == "student taught"]
+    teachers = [run for run in trained if run.name == "labels as they are"]
+    assert [run.options[-1] for run in taught] == [str(run.folder) for run in teachers]

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from command import InputError
 from dataset import pipeline, records
+from model.calibration import as_probability
 from model.config import Config
 from model.runs import Run
 from model.tagger import TaggerNetwork
@@ -70,7 +71,7 @@ def score(
             said = network.predict_on_batch(np.pad(batch["pixels"], ((0, missing), (0, 0), (0, 0), (0, 0))))
             said = {name: keras.ops.convert_to_numpy(values)[: batch_size - missing] for name, values in said.items()}
             labels[rows] = batch["labels"] > 0.5
-            probability[rows] = keras.ops.convert_to_numpy(keras.ops.sigmoid(said["logit"] / temperature))
+            probability[rows] = as_probability(said["logit"] / np.float32(temperature))
             doubt[rows] = doubt_of(said["variance"])
             ids += [name.decode() for name in batch["id"]]
             groups += [name.decode() for name in batch["group"]]

@@ -27,8 +27,8 @@ class TaggerNetwork(keras.Model):
     Args:
         num_tags: outputs.
         config: the run's configuration as a dictionary (`Config.as_dict`).
-        num_taught: how many of the outputs, the last, were added by `model.teach`. Each of them is a layer of its own, so that
-            the others are computed by the same operations as before, and so to the same bits.
+        num_taught: how many of the outputs, the last, were added by `model.teach`. Each is a layer of its own: the others
+            are computed by the same operations as before, and so to the same bits.
 
     Input:
         uint8 or float (batch, image_size, image_size, 3), values 0 to 255, RGB.

@@ -6,8 +6,8 @@ decides cross-validation, in which pictures that look alike are never on both si
 has not seen gives the figures that are expected of it, its calibration (Platt, 1999: a slope and an intercept) and its
 threshold.
 
-A run that is taught works at any moment: thresholds are found by name, rows of `tags.csv` that the network has no outputs for
-are passed over (`model.predict`), and `model.keras` is replaced last.
+A run works at any moment while it is taught: thresholds are found by name, rows of `tags.csv` for which the network has no
+output are passed over (`model.predict`), and `model.keras` is replaced last.
 """
 
 import itertools
@@ -60,8 +60,8 @@ class Head:
         weights: of the embedding's channels, float32 (channels,), for a logit at temperature 1.
         bias: added to it.
         threshold: the probability from which the tag is given, for the best F1.
-        expected: `auc_roc` and `average_precision`, each with its interval, `precision` and `recall` at the threshold; all by
-            cross-validation.
+        expected: in cross-validation: `auc_roc` and `average_precision` with their intervals, `precision` and `recall`
+            at the threshold.
     """
 
     weights: np.ndarray
@@ -83,7 +83,7 @@ def teach(name: str, positives: Path, folder: Path, negatives: Path | None) -> s
         What is expected of the tag, in words.
 
     Raises:
-        InputError: the run was trained with that tag, the pictures are too few or cannot be told apart, or a folder is missing.
+        InputError: the run was trained with that tag, or the pictures are missing, too few or cannot be told apart.
     """
     with only_writer(folder):
         tagger = Tagger.load(folder)

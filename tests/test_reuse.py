@@ -77,8 +77,12 @@ def test_early_stages_learn_more_slowly():
     network.compile(optimizer=CycledSGD(0.5, 0.0))
     reuse.begin_phase(SETTINGS, network, 0)
     shares = network.optimizer.shares
-    by_layer = {variable.path.split("/")[0]: share for variable, share in zip(network.trainable_variables, shares, strict=True)}
-    order = [by_layer[name] for name in ("stem_conv", "stage1_block1_conv", "stage2_block1_conv", "stage4_block1_conv", "tags")]
+    by_layer = {
+        variable.path.split("/")[0]: share for variable, share in zip(network.trainable_variables, shares, strict=True)
+    }
+    order = [
+        by_layer[name] for name in ("stem_conv", "stage1_block1_conv", "stage2_block1_conv", "stage4_block1_conv", "tags")
+    ]
     assert order[0] == order[1] == SETTINGS.trunk_rate and order[-1] == by_layer["features"] == 1
     assert order == sorted(order) and len(set(order)) == 4
     weights = [ops.convert_to_numpy(variable) for variable in network.trainable_variables]

@@ -29,7 +29,7 @@ def main() -> None:
         return
     devices.check(options.cpu)
     devices.leave_gpus_to_backend()
-    if options.teach or options.negatives:
+    if options.teach or options.negatives or options.values:
         print(teach_tag(options, given))
         return
     devices.share(options.devices)
@@ -65,14 +65,15 @@ def main() -> None:
 
 
 def teach_tag(options: argparse.Namespace, given: dict) -> str:
-    """Add a tag to a run; what is expected of it."""
+    """Add an output to a run; what is expected of it."""
     from model import runs, teach
 
-    if not options.teach or given:
-        raise InputError("--teach TAG FOLDER trains nothing but that tag, and goes with --run, --negatives and --cpu alone")
-    name, positives = options.teach
+    if not options.teach or given or (options.negatives and options.values):
+        others = "--run, --cpu, and either --negatives or --values"
+        raise InputError(f"--teach NAME FOLDER trains nothing but that one output: of other options, it goes with {others}")
+    name, pictures = options.teach
     folder = options.run or runs.newest(Path("runs"), "model.keras", "train.py")
-    return teach.teach(name, Path(positives), folder, options.negatives)
+    return teach.teach(name, Path(pictures), folder, options.negatives, options.values)
 
 
 def choose_folders(options: argparse.Namespace):
@@ -100,12 +101,10 @@ def parser() -> Parser:
     options.add_argument("--devices", type=int, default=1, help="that share each batch, with KERAS_BACKEND=jax (default: 1)")
     options.add_argument("--cpu", action="store_true", help="compute on the CPU, even where there is a GPU")
     options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")
-    options.add_argument(
-        "--teach", nargs=2, metavar=("TAG", "FOLDER"), help="add a tag to --run, from pictures that have it"
-    )
-    options.add_argument(
-        "--negatives", type=Path, help="with --teach: pictures that lack it (default: the training pictures)"
-    )
+    teaching = {"nargs": 2, "metavar": ("NAME", "FOLDER")}
+    options.add_argument("--teach", help="add a tag to --run, from a folder of pictures that have it", **teaching)
+    options.add_argument("--negatives", type=Path, help="of --teach: pictures that lack it (default: training pictures)")
+    options.add_argument("--values", type=Path, help="of --teach: a CSV with the columns id and NAME, a number to predict")
     options.add_argument("--list", action="store_true", help="show the runs under runs/, and stop")
     for entry in fields(Config):
         help_text = f"{entry.metadata['help']} (default: {entry.default}{_overrides(entry.name)})"

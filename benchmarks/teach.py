@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace) -> None:
     rows = []
     for name in names:
         area, low, high = facts[name]["auc_roc"]
-        cells = (f"{of_full['positives'][name]}", f"{seconds[name]:.0f}", f"{area:.3f}", f"{low:.3f} to {min(high, 1):.3f}")
+        cells = (f"{of_full['positives'][name]}", f"{seconds[name]:.0f}", f"{area:.3f}", f"{low:.3f} to {high:.3f}")
         rows.append([name, *cells, f"{of_taught['auc'][name]:.3f}", f"{of_full['auc'][name]:.3f}"])
     means = [np.mean([of["auc"][name] for name in names]) for of in (of_taught, of_full)]
     expected = np.mean([facts[name]["auc_roc"][0] for name in names])

@@ -11,6 +11,7 @@ from PIL import Image
 from command import InputError
 from dataset import records
 from model import runs, teach
+from model.embedding_head import Examples, fit_tag, fit_values
 from model.predict import Tagger
 
 NAME = "tinted"  # pictures that are taught lie on orange instead of white: easy to tell, and no tag of the board
@@ -83,14 +84,14 @@ def test_taught_again_it_is_replaced_and_a_second_one_added(emoji_run, taught, t
     folder = tmp_path / "run"
     shutil.copytree(taught[0], folder)
     network = runs.load_network(folder / "model.keras")
-    teach.teach("second", taught[2], folder, None)
+    teach.teach("second", taught[2], folder, None, None)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     expected = network.predict_on_batch(pixels)["logit"]
     tagger = Tagger.load(folder)
     assert [tag.name for tag in tagger.run.tags[-2:]] == [NAME, "second"]
     assert np.array_equal(tagger.network.predict_on_batch(pixels)["logit"][:, :-1], expected)
     (taught[2] / "0.png").rename(tmp_path / "0.png")
-    teach.teach(NAME, taught[2], folder, None)
+    teach.teach(NAME, taught[2], folder, None, None)
     (tmp_path / "0.png").rename(taught[2] / "0.png")
     assert [tag.count for tag in Tagger.load(folder).run.tags[-2:]] == [29, 30]
 
@@ -111,11 +112,11 @@ def test_killed_while_it_is_written_the_run_works_as_before(emoji_run, taught, t
 
     monkeypatch.setattr(module, function, kill)
     with pytest.raises(Killed):
-        teach.teach(NAME, taught[2], tmp_path / "run", None)
+        teach.teach(NAME, taught[2], tmp_path / "run", None, None)
     before, after = Tagger.load(emoji_run), Tagger.load(tmp_path / "run")
     assert after.run.tags == before.run.tags and np.array_equal(after.thresholds, before.thresholds)
     monkeypatch.undo()
-    teach.teach(NAME, taught[2], tmp_path / "run", None)
+    teach.teach(NAME, taught[2], tmp_path / "run", None, None)
     assert Tagger.load(tmp_path / "run").run.tags[-1].name == NAME
 
 
@@ -124,49 +125,87 @@ def test_what_cannot_be_taught_is_named(emoji_run, emoji_data, taught, tmp_path)
     shutil.copytree(emoji_run, run)
     trained = records.read_tags(run / "tags.csv")[0].name
     with pytest.raises(InputError, match="was not trained with"):
-        teach.teach(trained, taught[2], run, None)
+        teach.teach(trained, taught[2], run, None, None)
     write_pictures(emoji_data, tmp_path / "few", 3, True)
     with pytest.raises(InputError, match=r"needs 10 pictures at least.*Received: 3"):
-        teach.teach("new", tmp_path / "few", run, None)
+        teach.teach("new", tmp_path / "few", run, None, None)
     done = program("train.py", "--teach", "new", taught[2], "--run", run, "--epochs", 3)
-    assert done.returncode == 1 and "--teach TAG FOLDER trains nothing but" in done.stderr
+    assert done.returncode == 1 and "--teach NAME FOLDER trains nothing but" in done.stderr
     assert not (run / "taught.json").exists()
 
 
-def test_a_guess_is_not_added():
+def drawn(random, number: int, shift: float = 0.0, channels: int = 20) -> Examples:
+    """Pictures that differ, with four channels of their features shifted."""
+    thumbnails = [random.integers(0, 256, 192, np.uint8).tobytes() for _ in range(number)]
+    features = random.normal(size=(number, channels)) + shift * (np.arange(channels) < 4)
+    return Examples([str(index) for index in range(number)], features.astype(np.float32), thumbnails)
+
+
+def test_of_a_guess_no_more_is_expected():
     random = np.random.default_rng(0)
-    thumbnails = [random.integers(0, 256, 192, np.uint8).tobytes() for _ in range(250)]
-    features = random.normal(size=(250, 16)).astype(np.float32)
-    head = teach.fit(teach.Examples(features[:50], thumbnails[:50]), teach.Examples(features[50:], thumbnails[50:]), 0)
-    area, low, high = head.expected["auc_roc"]
+    area, low, high = fit_tag(drawn(random, 50), drawn(random, 200), 0).expected["auc_roc"]
     assert low < 0.5 < 0.65 and area < 0.65 and high - low > 0.1
+    correlation, low, _ = fit_values(drawn(random, 150), random.normal(size=150)).expected["spearman"]
+    assert low < 0 and correlation < 0.25
 
 
 def test_the_figures_expected_are_those_of_new_pictures_and_the_probabilities_are_frequencies():
     """Two kinds of pictures whose features overlap; the negatives are a twentieth of those that they stand for."""
     random = np.random.default_rng(1)
-
-    def examples(number: int, shift: float) -> teach.Examples:
-        thumbnails = [random.integers(0, 256, 192, np.uint8).tobytes() for _ in range(number)]
-        features = random.normal(size=(number, 20)) + shift * (np.arange(20) < 4)
-        return teach.Examples(features.astype(np.float32), thumbnails)
-
-    head = teach.fit(examples(200, 0.8), examples(1000, 0.0), 20000)
-    new = {
-        kind: examples(20000, shift).features @ head.weights + head.bias for kind, shift in (("with", 0.8), ("without", 0.0))
-    }
-    area = np.mean(new["with"][:5000, None] > new["without"][None, :5000])
+    head = fit_tag(drawn(random, 200, 0.8), drawn(random, 1000), 20000)
+    new = [drawn(random, 20000, shift).features @ head.weights + head.bias for shift in (0.8, 0.0)]
+    area = np.mean(new[0][:5000, None] > new[1][None, :5000])
     assert head.expected["auc_roc"][1] - 0.01 < area < head.expected["auc_roc"][2] + 0.01
-    probability = 1 / (1 + np.exp(-np.concatenate([new["with"][:200], new["without"]])))
+    probability = 1 / (1 + np.exp(-np.concatenate([new[0][:200], new[1]])))
     assert 120 < probability.sum() < 300  # 200 of the 20,200 have the tag
 
 
 def test_pictures_that_look_like_a_positive_are_no_negatives():
     random = np.random.default_rng(2)
-    thumbnails = [random.integers(0, 256, 192, np.uint8).tobytes() for _ in range(80)]
-    features = random.normal(size=(80, 8)).astype(np.float32)
-    features[:30] += 3
-    positives = teach.Examples(features[:30], thumbnails[:30])
-    clean = teach.fit(positives, teach.Examples(features[30:], thumbnails[30:]), 0)
-    mixed = teach.Examples(np.r_[features[30:], features[:20]], thumbnails[30:] + thumbnails[:20])
-    assert np.allclose(teach.fit(positives, mixed, 0).weights, clean.weights, atol=1e-4)
+    positives, negatives = drawn(random, 30, 3.0), drawn(random, 50)
+    clean = fit_tag(positives, negatives, 0)
+    mixed = Examples(
+        negatives.names + positives.names[:20],
+        np.r_[negatives.features, positives.features[:20]],
+        negatives.thumbnails + positives.thumbnails[:20],
+    )
+    assert np.allclose(fit_tag(positives, mixed, 0).weights, clean.weights, atol=1e-4)
+
+
+def test_a_number_is_predicted_as_a_rank():
+    random = np.random.default_rng(3)
+    direction = random.normal(size=20)
+
+    def graded(number: int) -> tuple[Examples, np.ndarray]:
+        examples = drawn(random, number)
+        return examples, np.exp(examples.features @ direction + random.normal(size=number))  # a few are far from the others
+
+    head = fit_values(*graded(200))
+    examples, values = graded(2000)
+    said = 1 / (1 + np.exp(-(examples.features @ head.weights + head.bias)))
+    ranks = [np.argsort(np.argsort(part)) / 2000 for part in (said, values)]
+    found = np.corrcoef(*ranks)[0, 1]
+    correlation, low, high = head.expected["spearman"]
+    assert low - 0.02 < found < high + 0.02 and 0.8 < low < correlation < high
+    assert np.isclose(np.abs(said - ranks[1]).mean(), head.expected["rank_error"], atol=0.02)
+
+
+def test_a_numeric_column_is_taught_and_shown_for_every_picture(emoji_run, emoji_data, tmp_path):
+    """How dark a picture was made."""
+    shutil.copytree(emoji_run, tmp_path / "run")
+    write_pictures(emoji_data, tmp_path / "pictures", 60, False)
+    shades = np.random.default_rng(4).uniform(0.3, 1, 60)
+    for path in (tmp_path / "pictures").iterdir():
+        pixels = np.array(Image.open(path), np.float32) * shades[int(path.stem)]
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    rows = "".join(f"{index}.png,{10 * shade:.2f}\n" for index, shade in enumerate(shades[:50]))
+    (tmp_path / "table.csv").write_text(f"id,brightness\n{rows}")
+    options = ("--run", tmp_path / "run", "--values", tmp_path / "table.csv")
+    done = program("train.py", "--teach", "brightness", tmp_path / "pictures", *options)
+    assert done.returncode == 0 and "expected Spearman's correlation 0." in done.stdout, done.stderr
+    assert "a number for 50 of 60 pictures" in done.stderr
+    new = [tmp_path / "pictures" / f"{index}.png" for index in range(50, 60)]
+    said = [tags["brightness"] for tags in Tagger.load(tmp_path / "run").tag(new)]
+    assert np.corrcoef(said, shades[50:])[0, 1] > 0.5
+    done = program("train.py", "--teach", "weight", tmp_path / "pictures", *options)
+    assert done.returncode == 1 and "needs the columns id,weight" in done.stderr

@@ -1,9 +1,9 @@
 """A regularised logistic regression on embeddings, with what cross-validation expects of it on new pictures.
 
 Targets lie between 0 and 1: 1 where a picture has a tag, or a picture's rank among others, for a fractional regression
-(Papke & Wooldridge, J. Appl. Econometrics 11, 1996). How strongly it is regularised decides cross-validation, in which pictures
-that look alike are never on both sides. What it says there of pictures that it has not seen gives the figures expected of it,
-its calibration (Platt, 1999: a slope and an intercept) and its threshold.
+(Papke & Wooldridge, J. Appl. Econometrics 11, 1996). How strongly it is regularised decides cross-validation, in which
+pictures that look alike are never on both sides. What it says there of pictures that it has not seen gives the figures that
+are expected of it, its calibration (Platt, 1999: a slope and an intercept) and its threshold.
 """
 
 from dataclasses import dataclass
@@ -107,8 +107,8 @@ def fit_values(examples: Examples, values: np.ndarray) -> Head:
         values: of the examples, (pictures,).
 
     Returns:
-        Expected are `spearman`, the correlation of ranks, and `rank_error`, the mean distance from the rank. The threshold is
-        0: it is said of every picture.
+        Expected are `spearman`, the correlation of ranks, and `rank_error`, the mean distance from the rank. The threshold
+        is 0: it is said of every picture.
 
     Raises:
         InputError: too few of the pictures differ, or all values are the same.

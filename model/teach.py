@@ -1,7 +1,7 @@
 """One output more for a trained run, from a folder of pictures: `train.py --teach`.
 
-The trunk stays as it is: pictures become embeddings, and a regression on them (`model.embedding_head`) becomes one more output
-of the network, a layer of its own beside the others, which say the same as before, to the bit.
+The trunk stays as it is: pictures become embeddings, and a regression on them (`model.embedding_head`) becomes one more
+output of the network, a layer of its own beside the others, which say the same as before, to the bit.
 
 A run works at any moment while it is taught: thresholds are found by name, rows of `tags.csv` for which the network has no
 output are passed over (`model.predict`), and `model.keras` is replaced last.
@@ -82,8 +82,9 @@ def described(head: Head) -> str:
     figures = {key: "{:.3f} ({:.3f} to {:.3f})".format(*expected[key]) for key in titles if key in expected}
     words = "expected " + ", ".join(f"{titles[key]} {figure}" for key, figure in figures.items())
     if "spearman" in expected:
-        return f"{words}; mean distance from the rank {expected['rank_error']:.3f}"
-    return f"{words}; precision {expected['precision']:.2f} and recall {expected['recall']:.2f} from {head.threshold:.3f} on"
+        return f"{words};\n  mean distance from the rank {expected['rank_error']:.3f}"
+    at_threshold = f"precision {expected['precision']:.2f} and recall {expected['recall']:.2f} from {head.threshold:.3f} on"
+    return f"{words};\n  {at_threshold}"
 
 
 def embed(tagger: Tagger, sources: Iterable[Source], title: str) -> Examples:

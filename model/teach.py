@@ -49,6 +49,7 @@ def teach(name: str, pictures: Path, folder: Path, negatives: Path | None, table
     Raises:
         InputError: the run was trained with that tag, or the pictures or the table are missing, too few or of no use.
     """
+    runs.load(folder)  # before a lock is put into what is no run
     with only_writer(folder):
         tagger = Tagger.load(folder)
         trained = [tag.name for tag in tagger.run.tags[: len(tagger.run.tags) - tagger.network.num_taught]]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import report
 from benchmarks import trials
+from benchmarks.measuring import report
 from benchmarks.trials import Trial
 from command import InputError
 from dataset import records

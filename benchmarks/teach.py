@@ -11,11 +11,10 @@ import numpy as np
 from benchmarks import trials
 from benchmarks.measuring import report
 from benchmarks.trials import Trial
-from command import InputError
+from command import InputError, say
 from dataset import records
 from dataset.relabel import made_already, source_of, write_shard
 from model import metrics
-from model.evaluation import score
 from model.predict import Tagger
 
 FEWEST_TEST_POSITIVES = 10
@@ -48,13 +47,18 @@ def measure(options: argparse.Namespace) -> None:
     facts = records.read_json(taught / "taught.json")
     rows = []
     for name in names:
-        area, low, high = facts[name]["auc_roc"]
-        cells = (f"{of_full['positives'][name]}", f"{seconds[name]:.0f}", f"{area:.3f}", f"{low:.3f} to {high:.3f}")
-        rows.append([name, *cells, f"{of_taught['auc'][name]:.3f}", f"{of_full['auc'][name]:.3f}"])
-    means = [np.mean([of["auc"][name] for name in names]) for of in (of_taught, of_full)]
-    expected = np.mean([facts[name]["auc_roc"][0] for name in names])
+        cells = (f"{of_full[name][1]}", f"{seconds[name]:.0f}")
+        if name in facts:
+            area, low, high = facts[name]["auc_roc"]
+            cells += (f"{area:.3f}", f"{low:.3f} to {high:.3f}", f"{of_taught[name][0]:.3f}")
+        else:
+            cells += ("no better", "than a guess:", "not added")
+        rows.append([name, *cells, f"{of_full[name][0]:.3f}"])
+    added = [name for name in names if name in facts]
+    means = [np.mean([of[name][0] for name in added]) for of in (of_taught, of_full)]
+    expected = np.mean([facts[name]["auc_roc"][0] for name in added])
     rows.append(
-        ["mean", "", f"{np.mean(list(seconds.values())):.0f}", f"{expected:.3f}", "", *(f"{mean:.3f}" for mean in means)]
+        ["mean", "", f"{np.mean([*seconds.values()]):.0f}", f"{expected:.3f}", "", *(f"{mean:.3f}" for mean in means)]
     )
     titles = ["tag", "test positives", "seconds", "expected", "95 % range", "taught", "fully trained"]
     same = unchanged(less, taught, work)
@@ -114,18 +118,20 @@ def teach(data: Path, name: str, positives: int, folder: Path) -> float:
             (pictures / f"{number}.jpg").write_bytes(image)
     started = time.perf_counter()
     if error := trials.program("train.py", ["--teach", name, str(pictures), "--run", str(folder)], 1):
-        raise InputError(error)
+        say(error)
     return time.perf_counter() - started
 
 
-def by_tag(folder: Path, data: Path) -> dict:
-    """The AUC-ROC of each tag on the test split, and how many of its pictures have it."""
-    tagger, scores = score(Tagger.load(folder), data, "test", 1.0)
-    names = [tag.name for tag in tagger.run.tags]
-    columns = zip(scores.labels.T, scores.probability.T, strict=True)
-    areas = [float(metrics.auc_roc(*metrics.counts_by_level(*column))) for column in columns]
-    positives = scores.labels.sum(axis=0).tolist()
-    return {"auc": dict(zip(names, areas, strict=True)), "positives": dict(zip(names, positives, strict=True))}
+def by_tag(folder: Path, data: Path) -> dict[str, tuple[float, int]]:
+    """Of each of a run's tags its AUC-ROC on a test split, and how many of the pictures have it."""
+    tagger, stored = Tagger.load(folder), list(records.read(data, "test"))
+    logits = tagger.scores(np.stack([tagger.pixels(record.image) for record in stored]))["logit"]
+    index = {tag.name: position for position, tag in enumerate(records.read_tags(data / "tags.csv"))}
+    found = {}
+    for column, tag in zip(logits.T, tagger.run.tags, strict=True):
+        labels = np.array([index[tag.name] in record.tags for record in stored])
+        found[tag.name] = float(metrics.auc_roc(*metrics.counts_by_level(labels, column))), int(labels.sum())
+    return found
 
 
 def unchanged(before: Path, after: Path, data: Path) -> tuple[int, bool]:

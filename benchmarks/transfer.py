@@ -3,18 +3,15 @@
 import argparse
 from pathlib import Path
 
-import keras
-import numpy as np
-
 from benchmarks import trials
-from benchmarks.measuring import report, side_by_side, use_xla
+from benchmarks.measuring import report
 from benchmarks.trials import Trial
-from model import devices, reuse, schedule
-from model.config import resolve
-from model.tagger import TaggerNetwork
+from command import InputError
+from model.runs import read_history
 
 SHOWN = {name: trials.SHOWN[name] for name in ("average_precision_macro", "auc_roc_macro", "auc_roc_micro")}
 SHOWN |= {"seconds": "seconds"}
+PROBE_EPOCHS = 2  # the second is timed, without compilation
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,32 +22,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds 0, 1, … (default: 1)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once (default: 2)")
-    parser.add_argument("--rounds", type=int, default=20, help="of the steps that are timed (default: 20)")
 
 
 def measure(options: argparse.Namespace) -> None:
     """Train each way in both directions, and evaluate; finished runs are kept under runs/bench/ and not trained again."""
-    ratio = step_ratio(options.rounds)
-    print(f"{devices.name()}: a step with the trunk frozen takes {1 / ratio:.2f} of the time")
-    # As bench.py ablation calls them, whose runs from scratch are the same.
     seeds = range(options.seeds)
+    # As bench.py ablation calls them, whose runs from scratch are the same.
     scratch = {(data, seed): Trial(data, "default", (), options.epochs, seed) for data in options.data for seed in seeds}
-    found = trials.run_all(list(scratch.values()), options.jobs)
+    found = _trained(list(scratch.values()), options.jobs)
+    other_of = dict((options.data, options.data[::-1]))
+    probes = {}
+    for data, other in other_of.items():
+        frozen = ("--init", str(scratch[other, 0].folder), "--freeze")
+        probes[data] = Trial(data, f"probe, trunk of {other.resolve().name}", frozen, PROBE_EPOCHS, 0)
+    _trained(list(probes.values()), options.jobs)
+    ratios = {data: _last_epoch(scratch[data, 0]) / _last_epoch(probe) for data, probe in probes.items()}
     runs = []
-    for data, other in (options.data, options.data[::-1]):
-        for title, (ways, epochs) in arms(options.epochs, ratio).items():
+    for data, other in other_of.items():
+        for title, (ways, epochs) in arms(options.epochs, ratios[data]).items():
             name = f"{title}, trunk of {other.resolve().name}"
             bases = {seed: str(scratch[other, seed].folder) for seed in seeds}
             runs += [Trial(data, name, ("--init", base, *ways), epochs, seed) for seed, base in bases.items()]
-    found |= trials.run_all(runs, options.jobs)
-    for data in options.data:
+    found |= _trained(runs, options.jobs)
+    for data, ratio in ratios.items():
         of_data = {trial: figures for trial, figures in found.items() if trial.data == data}
-        print(f"{data}, test split, seeds: {options.seeds}")
-        facts = {str(trial.folder): trials.shown(figures) for trial, figures in of_data.items()}
-        cells = trials.cells(trials.rows_of(of_data), SHOWN)
-        report(
-            f"transfer-{data.name}", ["", *SHOWN.values()], cells, {"options": vars(options), "ratio": ratio, "runs": facts}
+        print(
+            f"{data}, test split, seeds: {options.seeds}; an epoch with the trunk frozen takes {1 / ratio:.2f} of the time"
         )
+        facts = {"options": vars(options), "epochs_in_one": ratio}
+        facts["runs"] = {str(trial.folder): trials.shown(figures) for trial, figures in of_data.items()}
+        report(f"transfer-{data.name}", ["", *SHOWN.values()], trials.cells(trials.rows_of(of_data), SHOWN), facts)
 
 
 def arms(epochs: int, ratio: float) -> dict[str, tuple[tuple[str, ...], int]]:
@@ -68,19 +69,13 @@ def arms(epochs: int, ratio: float) -> dict[str, tuple[tuple[str, ...], int]]:
     }
 
 
-def step_ratio(rounds: int) -> float:
-    """How many times faster a training step is with the trunk frozen."""
-    config = resolve({"init": "runs/base", "unfreeze_after": 1, "precision": devices.precision("auto")})
-    devices.use_precision(config.precision)
-    random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (config.batch_size, config.image_size, config.image_size, 3), np.uint8)
-    labels = (random.random((config.batch_size, 128)) < 0.03).astype(np.float32)
-    steps = {}
-    for epoch in (0, 1):
-        network = TaggerNetwork(128, config.as_dict())
-        network.compile(optimizer=schedule.optimizer(config, 0.01, 0.9), jit_compile=use_xla())
-        reuse.begin_phase(config, network, epoch)
-        steps[epoch] = lambda network=network: network.train_on_batch(pixels, labels)
-    seconds = side_by_side(steps, rounds)
-    keras.utils.clear_session()
-    return seconds[1] / seconds[0]
+def _trained(runs: list[Trial], jobs: int) -> dict[Trial, dict]:
+    found = trials.run_all(runs, jobs)
+    if failed := [figures for figures in found.values() if isinstance(figures, str)]:
+        raise InputError(failed[0])
+    return found
+
+
+def _last_epoch(trial: Trial) -> float:
+    """Seconds."""
+    return float(read_history(trial.folder)[-1]["seconds"])

@@ -3,6 +3,8 @@
     python bench.py ablation --data data/openmoji    what each choice of the recipe is worth, on the test split
     python bench.py peers --data data/openmoji       other trainers' recipes and networks, at equal epochs and equal time
     python bench.py labels --data data/openmoji      wrong labels before and after cleaning; a student and its teacher
+    python bench.py transfer --data data/openmoji data/clipart    a trunk taken over, beside training from scratch
+    python bench.py teach --data data/openmoji       tags taught from 50 pictures each, beside full training
     python bench.py input --data data/openmoji       batches a second: the decoder alone, the pipeline of 2021
     python bench.py step --preset base               training steps: the device's peak, ResNet-50
     python bench.py noise                            the noise layer: exact against samples
@@ -28,6 +30,8 @@ SUBJECTS = (
     "ablation",
     "peers",
     "labels",
+    "transfer",
+    "teach",
     "input",
     "step",
     "noise",

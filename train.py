@@ -22,17 +22,22 @@ def main() -> None:
         use_cpu()
     import_quietly("keras")
     import_quietly("tensorflow")  # reads the shards, whatever the backend
-    from model import checkpoints, devices, distillation, finder, overview, plan, training
+    from model import checkpoints, devices, distillation, finder, overview, plan, reuse, training
 
     if options.list:
         print(overview.table(Path("runs")))
         return
     devices.check(options.cpu)
     devices.leave_gpus_to_backend()
+    if options.teach or options.negatives or options.values:
+        print(teach_tag(options, given))
+        return
     devices.share(options.devices)
     data, folder, before = choose_folders(options)
     if options.resume:
         given = before.config.as_dict() | given
+    elif options.init:
+        given = reuse.settings(given)
     given["precision"] = devices.precision(given.get("precision", AUTO))
     devices.use_precision(given["precision"])
     if given.get("batch_size") == AUTO:
@@ -46,15 +51,30 @@ def main() -> None:
     network = training.build_network(todo.run)
     training.compile_network(todo, network)
     if options.find_lr:
+        reuse.take_trunk(todo.run, network)
         rates, losses = finder.range_test(todo, network)
         print(f"{finder.save(folder, rates, losses)}: proposed --learning-rate {finder.proposal(rates, losses):g}")
         return
     with only_writer(folder):
         start = checkpoints.restore(folder, network)
+        if start == checkpoints.Position():
+            reuse.take_trunk(todo.run, network)
         say(plan.describe(todo, network, start))
         todo.run.save()
         training.train(todo.with_cache(options.cache), network, start, options.checkpoint_minutes)
     print(f"{folder} is trained. Next: python eval.py {folder}")
+
+
+def teach_tag(options: argparse.Namespace, given: dict) -> str:
+    """Add an output to a run; what is expected of it."""
+    from model import runs, teach
+
+    if not options.teach or given or (options.negatives and options.values):
+        others = "--run, --cpu, and either --negatives or --values"
+        raise InputError(f"--teach NAME FOLDER trains nothing but that one output: of other options, it goes with {others}")
+    name, pictures = options.teach
+    folder = options.run or runs.newest(Path("runs"), "model.keras", "train.py")
+    return teach.teach(name, Path(pictures), folder, options.negatives, options.values)
 
 
 def choose_folders(options: argparse.Namespace):
@@ -82,6 +102,10 @@ def parser() -> Parser:
     options.add_argument("--devices", type=int, default=1, help="that share each batch, with KERAS_BACKEND=jax (default: 1)")
     options.add_argument("--cpu", action="store_true", help="compute on the CPU, even where there is a GPU")
     options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")
+    teaching = {"nargs": 2, "metavar": ("NAME", "FOLDER")}
+    options.add_argument("--teach", help="add a tag to --run, from a folder of pictures that have it", **teaching)
+    options.add_argument("--negatives", type=Path, help="of --teach: pictures that lack it (default: training pictures)")
+    options.add_argument("--values", type=Path, help="of --teach: a CSV with the columns id and NAME, a number to predict")
     options.add_argument("--list", action="store_true", help="show the runs under runs/, and stop")
     for entry in fields(Config):
         help_text = (

@@ -82,7 +82,7 @@ def _figures(trial: Trial, jobs: int) -> dict | str:
     for script, options in (("train.py", training), ("eval.py", [folder, "--data", data])):
         if script == "eval.py" and made.exists():
             continue
-        if error := _program(script, options, jobs):
+        if error := program(script, options, jobs):
             return error
     history = read_history(trial.folder)
     seconds = sum(float(row["seconds"]) for row in history)
@@ -95,7 +95,7 @@ def _figures(trial: Trial, jobs: int) -> dict | str:
     }
 
 
-def _program(script: str, options: list[str], jobs: int) -> str:
+def program(script: str, options: list[str], jobs: int) -> str:
     """Run one of the suite's commands on a share of the cores; what it says last if it fails, else nothing."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = os.environ | {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}

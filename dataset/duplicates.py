@@ -23,7 +23,12 @@ def thumbnail(jpeg: bytes) -> bytes:
     """The 8 x 8 RGB pixels of a JPEG, one byte a channel."""
     # Not decoded at a smaller scale, which JPEG allows: its rounding at the edges differs from size to size.
     with Image.open(io.BytesIO(jpeg)) as image:
-        return image.convert("RGB").resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BOX).tobytes()
+        return thumbnail_of(image.convert("RGB"))
+
+
+def thumbnail_of(image: Image.Image) -> bytes:
+    """The same of an RGB picture."""
+    return image.resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BOX).tobytes()
 
 
 def alike(thumbnails: Sequence[bytes], min_correlation: float = MIN_CORRELATION) -> list[tuple[int, int]]:

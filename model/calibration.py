@@ -129,8 +129,8 @@ def fit(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray, target:
     worth = _cross_validate(hits, said, target)
     strength = max(worth, key=worth.get)  # of equals, the first and weakest
     chosen, best_of_all = _choose(hits.sum(axis=0), said.sum(axis=0), target)
-    thresholds = _as_probability(LOG_ODDS[chosen[strength]])
-    return Calibration(temperature, thresholds, float(_as_probability(LOG_ODDS[best_of_all])), strength, worth, target)
+    thresholds = as_probability(LOG_ODDS[chosen[strength]])
+    return Calibration(temperature, thresholds, float(as_probability(LOG_ODDS[best_of_all])), strength, worth, target)
 
 
 def fit_temperature(labels: np.ndarray, probability: np.ndarray) -> float:
@@ -147,6 +147,12 @@ def log_odds(probability: np.ndarray) -> np.ndarray:
     """float32 log-odds, finite where the probability was rounded to 0 or 1."""
     clipped = np.clip(probability, 1e-7, 1 - 1e-7, dtype=np.float32)
     return np.log(clipped) - np.log1p(-clipped)
+
+
+def as_probability(logits: np.ndarray) -> np.ndarray:
+    """The sigmoid. NumPy's, unlike TensorFlow's, gives an element the same bits whatever the array's length."""
+    with np.errstate(over="ignore"):  # 1 / infinity is 0
+        return 1 / (1 + np.exp(-logits))
 
 
 def _counts_by_fold(labels: np.ndarray, logits: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -183,10 +189,6 @@ def _cross_validate(hits: np.ndarray, said: np.ndarray, target: Target) -> dict[
             outcomes[strength] += hits[fold, tags, positions + 1], said[fold, tags, positions + 1]
     positives = hits[:, :, 0].sum(axis=0)
     return {strength: float(target.worth_of_all(*counts, positives)) for strength, counts in outcomes.items()}
-
-
-def _as_probability(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits))
 
 
 def _text(strength: float) -> str:

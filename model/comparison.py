@@ -4,6 +4,7 @@ Every run is resampled alike (the resamples depend on the groups alone), so that
 for all of them drops out of their differences.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,10 @@ def compare(taggers: list[Tagger], data: Path, split: str) -> str:
     found = []
     for name, tagger in zip(names, taggers, strict=True):
         say(f"{name} on the {split} split of {data}")
-        scores = score(tagger, data, split, tagger.temperature)
-        vectors = vectors_of(taggers[0].run, data)  # the same for all
+        tagger, scores = score(tagger, data, split, tagger.temperature)
+        vectors = vectors_of(replace(taggers[0].run, tags=tagger.run.tags), data)  # the same for all
         found.append(run_figures(tagger, scores, vectors)[0])
-    tags = [tag.name for tag in taggers[0].run.tags]
+    tags = [tag.name for tag in tagger.run.tags]
     result = {"data": str(data), "split": split, "images": len(scores.ids), "first": names[0], "runs": {}}
     for name, figures in zip(names, found, strict=True):
         shared = [key for key in metrics.DEFINITIONS if key in figures.values and key in found[0].values]

@@ -51,6 +51,10 @@ class Config:
     lowest_momentum: float = choice(0.85, "where the learning rate is highest")
     clip_norm: float = choice(1.0, "longest gradient, over all weights; 0 for no limit")
     average: float = choice(0.0, "also keep an average of the weights that remembers this share of itself an update (0.999)")
+    init: str = choice("", "folder of a run whose trunk this one starts from, with its preset, image size and pooling")
+    freeze: bool = choice(False, "with --init: train the output alone and leave the trunk as it is")
+    unfreeze_after: int = choice(0, "with --init: epochs for which the trunk is frozen and after which it is trained too")
+    trunk_rate: float = choice(0.1, "with --init: the trunk's first stage's share of the learning rate; later ones get more")
     precision: str = choice("auto", "of the network's arithmetic; auto: what the device is fast at", PRECISIONS)
     gradient_checkpointing: bool = choice(False, "less memory: compute each block again in the backward pass")
     teacher: str = choice("", "run whose probabilities are learned beside the labels (distillation)")
@@ -74,7 +78,7 @@ class Config:
             if not 0 <= getattr(self, name) < 2**32:
                 raise InputError(f"{_flag(name)} has to be at least 0. Received: {getattr(self, name)}")
         counts = ("epochs", "batch_size", "image_size", "num_factors", "cycles")
-        for name in (*counts, "temperature", "teacher_temperature", "learning_rate"):
+        for name in (*counts, "temperature", "teacher_temperature", "learning_rate", "trunk_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
         for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "average", "label_smoothing"):
@@ -87,6 +91,15 @@ class Config:
             raise InputError(f"--effective-batch has to be {multiple}. Received: {self.effective_batch}")
         if self.image_size % 32:
             raise InputError(f"--image-size has to be a multiple of 32. Received: {self.image_size}")
+        if (self.freeze or self.unfreeze_after) and not self.init:
+            raise InputError("--freeze and --unfreeze-after need --init RUN, whose trunk they are about")
+        if not 0 <= self.unfreeze_after < self.epochs:
+            raise InputError(f"--unfreeze-after has to be under --epochs, {self.epochs}. Received: {self.unfreeze_after}")
+
+    @property
+    def frozen_epochs(self) -> int:
+        """Epochs, from the first on, in which the trunk stays as it is."""
+        return self.unfreeze_after or (self.epochs if self.freeze else 0)
 
     def as_dict(self) -> dict:
         """For `config.json`."""

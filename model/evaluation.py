@@ -1,7 +1,7 @@
 """A run on a split: everything that eval.py prints, keeps in `metrics.json` and shows in the report."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from command import InputError, say
 from dataset import duplicates, records
 from dataset.boards import CATEGORIES
 from model import figures, metrics, pooled, resampling, runs, scoring, tag_vectors
-from model.calibration import Calibration, Target, fit
+from model.calibration import Calibration, Target, as_probability, fit, log_odds
 from model.figures import Figures
 from model.predict import Tagger
 from model.scoring import Scores
@@ -53,10 +53,9 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
     Raises:
         InputError: the data folder is of other tags, or damaged.
     """
+    tagger, scores = score(tagger, data, split, tagger.temperature)
     run = tagger.run
-    scoring.check_vocabulary(run, data)
     vectors = vectors_of(run, data)
-    scores = score(tagger, data, split, tagger.temperature)
     found, weights = run_figures(tagger, scores, vectors)
     return Evaluation(
         tagger,
@@ -70,17 +69,25 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
     )
 
 
-def score(tagger: Tagger, data: Path, split: str, temperature: float) -> Scores:
+def score(tagger: Tagger, data: Path, split: str, temperature: float) -> tuple[Tagger, Scores]:
     """What a run says of a split, with progress on standard error.
+
+    Returns:
+        The run as if it had the data's tags alone, in the data's order, but for its network; and what it says.
 
     Raises:
         InputError: the data folder is of other tags, or damaged, or the run says what is no number.
     """
-    scoring.check_vocabulary(tagger.run, data)
-    scores = scoring.score(tagger.network, data, split, tagger.run.config, temperature, show_progress=True)
+    outputs, run = scoring.outputs_for(tagger.run, data), tagger.run
+    if len(outputs) < len(run.tags):
+        say(
+            f"{len(run.tags) - len(outputs):,} of the {len(run.tags):,} tags of {run.folder} are unknown in {data}: left out"
+        )
+    scores = scoring.score(tagger.network, data, split, run.config, temperature, show_progress=True, outputs=outputs)
     if not np.isfinite(scores.probability).all():
-        raise InputError(f"{tagger.run.folder} says what is no number of pictures of {data}: train it again")
-    return scores
+        raise InputError(f"{run.folder} says what is no number of pictures of {data}: train it again")
+    run = replace(run, tags=[run.tags[index] for index in outputs])
+    return replace(tagger, run=run, thresholds=tagger.thresholds[outputs]), scores
 
 
 def calibrate(tagger: Tagger, data: Path, target: Target) -> Calibration:
@@ -89,10 +96,15 @@ def calibrate(tagger: Tagger, data: Path, target: Target) -> Calibration:
     Raises:
         InputError: there is no validation split, or it has no labels, or other tags.
     """
-    scores = score(tagger, data, "val", temperature=1.0)
+    known, scores = score(tagger, data, "val", temperature=1.0)
     if not scores.labels.any():
         raise InputError(f"the val split of {data} has no labels: thresholds are chosen by them")
     calibration = fit(scores.labels, scores.probability, scores.groups, target)
+    # Tags that the data does not know are given from the same logit on as before.
+    logits = log_odds(tagger.thresholds) * (tagger.temperature / calibration.temperature)
+    chosen = dict(zip((tag.name for tag in known.run.tags), calibration.thresholds, strict=True))
+    kept = zip((tag.name for tag in tagger.run.tags), as_probability(logits), strict=True)
+    calibration = replace(calibration, thresholds=np.array([chosen.get(name, threshold) for name, threshold in kept]))
     runs.save_calibration(tagger.run, calibration)
     return calibration
 
@@ -124,12 +136,14 @@ def frequency_figures(frequencies: np.ndarray, scores: Scores, vectors: np.ndarr
 
 
 def vectors_of(run: runs.Run, data: Path) -> np.ndarray:
-    """The run's tag vectors; learned from the training shards, and kept, where it has none yet."""
+    """The vectors of a run's tags: its own; learned from the training shards where it has none yet, or other tags."""
     path = run.folder / "tag_vectors.npy"
-    vectors = tag_vectors.load(path, len(run.tags))
+    own = records.read_tags(run.folder / "tags.csv")[: len(run.tags)] == run.tags
+    vectors = tag_vectors.load(path, len(run.tags)) if own else None
     if vectors is None:
         vectors = tag_vectors.learn((np.array(record.tags) for record in records.read(data, "train")), len(run.tags))
-        tag_vectors.save(path, vectors)
+        if own:
+            tag_vectors.save(path, vectors)
     return vectors
 
 

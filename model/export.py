@@ -156,12 +156,14 @@ def check_pictures(tagger: Tagger, data: Path, number: int) -> tuple[np.ndarray,
         InputError: the folder has none, or other tags than the run.
     """
     config = tagger.run.config
-    scoring.check_vocabulary(tagger.run, data)
-    batches = pipeline.evaluation_batches(data, "test", len(tagger.run.tags), config.image_size, config.resize, BATCH)
+    outputs = scoring.outputs_for(tagger.run, data)
+    batches = pipeline.evaluation_batches(data, "test", len(outputs), config.image_size, config.resize, BATCH)
     batches = list(batches.unbatch().take(number).batch(number).as_numpy_iterator())
     if not batches:
         raise InputError(f"the test split of {data} is empty: an export is checked on its pictures")
-    return batches[0]["pixels"], batches[0]["labels"] > 0.5
+    labels = np.zeros((len(batches[0]["pixels"]), len(tagger.run.tags)), bool)
+    labels[:, outputs] = batches[0]["labels"] > 0.5
+    return batches[0]["pixels"], labels
 
 
 def write_checked(tagger: Tagger, name: str, out: Path, pixels: np.ndarray, labels: np.ndarray) -> str:

@@ -123,11 +123,13 @@ def describe(plan: Plan, network: TaggerNetwork, position: Position) -> str:
     run, config = plan.run, plan.run.config
     added_up = f", {plan.steps_per_update} of them an update" if plan.steps_per_update > 1 else ""
     going_on = f", going on after epoch {position.epoch}" + (f" and {position.step:,} steps" if position.step else "")
+    frozen = f", frozen for {config.frozen_epochs} of {config.epochs} epochs" if config.frozen_epochs else ""
     facts = {
         "device": f"{devices.name()}, {config.precision}",
         "data": f"{plan.data}: {run.train_images:,} training and {plan.val_images:,} validation images",
         "tags": f"{len(run.tags):,}, {run.frequencies.sum():.1f} an image",
-        "network": f"{config.preset}, {config.image_size} px, {network.count_params():,} parameters",
+        "network": f"{config.preset}, {config.image_size} px, {network.count_params():,} parameters"
+        + (f"; trunk of {config.init}{frozen}" if config.init else ""),
         "steps": f"{config.epochs} epochs of {plan.steps_per_epoch:,} at batch {plan.batch_size}{added_up}",
         "memory": f"about {estimated_memory(network, plan.batch_size) / 2**30:.1f} GiB for a step",
         "run": f"{run.folder}" + (going_on if position != Position() else ""),

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ import numpy as np
 from command import InputError
 from dataset import images
 from model import inputs, runs
+from model.calibration import as_probability
 from model.inputs import Source
 from model.runs import Run
 
@@ -105,8 +106,9 @@ class Tagger:
             return cls(*onnx_network.load(Path(folder)), 1.0)
         run = runs.load(Path(folder))
         network = runs.load_network(run.folder / "model.keras")
-        if network.num_tags != len(run.tags):
+        if network.num_tags > len(run.tags):
             raise InputError(f"{folder}: the network has {network.num_tags} outputs, tags.csv {len(run.tags)} rows")
+        run = replace(run, tags=run.tags[: network.num_tags])  # a tag that was being taught may come after them
         side = network.input_shape[1]
         if side != run.config.image_size:
             raise InputError(f"{folder}: the network sees {side} px, config.json says {run.config.image_size}")
@@ -144,8 +146,8 @@ class Tagger:
             return scores
         from keras import ops
 
-        scores = scores | {"probability": ops.sigmoid(scores["logit"] / self.temperature)}
-        return {name: ops.convert_to_numpy(value) for name, value in scores.items()}
+        scores = {name: ops.convert_to_numpy(value) for name, value in scores.items()}
+        return scores | {"probability": as_probability(scores["logit"] / np.float32(self.temperature))}
 
     def predict(self, sources: Iterable[Source], most_frames: int = FRAMES) -> Iterator["Prediction | Unreadable"]:
         """Predict any number of pictures, in order: threads read ahead of the network, which takes full batches.

@@ -6,6 +6,7 @@ model.keras      the network, uncompiled: all that prediction needs
 checkpoint-*.npz everything that an unfinished run goes on from; see model.checkpoints
 thresholds.csv   the probability from which each tag is given, and the temperature that makes the probabilities
 calibration.json how they were chosen
+taught.json      of each tag added by train.py --teach, the last ones of tags.csv: what is expected of it
 tag_vectors.npy  a vector for each tag, see `model.tag_vectors`
 history.csv      one row an epoch
 logs/            for TensorBoard
@@ -92,12 +93,17 @@ def _positive(value) -> int:
 def save_calibration(run: Run, calibration: Calibration) -> None:
     """Write `calibration.json`, and then `thresholds.csv`, which alone decides what a run says."""
     records.write_json(run.folder / "calibration.json", calibration.facts())
+    save_thresholds(run, calibration.thresholds, calibration.temperature)
+
+
+def save_thresholds(run: Run, thresholds: np.ndarray, temperature: float) -> None:
+    """Write `thresholds.csv`."""
     partial = run.folder / "thresholds.partial"
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("name", "threshold", "temperature"))
-        for tag, threshold in zip(run.tags, calibration.thresholds, strict=True):
-            writer.writerow((tag.name, f"{threshold:.6g}", f"{calibration.temperature:.6g}"))
+        for tag, threshold in zip(run.tags, thresholds, strict=True):
+            writer.writerow((tag.name, f"{threshold:.6g}", f"{temperature:.6g}"))
     partial.replace(run.folder / "thresholds.csv")
 
 

@@ -51,6 +51,33 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
+@keras.saving.register_keras_serializable(package="e6tag")
+class Then(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule and, from a step on, another, which begins there.
+
+    Args:
+        first, second: the schedules.
+        step: at which the second begins.
+    """
+
+    def __init__(self, first: OneCycle, second: OneCycle, step: int):
+        super().__init__()
+        self.first, self.second, self.step = first, second, step
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        return ops.where(step < self.step, self.first(step), self.second(ops.maximum(step - self.step, 0.0)))
+
+    def get_config(self):
+        phases = {"first": self.first, "second": self.second}
+        return {name: keras.saving.serialize_keras_object(phase) for name, phase in phases.items()} | {"step": self.step}
+
+    @classmethod
+    def from_config(cls, config):
+        first, second = (keras.saving.deserialize_keras_object(config[name]) for name in ("first", "second"))
+        return cls(first, second, config["step"])
+
+
 class Cycled(keras.optimizers.Optimizer):
     """What the optimizers here share: a momentum that may follow a schedule, and an average of the weights.
 
@@ -63,6 +90,9 @@ class Cycled(keras.optimizers.Optimizer):
         average: share of itself that a running average of the weights keeps at each update; 0 for no average. Keras' own
             (`use_ema`) also averages between the updates of an accumulated gradient, and takes the weights' place when
             `fit` ends.
+
+    Attributes:
+        shares: of the learning rate, one for each trainable variable; 1 for all if None. Compiled into the step.
     """
 
     def __init__(self, learning_rate=0.01, momentum=0.9, average=0.0, **kwargs):
@@ -71,6 +101,7 @@ class Cycled(keras.optimizers.Optimizer):
             momentum = keras.saving.deserialize_keras_object(momentum)
         self.momentum = momentum
         self.average = average
+        self.shares: list[float] | None = None
 
     def build(self, variables):
         if not self.built:
@@ -88,16 +119,23 @@ class Cycled(keras.optimizers.Optimizer):
         """The momentum of the update about to be made."""
         return self.momentum(self.iterations) if callable(self.momentum) else self.momentum
 
+    def apply(self, grads, trainable_variables=None):
+        # Weights of a frozen trunk have none under TensorFlow, and zeros under JAX: the latter under both.
+        if trainable_variables is not None:
+            pairs = zip(grads, trainable_variables, strict=True)
+            grads = [ops.zeros_like(variable) if gradient is None else gradient for gradient, variable in pairs]
+        super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
-        gradient, rate, momentum = (
-            ops.cast(value, variable.dtype) for value in (gradient, learning_rate, self.current_momentum())
-        )
-        self.assign_add(variable, self.change(gradient, variable, rate, momentum, self._get_variable_index(variable)))
+        index = self._get_variable_index(variable)
+        rate = learning_rate * self.shares[index] if self.shares else learning_rate
+        gradient, rate, momentum = (ops.cast(value, variable.dtype) for value in (gradient, rate, self.current_momentum()))
+        self.assign_add(variable, self.change(gradient, variable, rate, momentum, index))
         if self.average:
             # Shorter at first, so that it forgets where training started: the mean of the weights so far, at most.
             updates = ops.cast(self.iterations, variable.dtype)
             kept = ops.minimum(self.average, updates / (updates + 1))
-            average = self.averages[self._get_variable_index(variable)]
+            average = self.averages[index]
             self.assign(average, kept * average + (1 - kept) * variable)
 
     def change(self, gradient, variable, rate, momentum, index: int):
@@ -176,8 +214,20 @@ def optimizer(config: Config, rate, momentum, steps_per_update: int = 1) -> Cycl
     return CycledSGD(rate, momentum, **shared)
 
 
-def cycles(config: Config, updates: int) -> tuple[OneCycle, OneCycle]:
-    """Learning rate and momentum of a run of so many updates: the momentum is lowest where the learning rate is highest."""
+def cycles(config: Config, updates: int) -> tuple[OneCycle | Then, OneCycle | Then]:
+    """Learning rate and momentum of a run of so many updates: the momentum is lowest where the learning rate is highest.
+
+    A run whose trunk is frozen at first goes through its cycle twice: until it is thawed, and after that.
+    """
+    frozen = updates * config.frozen_epochs // config.epochs
+    if not 0 < frozen < updates:
+        return _cycles(config, updates)
+    phases = zip(_cycles(config, frozen), _cycles(config, updates - frozen), strict=True)
+    rate, momentum = (Then(first, second, frozen) for first, second in phases)
+    return rate, momentum
+
+
+def _cycles(config: Config, updates: int) -> tuple[OneCycle, OneCycle]:
     form = (updates, config.warmup, config.cycle, config.cycles)
     peak = config.learning_rate
     rate = OneCycle(config.first_learning_rate * peak, peak, config.last_learning_rate * peak, *form)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from command import InputError
 from dataset import pipeline, records
+from model.calibration import as_probability
 from model.config import Config
 from model.runs import Run
 from model.tagger import TaggerNetwork
@@ -43,8 +44,12 @@ def score(
     temperature: float = 1.0,
     batch_size: int = 64,
     show_progress: bool = False,
+    outputs: np.ndarray | None = None,
 ) -> Scores:
     """What the network says of a whole split, its logits divided by the temperature.
+
+    Args:
+        outputs: of the network, that the tags of the data are; see `outputs_for`. All if None.
 
     Raises:
         InputError: the split is empty, or has not as many images as the folder's manifest says.
@@ -55,10 +60,11 @@ def score(
         raise InputError(f"{data / 'manifest.json'} is no manifest of a complete folder: {error!r}") from None
     if not images:
         raise InputError(f"the {split} split of {data} is empty")
-    shape = (images, network.num_tags)
+    outputs = np.arange(network.num_tags) if outputs is None else outputs
+    shape = (images, len(outputs))
     labels, probability, doubt = np.empty(shape, bool), np.empty(shape, np.float32), np.empty(shape, np.uint8)
     ids, groups = [], []
-    batches = pipeline.evaluation_batches(data, split, network.num_tags, config.image_size, config.resize, batch_size)
+    batches = pipeline.evaluation_batches(data, split, len(outputs), config.image_size, config.resize, batch_size)
     bar = tqdm(total=images, unit=" images", desc=split, dynamic_ncols=True, disable=None if show_progress else True)
     with pipeline.damage_named(data, split), bar as progress:
         for batch in batches.as_numpy_iterator():
@@ -68,9 +74,9 @@ def score(
             # Filled up to one size: compiled once, and divisible among devices.
             missing = batch_size - len(batch["pixels"])
             said = network.predict_on_batch(np.pad(batch["pixels"], ((0, missing), (0, 0), (0, 0), (0, 0))))
-            said = {name: keras.ops.convert_to_numpy(values)[: batch_size - missing] for name, values in said.items()}
+            said = {name: keras.ops.convert_to_numpy(values)[: len(batch["id"]), outputs] for name, values in said.items()}
             labels[rows] = batch["labels"] > 0.5
-            probability[rows] = keras.ops.convert_to_numpy(keras.ops.sigmoid(said["logit"] / temperature))
+            probability[rows] = as_probability(said["logit"] / np.float32(temperature))
             doubt[rows] = doubt_of(said["variance"])
             ids += [name.decode() for name in batch["id"]]
             groups += [name.decode() for name in batch["group"]]
@@ -86,15 +92,18 @@ def doubt_of(variance: np.ndarray) -> np.ndarray:
     return np.rint(255 * (4 * variance.clip(0, 0.25)) ** 0.25).astype(np.uint8)
 
 
-def check_vocabulary(run: Run, data: Path) -> None:
-    """Refuse data whose tags are not the run's.
+def outputs_for(run: Run, data: Path) -> np.ndarray:
+    """Which of a run's outputs each tag of a data folder is, (tags of the data,). A run may have more: of its tags that the
+    data does not know, such as those it was taught, nothing can be said there.
 
     Raises:
-        InputError: they differ in name or order.
+        InputError: the data has a tag that the run has not.
     """
+    position = {tag.name: index for index, tag in enumerate(run.tags)}
     names = [tag.name for tag in records.read_tags(data / "tags.csv")]
-    if names != [tag.name for tag in run.tags]:
+    if unknown := [name for name in names if name not in position]:
         raise InputError(
-            f"{data} has other tags than {run.folder} was trained on ({len(names):,} and {len(run.tags):,}): expected "
-            f"the folder it was trained on, {run.data}"
+            f"{data} has other tags than {run.folder} was trained on ({len(unknown):,} of {len(names):,}, such as "
+            f"{unknown[0]}): expected the folder it was trained on, {run.data}"
         )
+    return np.array([position[name] for name in names])

@@ -1,6 +1,7 @@
 """The network: uint8 pixels in, the probability of each tag out."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from heteroscedastic import HeteroscedasticSigmoid
@@ -26,6 +27,8 @@ class TaggerNetwork(keras.Model):
     Args:
         num_tags: outputs.
         config: the run's configuration as a dictionary (`Config.as_dict`).
+        num_taught: how many of the outputs, the last, were added by `model.teach`. Each is a layer of its own: the others
+            are computed by the same operations as before, and so to the same bits.
 
     Input:
         uint8 or float (batch, image_size, image_size, 3), values 0 to 255, RGB.
@@ -35,7 +38,7 @@ class TaggerNetwork(keras.Model):
         probability itself is uncertain.
     """
 
-    def __init__(self, num_tags: int, config: dict, **kwargs):
+    def __init__(self, num_tags: int, config: dict, num_taught: int = 0, **kwargs):
         settings = Config(**config)
         architecture = ARCHITECTURES[settings.preset]
         side = settings.image_size
@@ -53,9 +56,15 @@ class TaggerNetwork(keras.Model):
             x = AttentionPooling(architecture.num_heads, architecture.head_size, name="features")(x)
         else:
             x = layers.GlobalAveragePooling2D(name="features")(x)
-        super().__init__(inputs=image, outputs=_scores(x, num_tags, settings), **kwargs)
+        scores = _scores(x, num_tags - num_taught, settings)
+        taught = [_taught(x, f"taught{position + 1}") for position in range(num_taught)]
+        if taught:
+            scores = {name: ops.concatenate([of[name] for of in (scores, *taught)], axis=-1) for name in scores}
+        super().__init__(inputs=image, outputs=scores, **kwargs)
         self.num_tags = num_tags
+        self.num_taught = num_taught
         self.config = config
+        self.run_frozen = None
         self.robust = None
         if settings.loss == "robust":
             self.robust = losses.AdaptiveRobust(name="robust")
@@ -66,6 +75,41 @@ class TaggerNetwork(keras.Model):
         output = self.get_layer("tags")
         dense = output.mean_layer if isinstance(output, HeteroscedasticSigmoid) else output
         dense.bias.assign(losses.log_odds(frequencies))
+
+    def trunk(self) -> keras.Model:
+        """Pixels ▶ embedding, (batch, image_size, image_size, 3) ▶ (batch, channels), with this network's own layers."""
+        return keras.Model(self.input, self.get_layer("features").output)
+
+    def with_taught(self, position: int, weights: np.ndarray, bias: float) -> "TaggerNetwork":
+        """A copy in which a taught output, which may be one more than there are, has these weights, (channels,)."""
+        num_taught = max(self.num_taught, position + 1)
+        copy = TaggerNetwork(self.num_tags - self.num_taught + num_taught, self.config, num_taught)
+        for layer in self.layers:
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+        if self.robust is not None:
+            copy.robust.set_weights(self.robust.get_weights())
+        copy.get_layer(f"taught{position + 1}").set_weights([weights[:, None], np.array([bias])])
+        return copy
+
+    def freeze(self, frozen: bool) -> None:
+        """Let training leave everything up to the embedding, statistics of normalisation among it, as it is, or no longer.
+
+        The weights remain trainable to Keras, so that optimizer and checkpoints are the same before and after.
+        """
+        self.run_frozen = None
+        if frozen:
+            trunk, head = self.trunk(), keras.Model(self.get_layer("features").output, self.output)
+
+            def run_frozen(image, training):
+                return head(ops.stop_gradient(trunk(image, training=False)), training=training)
+
+            self.run_frozen = run_frozen  # no attributes: Keras would save their layers once more
+        self.train_function = None  # which is compiled for one of the two
+
+    def call(self, inputs, training=None, mask=None):
+        if self.run_frozen is None:
+            return super().call(inputs, training=training, mask=mask)
+        return self.run_frozen(inputs, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss averaged over images, and summed over tags so that a tag's gradient is the same among 12 and 12,000.
@@ -90,11 +134,18 @@ class TaggerNetwork(keras.Model):
         return likelihood + ops.mean(per_tag if self.config["reduction"] == "mean" else ops.sum(per_tag, axis=-1))
 
     def get_config(self):
-        return {"num_tags": self.num_tags, "config": self.config, "name": self.name, "trainable": self.trainable}
+        shape = {"num_tags": self.num_tags, "config": self.config, "num_taught": self.num_taught}
+        return shape | {"name": self.name, "trainable": self.trainable}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
+
+
+def _taught(features, name: str) -> dict:
+    """(batch, channels) ▶ a dictionary of (batch, 1), without noise."""
+    logit = layers.Dense(1, dtype="float32", name=name)(features)
+    return {"probability": ops.sigmoid(logit), "logit": logit, "variance": ops.zeros_like(logit)}
 
 
 def _scores(features, num_tags: int, settings: Config) -> dict:

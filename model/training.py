@@ -8,7 +8,7 @@ import keras
 
 from command import say
 from dataset import pipeline
-from model import averaging, checkpoints, devices, memory, runs, schedule
+from model import averaging, checkpoints, devices, memory, reuse, runs, schedule
 from model.calibration import Calibration, Target, fit, nothing_known
 from model.callbacks import Callbacks, Keep, Validation, Watch
 from model.checkpoints import Position
@@ -72,7 +72,6 @@ def train(plan: Plan, network: TaggerNetwork, start: Position, checkpoint_minute
         InputError: the loss stopped being finite.
         KeyboardInterrupt: the user stopped it; it is kept where it is.
     """
-    epochs = plan.run.config.epochs
     watch = Watch(plan, start)
     validation = Validation(plan, watch)
     keep = Keep(plan, network, watch, start, checkpoint_minutes)
@@ -81,14 +80,17 @@ def train(plan: Plan, network: TaggerNetwork, start: Position, checkpoint_minute
         if start.step:  # what is left of a broken epoch
             _fit(plan, network, start, start.epoch + 1, callbacks)
             start = Position(start.epoch + 1)
-        if start.epoch < epochs:
-            _fit(plan, network, start, epochs, callbacks)
+        for end_epoch in (plan.run.config.frozen_epochs, plan.run.config.epochs):
+            if start.epoch < end_epoch:
+                _fit(plan, network, start, end_epoch, callbacks)
+                start = Position(end_epoch)
     finish(plan, network)
 
 
 def _fit(plan: Plan, network: TaggerNetwork, start: Position, end_epoch: int, callbacks: list) -> None:
-    """Train from `start` until `end_epoch` epochs are complete."""
+    """Train from `start` until `end_epoch` epochs are complete, with the trunk frozen or not as the first of them says."""
     watch = callbacks[0]
+    reuse.begin_phase(plan.run.config, network, start.epoch)
     with pipeline.damage_named(plan.data, "train"):
         network.fit(
             plan.batches(start.epoch, start.step, end_epoch, watch.batch_is_ready),

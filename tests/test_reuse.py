@@ -1,0 +1,145 @@
+"""The trunk of one run as the start of another: what is frozen, when, at which rate, and that it can be interrupted."""
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+
+import keras
+import kill_and_resume
+import numpy as np
+import pytest
+from conftest import ROOT, program
+from keras import ops
+
+from command import InputError
+from model import reuse, runs, schedule
+from model.config import Config, resolve
+from model.schedule import CycledSGD
+from model.tagger import TaggerNetwork
+
+SETTINGS = replace(Config(), image_size=32, init="runs/base")
+THAWED_LATER = replace(SETTINGS, unfreeze_after=1)
+OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32, "--learning-rate", 0.05)
+
+
+def compiled(config: Config) -> TaggerNetwork:
+    keras.utils.set_random_seed(1)
+    network = TaggerNetwork(3, config.as_dict())
+    optimizer = schedule.optimizer(config, 0.05, 0.9)
+    network.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")  # as training does on a CPU
+    return network
+
+
+def train(network: TaggerNetwork, steps: int = 3) -> dict[str, bool]:
+    """Layer ▶ whether a few steps changed any of its variables, statistics of normalisation among them."""
+    before = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+    random = np.random.default_rng(3)
+    pixels, labels = random.integers(0, 256, (8, 32, 32, 3), np.uint8), random.random((8, 3)) < 0.4
+    for _ in range(steps):
+        network.train_on_batch(pixels, labels.astype(np.float32))
+    same = {name: all(map(np.array_equal, old, network.get_layer(name).get_weights())) for name, old in before.items()}
+    return {name: not equal for name, equal in same.items()}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_frozen_trunk_is_left_as_it_is_and_a_thawed_one_is_not(optimizer):
+    network = compiled(replace(THAWED_LATER, optimizer=optimizer, weight_decay=0.1, average=0.9))
+    reuse.begin_phase(THAWED_LATER, network, 0)
+    assert [name for name, changed in train(network).items() if changed] == ["tags"]
+    for average, weight in zip(network.optimizer.averages, network.trainable_variables, strict=True):
+        assert "tags" in weight.path or np.allclose(ops.convert_to_numpy(average), ops.convert_to_numpy(weight), atol=1e-6)
+    reuse.begin_phase(THAWED_LATER, network, 1)
+    assert all(train(network, 4).values())
+
+
+def test_the_same_under_jax():
+    command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", "a_frozen_trunk_is_left and sgd"]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT, timeout=600)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+
+
+def test_a_frozen_network_says_what_it_said_and_is_saved_without_a_trace(tmp_path):
+    network, pixels = compiled(SETTINGS), np.random.default_rng(4).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    expected = ops.convert_to_numpy(network(pixels, training=False)["logit"])
+    network.freeze(True)
+    assert np.array_equal(ops.convert_to_numpy(network(pixels, training=False)["logit"]), expected)
+    runs.save_network(network, tmp_path / "model.keras")
+    again = runs.load_network(tmp_path / "model.keras")
+    assert np.array_equal(ops.convert_to_numpy(again(pixels, training=False)["logit"]), expected)
+    assert [weight.path for weight in again.weights] == [weight.path for weight in network.weights]
+
+
+def test_early_stages_learn_more_slowly():
+    network = TaggerNetwork(3, SETTINGS.as_dict())
+    network.compile(optimizer=CycledSGD(0.5, 0.0))
+    reuse.begin_phase(SETTINGS, network, 0)
+    shares = network.optimizer.shares
+    by_layer = {
+        variable.path.split("/")[0]: share for variable, share in zip(network.trainable_variables, shares, strict=True)
+    }
+    order = [
+        by_layer[name] for name in ("stem_conv", "stage1_block1_conv", "stage2_block1_conv", "stage4_block1_conv", "tags")
+    ]
+    assert order[0] == order[1] == SETTINGS.trunk_rate and order[-1] == by_layer["features"] == 1
+    assert order == sorted(order) and len(set(order)) == 4
+    weights = [ops.convert_to_numpy(variable) for variable in network.trainable_variables]
+    network.optimizer.apply([ops.ones_like(variable) for variable in weights], network.trainable_variables)
+    for before, after, share in zip(weights, network.trainable_variables, shares, strict=True):
+        assert np.allclose(before - ops.convert_to_numpy(after), 0.5 * share, atol=1e-6)
+
+
+def test_the_cycle_begins_anew_when_the_trunk_is_thawed():
+    rate, momentum = schedule.cycles(replace(SETTINGS, epochs=4, unfreeze_after=1), 400)
+    first, second = (schedule.cycles(SETTINGS, updates)[0] for updates in (100, 300))
+    for step in (0, 30, 99):
+        assert np.isclose(float(rate(step)), float(first(step)))
+    for step in (0, 90, 299, 300):
+        assert np.isclose(float(rate(100 + step)), float(second(step)))
+    assert np.isclose(float(momentum(100)), SETTINGS.momentum)
+    again = CycledSGD.from_config(CycledSGD(rate, momentum).get_config())
+    assert np.isclose(float(again.momentum(190)), float(momentum(190)))
+
+
+def test_a_new_head_starts_from_the_trunk_and_goes_on_after_kills_to_the_same_bits(emoji_data, emoji_run, tmp_path):
+    options = (*OPTIONS, "--init", emoji_run, "--unfreeze-after", 1)
+    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "whole", *options)
+    assert done.returncode == 0 and f"trunk of {emoji_run}, frozen for 1 of 3 epochs" in done.stderr, done.stderr
+    steps = kill_and_resume.train_killed(emoji_data, tmp_path / "killed", options, 2, random.Random(3))
+    assert steps and kill_and_resume.differences(tmp_path / "whole", tmp_path / "killed") == []
+    again = program("train.py", "--data", emoji_data, "--run", tmp_path / "whole", *options, "--freeze")
+    assert again.returncode == 1 and "freeze was False and is now True" in again.stderr
+
+
+def test_with_freeze_the_trunk_is_the_base_runs(emoji_data, emoji_run, tmp_path):
+    options = ("--init", emoji_run, "--freeze", "--epochs", 1)
+    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", *options)
+    assert done.returncode == 0, done.stderr
+    base, ours = (runs.load_network(folder / "model.keras") for folder in (emoji_run, tmp_path / "run"))
+    assert all(map(np.array_equal, base.trunk().get_weights(), ours.trunk().get_weights()))
+    assert not np.array_equal(base.get_layer("tags").get_weights()[0], ours.get_layer("tags").get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"freeze": True}, "--init"),
+        ({"unfreeze_after": 1}, "--init"),
+        ({"init": "x", "unfreeze_after": 4}, "under --epochs, 4"),
+        ({"init": "x", "trunk_rate": 0.0}, "--trunk-rate"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(given, words):
+    with pytest.raises(InputError, match=words):
+        resolve(given)
+
+
+def test_a_base_that_does_not_fit_is_named(emoji_run, tmp_path):
+    assert reuse.settings({"init": str(emoji_run)})["image_size"] == 64
+    assert reuse.settings({"init": str(emoji_run), "image_size": 32})["image_size"] == 32
+    with pytest.raises(InputError, match="has preset tiny: leave --preset base out"):
+        reuse.settings({"init": str(emoji_run), "preset": "base"})
+    with pytest.raises(InputError, match="no run folder"):
+        reuse.settings({"init": str(tmp_path / "nowhere")})

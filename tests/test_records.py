@@ -20,12 +20,12 @@ def test_a_record_gives_back_its_image_tags_and_names():
 
 
 def test_a_record_keeps_the_words_that_describe_it():
-    record = records.encode(b"x", [1], "7", "", "flags", "flag of the Åland Islands")
+    record = records.encode(b"x", [1], "7", "", "flags", words="flag of the Åland Islands")
     assert records.decode(record, num_tags=2)["words"].numpy().decode() == "flag of the Åland Islands"
 
 
 def test_a_record_of_an_older_folder_has_no_group_and_no_words():
-    example = tf.train.Example.FromString(records.encode(b"x", [1], "7", "", "flags", "a flag"))
+    example = tf.train.Example.FromString(records.encode(b"x", [1], "7", "", "flags", words="a flag"))
     del example.features.feature["group"], example.features.feature["words"]
     older = records.decode(example.SerializeToString(), num_tags=2)
     assert (

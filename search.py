@@ -38,9 +38,8 @@ def main() -> None:
         import_quietly("keras")
         import_quietly("tensorflow")
     from model.joint import JointSpace
-    from model.predict import Tagger
 
-    space = JointSpace(Tagger.load(path), model)
+    space = JointSpace(model)
     if given.align:
         align(given, space)
     elif given.index is not None:

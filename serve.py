@@ -47,7 +47,7 @@ def main() -> None:
     events = given.events or file.with_name("events.sqlite")
     application = app.build(tagger, app.version_of(tagger, file), events, hosts)
     if given.index:
-        add_search(application, tagger, file, given.index)
+        add_search(application, file, given.index)
     options = {"log_level": "error", "limit_concurrency": CONNECTIONS, "timeout_graceful_shutdown": 5}
     server = uvicorn.Server(uvicorn.Config(application, **options))
     say(f"{path} on http://{given.host}:{given.port}/ (Ctrl-C ends it); what people say of tags goes to {events}")
@@ -55,13 +55,13 @@ def main() -> None:
         server.run(sockets=[address])
 
 
-def add_search(application, tagger, file: Path, folder: Path) -> None:
+def add_search(application, file: Path, folder: Path) -> None:
     """Let the page find pictures of an index by a sentence."""
     from model.joint import JointSpace
     from model.picture_index import PictureIndex
     from web import search
 
-    space = JointSpace(tagger, file)
+    space = JointSpace(file)
     search.add_to(application, space, PictureIndex(folder, space.version))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from command import InputError
-from model import sentences
+from model import runs, sentences
 from model.predict import Tagger
 
 FILE = "projections.npz"
@@ -82,17 +82,20 @@ class Projections:
 
 
 class JointSpace:
-    """A run's pictures and sentences as vectors.
+    """A run's pictures and sentences as vectors. The network is read when it is first needed: sentences need none.
 
     Args:
-        tagger: the run.
-        path: of its model, `model.keras` or an ONNX file; the projections are in `search/` beside it.
+        path: of the run's model, `model.keras` or an ONNX file; the projections are in `search/` beside it.
+
+    Raises:
+        InputError: there is no such file, or the projections are damaged.
     """
 
-    def __init__(self, tagger: Tagger, path: Path):
-        self.tagger = tagger
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise InputError(f"{path} is missing: expected the folder of a trained run, or a model.onnx of export.py")
+        self.path = path
         self.folder = path.parent / "search"
-        self._look = observer(tagger)
         file = self.folder / FILE
         self.projections = Projections.load(file) if file.exists() else None
         digest = hashlib.sha256(path.read_bytes() + (file.read_bytes() if self.projections else b""))
@@ -100,7 +103,7 @@ class JointSpace:
 
     def pictures(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, dimensions), of length 1."""
-        features, probability = self._look(pixels)
+        features, probability = self._observe(pixels)
         if self.projections is None:
             return unit(features)
         return self.projections.picture(np.concatenate([features, probability], axis=1))
@@ -114,10 +117,20 @@ class JointSpace:
         return self.projections.sentence(self._describe(texts))
 
     @cached_property
+    def tagger(self) -> Tagger:
+        """The run with its network."""
+        return Tagger.load(self.path if self.path.suffix == ".onnx" else self.path.parent)
+
+    @cached_property
+    def _observe(self):
+        return observer(self.tagger)
+
+    @cached_property
     def _describe(self):
         if self.projections is None:
             raise InputError("this run knows no sentences yet: python search.py --align")
-        return describer(sentences.load(self.projections.tower), [tag.name for tag in self.tagger.run.tags])
+        run = self.tagger.run if self.path.suffix == ".onnx" else runs.load(self.path.parent)
+        return describer(sentences.load(self.projections.tower), [tag.name for tag in run.tags])
 
 
 def observer(tagger: Tagger):

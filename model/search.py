@@ -36,9 +36,9 @@ def search(space: JointSpace, index: PictureIndex, query: str, most: int) -> lis
     for vector in space.pictures(np.stack(picture.frames)):
         for match in index.near(vector, most + 1):
             best[match.path] = max(match, best.get(match.path, match), key=lambda match: match.score)
-    if source.path:
-        best.pop(source.path.absolute(), None)
-    return sorted(best.values(), key=lambda match: -match.score)[:most]
+    itself = source.path and source.path.resolve()
+    others = (match for match in best.values() if match.path.resolve() != itself)
+    return sorted(others, key=lambda match: -match.score)[:most]
 
 
 def by_sentence(space: JointSpace, index: PictureIndex, sentence: str, most: int) -> list[Match]:

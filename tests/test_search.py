@@ -17,7 +17,6 @@ from command import InputError
 from model import neighbours, picture_index, search
 from model.joint import JointSpace, Projections, unit
 from model.picture_index import PictureIndex
-from model.predict import Tagger
 
 NUMBER = 36
 
@@ -40,7 +39,7 @@ def aligned(emoji_onnx, emoji_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def space(aligned):
-    return JointSpace(Tagger.load(aligned[0]), aligned[0])
+    return JointSpace(aligned[0])
 
 
 @pytest.fixture
@@ -212,7 +211,7 @@ def test_what_cannot_be_done_is_said(space, pictures, emoji_onnx, tmp_path):
         search.search(space, index, " ", 3)
     with pytest.raises(InputError, match="No such file"):
         search.search(space, index, "missing.png", 3)
-    plain = JointSpace(Tagger.load(emoji_onnx), emoji_onnx)
+    plain = JointSpace(emoji_onnx)
     with pytest.raises(InputError, match="--align"):
         plain.sentences(["a dog"])
     done = program("search.py", "a dog", "--duplicates")

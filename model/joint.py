@@ -114,7 +114,8 @@ class JointSpace:
         Raises:
             InputError: the run has no projections, or the text tower is missing.
         """
-        return self.projections.sentence(self._describe(texts))
+        described = self._describe(texts)
+        return self.projections.sentence(described)
 
     @cached_property
     def tagger(self) -> Tagger:

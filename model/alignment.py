@@ -6,7 +6,7 @@ a learned temperature (van den Oord et al., arXiv 1807.03748; Radford et al., ar
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -14,7 +14,6 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from command import InputError
 from dataset import pipeline, records
 from model import scoring, sentences
 from model.joint import FILE, JointSpace, Projection, Projections, describer, observer
@@ -30,7 +29,7 @@ SHARPNESS, MOST_SHARPNESS = (
 TEXT_SPREAD = 1 / 16  # of the tags' part of a sentence's input: about that of a vector's elements
 READ_BATCH = 64
 REACHES = (1, 5, 10)  # of recall
-MOST_SENTENCES = 2000  # that are searched for in an evaluation
+MOST_SENTENCES = 1000  # that are searched for in an evaluation
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
     observe = observer(space.tagger)
     names = [tag.name.replace("_", " ") for tag in run.tags]
     seen, words, groups = [], [], []
-    total = records.read_json(data / "manifest.json")["splits"][split]["written"]
+    total = scoring.number_of_images(data, split)
     batches = pipeline.evaluation_batches(
         data, split, len(names), run.config.image_size, run.config.resize, READ_BATCH
     ).as_numpy_iterator()
@@ -68,11 +67,9 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
         for batch in batches:
             seen.append(np.concatenate(observe(batch["pixels"]), axis=1))
             for said, labels in zip(batch["words"], batch["labels"], strict=True):  # records of older folders have none
-                words.append(said.decode() or " ".join(names[tag] for tag in np.flatnonzero(labels)))
+                words.append(said.decode() or " ".join(names[tag] for tag in np.flatnonzero(labels > 0.5)))
             groups += [(group or post_id).decode() for group, post_id in zip(batch["group"], batch["id"], strict=True)]
             progress.update(len(batch["words"]))
-    if not seen:
-        raise InputError(f"the {split} split of {data} is empty")
     return Pairs(np.concatenate(seen), words, np.array(groups))
 
 
@@ -104,12 +101,8 @@ def learn(space: JointSpace, pairs: Pairs, tower: str, seed: int = 0) -> Project
             pick = chosen[step * batch : (step + 1) * batch]
             same = (text[pick, None] == text[None, pick]).astype(np.float32)
             network.train_on_batch([seen[pick], said[pick]], same)
-    picture_weights, sentence_weights = (ops.convert_to_numpy(layer.kernel) for layer in (network.picture, network.sentence))
-    return Projections(
-        tower,
-        Projection(picture.mean, picture.scale, picture_weights),
-        Projection(sentence.mean, sentence.scale, sentence_weights),
-    )
+    weights = (ops.convert_to_numpy(layer.kernel) for layer in (network.picture, network.sentence))
+    return Projections(tower, *(replace(side, weights=of) for side, of in zip((picture, sentence), weights, strict=True)))
 
 
 class Contrast(keras.Model):
@@ -158,9 +151,8 @@ def evaluate(space: JointSpace, projections: Projections, pairs: Pairs) -> dict:
         Way ▶ its recall at 1, 5 and 10 and its median rank; and of how many.
     """
     names = [tag.name for tag in space.tagger.run.tags]
-    order = np.arange(len(pairs.words))
     _, first, group = np.unique(pairs.groups, return_index=True, return_inverse=True)
-    queries = list(dict.fromkeys(pairs.words[index] for index in order[first]))[:MOST_SENTENCES]
+    queries = list(dict.fromkeys(pairs.words[index] for index in first))[:MOST_SENTENCES]
     right = np.zeros((len(queries), len(first)), bool)  # (sentences, groups)
     row = {text: number for number, text in enumerate(queries)}
     for index, text in enumerate(pairs.words):
@@ -176,7 +168,7 @@ def evaluate(space: JointSpace, projections: Projections, pairs: Pairs) -> dict:
     }
     values = {}
     for way, scores in ways.items():  # (sentences, pictures)
-        best = np.full((len(queries), len(first)), -np.inf)
+        best = np.full((len(queries), len(first)), -np.inf, np.float32)
         np.maximum.at(best.T, group, scores.T)
         rank = ranks(best, right)
         values[way] = {f"recall_at_{reach}": float(np.mean(rank <= reach)) for reach in REACHES}

@@ -11,13 +11,14 @@ from model.joint import unit
 from model.predict import FRAMES
 
 ASKED = 12 * FRAMES  # rows that search.py asks for to show twelve pictures
+SIZES = [1000, 10_000, 20_000, 100_000]
 TOPICS = 2000  # around which vectors lie, as pictures do
 SPREAD = 0.6  # of a vector about its topic, as a share of the topic's length
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Sizes."""
-    parser.add_argument("--vectors", type=int, nargs="+", default=[1000, 10_000, 100_000], help="default: 1000 10000 100000")
+    parser.add_argument("--vectors", type=int, nargs="+", default=SIZES, help="default: to 100,000")
     parser.add_argument("--dimensions", type=int, default=256, help="default: 256")
     parser.add_argument("--queries", type=int, default=200, help="default: 200")
 

@@ -4,8 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
-EXACT_UP_TO = 10_000  # vectors: `bench.py search` shows from where on the graph is faster
-EXPANSION_ADD, EXPANSION_SEARCH = 128, 256  # vectors looked at: recall against time
+EXACT_UP_TO = 20_000  # vectors: `bench.py search` shows from where on the graph is faster
+EXPANSION_ADD, EXPANSION_SEARCH = 128, 512  # vectors looked at: recall against time
 
 
 class Neighbours(Protocol):

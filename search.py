@@ -76,7 +76,7 @@ def align(given, space) -> None:
     """Learn the joint space, and say what it is worth."""
     from model import alignment
 
-    data = given.data or Path(space.tagger.run.data)
+    data = given.data or Path(space.run.data)
     print(f"test split of {data}: {alignment.summary(alignment.align(space, data, given.text))}")
     say(f"{space.folder} is written. Next: python search.py --index pictures/")
 

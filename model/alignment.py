@@ -53,7 +53,7 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
     Raises:
         InputError: it is empty, or its tags are not the run's.
     """
-    run = space.tagger.run
+    run = space.run
     scoring.check_vocabulary(run, data)
     observe = observer(space.tagger)
     names = [tag.name.replace("_", " ") for tag in run.tags]
@@ -76,8 +76,8 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
 def learn(space: JointSpace, pairs: Pairs, tower: str, seed: int = 0) -> Projections:
     """Learn the projections from the training split."""
     keras.utils.set_random_seed(seed)
-    described = describer(sentences.load(tower), [tag.name for tag in space.tagger.run.tags])(pairs.words)
-    num_tags = len(space.tagger.run.tags)
+    described = describer(sentences.load(tower), [tag.name for tag in space.run.tags])(pairs.words)
+    num_tags = len(space.run.tags)
     tags_part = described[:, -num_tags:]
     text_scale = np.ones(described.shape[1])
     text_scale[-num_tags:] = (tags_part.std() + 1e-9) / TEXT_SPREAD
@@ -150,7 +150,7 @@ def evaluate(space: JointSpace, projections: Projections, pairs: Pairs) -> dict:
     Returns:
         Way ▶ its recall at 1, 5 and 10 and its median rank; and of how many.
     """
-    names = [tag.name for tag in space.tagger.run.tags]
+    names = [tag.name for tag in space.run.tags]
     _, first, group = np.unique(pairs.groups, return_index=True, return_inverse=True)
     queries = list(dict.fromkeys(pairs.words[index] for index in first))[:MOST_SENTENCES]
     right = np.zeros((len(queries), len(first)), bool)  # (sentences, groups)

@@ -17,6 +17,7 @@ import numpy as np
 from command import InputError
 from model import runs, sentences
 from model.predict import Tagger
+from model.runs import Run
 
 FILE = "projections.npz"
 SIDES = ("picture", "sentence")
@@ -118,6 +119,11 @@ class JointSpace:
         return self.projections.sentence(described)
 
     @cached_property
+    def run(self) -> Run:
+        """The run without its network."""
+        return self.tagger.run if self.path.suffix == ".onnx" else runs.load(self.path.parent)
+
+    @cached_property
     def tagger(self) -> Tagger:
         """The run with its network."""
         return Tagger.load(self.path if self.path.suffix == ".onnx" else self.path.parent)
@@ -130,8 +136,7 @@ class JointSpace:
     def _describe(self):
         if self.projections is None:
             raise InputError("this run knows no sentences yet: python search.py --align")
-        run = self.tagger.run if self.path.suffix == ".onnx" else runs.load(self.path.parent)
-        return describer(sentences.load(self.projections.tower), [tag.name for tag in run.tags])
+        return describer(sentences.load(self.projections.tower), [tag.name for tag in self.run.tags])
 
 
 def observer(tagger: Tagger):

@@ -24,6 +24,7 @@ from model import inputs, neighbours
 from model.inputs import Source
 from model.joint import JointSpace
 from model.predict import FRAMES, Unreadable, read_ahead
+from model.runs import Run
 
 PICTURES_AT_ONCE = 32  # that are looked at, and kept
 SCHEMA = """
@@ -98,7 +99,7 @@ class PictureIndex:
             self._owners, self._seconds = arrays["owners"], arrays["seconds"]
             made_by = str(arrays["version"])
             self._neighbours = neighbours.opened(arrays)
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is damaged ({error!r}): delete {folder} and index again") from None
         except ModuleNotFoundError as error:
             raise InputError(f"so large an index needs {error.name}: pip install -r requirements-search.txt") from None
@@ -152,7 +153,7 @@ def update(folder: Path, space: JointSpace, arguments: list[str], show: Callable
             _set(database, "stale", "yes")
         database.executemany("DELETE FROM pictures WHERE path = ?", [(os.fsencode(path),) for path in gone])
         database.commit()
-        for found in _in_batches(show(read_ahead(map(inputs.file, stamps), partial(_look, space)), len(stamps))):
+        for found in _in_batches(show(read_ahead(map(inputs.file, stamps), partial(_look, space.run)), len(stamps))):
             _keep(database, space, found, stamps)
         if _get(database, "stale") == "yes" or not (folder / "nearest.npz").exists():
             _write_nearest(folder, database, space.version)
@@ -238,9 +239,8 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _look(space: JointSpace, source: Source) -> tuple[Source, _Seen]:
+def _look(run: Run, source: Source) -> tuple[Source, _Seen]:
     """Read a file."""
-    run = space.tagger.run
     data = source.read()
     frames = inputs.frames(data, FRAMES)
     stored = [images.normalise(frame, run.stored_size) for _, frame in frames]

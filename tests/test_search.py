@@ -76,7 +76,7 @@ def test_words_that_were_never_together_are_found():
     seen = np.concatenate([seen, np.full((len(seen), 1), 0.5)], axis=1).astype(np.float32)  # a tag that says nothing
     all_words = np.repeat(words, 3)
     held_out = np.arange(len(seen)) // 3 % 7 == 0
-    space = SimpleNamespace(tagger=SimpleNamespace(run=SimpleNamespace(tags=[SimpleNamespace(name="thing")])))
+    space = SimpleNamespace(run=SimpleNamespace(tags=[SimpleNamespace(name="thing")]))
 
     def pairs(chosen):
         return alignment.Pairs(seen[chosen], all_words[chosen].tolist(), all_words[chosen])

@@ -14,10 +14,12 @@
     python bench.py metrics                          every figure of eval.py on 50,000 images and 10,000 tags
     python bench.py select                           reading an export of six million posts and choosing from it
     python bench.py pointing --run runs/openmoji     which heat maps point at the right place
+    python bench.py search                           the nearest of 100,000 vectors: compared one by one, and a graph
     python bench.py serve --run FILE.onnx PICTURES   64 clients beside batches without a server
     python bench.py fuzz --run FILE.onnx PICTURES    10,000 requests that are wrong
 
-`step`, `noise`, `head` and `predict` use synthetic pictures and need no TensorFlow: KERAS_BACKEND=jax python bench.py step.
+`step`, `noise`, `head`, `predict` and `search` use synthetic data and need no TensorFlow: KERAS_BACKEND=jax python
+bench.py step.
 """
 
 import argparse
@@ -41,6 +43,7 @@ SUBJECTS = (
     "metrics",
     "select",
     "pointing",
+    "search",
     "serve",
     "fuzz",
 )  # a module each in benchmarks/

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=5000, help="default: 5000")
     parser.add_argument("--events", type=Path, help="SQLite file of what people said (default: events.sqlite by the model)")
+    parser.add_argument("--index", type=Path, help="folder made by search.py --index: adds a search box")
     given = parser.parse_args()
     if not 0 <= given.port < 65536:
         raise InputError(f"--port has to be between 0 and 65535. Received: {given.port}")
@@ -45,11 +46,23 @@ def main() -> None:
     hosts = [*LOOPBACK, "[::1]"] if given.host in LOOPBACK else ["*"]
     events = given.events or file.with_name("events.sqlite")
     application = app.build(tagger, app.version_of(tagger, file), events, hosts)
+    if given.index:
+        add_search(application, file, given.index)
     options = {"log_level": "error", "limit_concurrency": CONNECTIONS, "timeout_graceful_shutdown": 5}
     server = uvicorn.Server(uvicorn.Config(application, **options))
     say(f"{path} on http://{given.host}:{given.port}/ (Ctrl-C ends it); what people say of tags goes to {events}")
     with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end: what was waiting has been answered
         server.run(sockets=[address])
+
+
+def add_search(application, file: Path, folder: Path) -> None:
+    """Let the page find pictures of an index by a sentence."""
+    from model.joint import JointSpace
+    from model.picture_index import PictureIndex
+    from web import search
+
+    space = JointSpace(file)
+    search.add_to(application, space, PictureIndex(folder, space.version))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ differ in a detail. Nearly blank pictures have no such likeness.
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
+
+T = TypeVar("T")
 
 SIDE_PIXELS = 8
 MIN_CORRELATION = 0.998
@@ -73,19 +76,28 @@ def joined_splits(groups: Sequence[str], splits: Sequence[str], pairs: Iterable[
         splits: the split of each post by itself, the same for all of a group.
         pairs: posts whose pictures look alike.
     """
-    leader = {group: group for group in groups}
-
-    def find(group: str) -> str:
-        while leader[group] != group:
-            leader[group] = group = leader[leader[group]]
-        return group
-
-    for one, two in pairs:
-        first, second = sorted((find(groups[one]), find(groups[two])))
-        leader[second] = first
+    joined = sets_of(dict.fromkeys(groups), ((groups[one], groups[two]) for one, two in pairs))
+    leader = {group: members[0] for members in joined for group in members}
     votes: dict[str, Counter] = {}
     for group, split in zip(groups, splits, strict=True):
-        votes.setdefault(find(group), Counter())[split] += 1
+        votes.setdefault(leader[group], Counter())[split] += 1
     held_out_first = ("test", "val", "train")
     winner = {group: max(held_out_first, key=counts.__getitem__) for group, counts in votes.items()}
-    return [winner[find(group)] for group in groups]
+    return [winner[leader[group]] for group in groups]
+
+
+def sets_of(members: Iterable[T], pairs: Iterable[tuple[T, T]]) -> list[list[T]]:
+    """The sets into which pairs join members, each in the members' order; one that is in no pair is a set of its own."""
+    leader = {member: member for member in members}
+
+    def find(member: T) -> T:
+        while leader[member] != member:
+            leader[member] = member = leader[leader[member]]
+        return member
+
+    for one, two in pairs:
+        leader[find(two)] = find(one)
+    sets: dict[T, list[T]] = {}
+    for member in leader:
+        sets.setdefault(find(member), []).append(member)
+    return list(sets.values())

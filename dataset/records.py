@@ -2,8 +2,9 @@
 
 A data folder, `data/NAME/`, holds `{train,val,test}-00000-of-00016.tfrecord`, `tags.csv`, `manifest.json` and
 `quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id, the MD5
-of the original file, and the name of the post's group (variants of one picture), which records of older folders lack. Where
-labels are soft, as clean.py makes them, it also holds the label of each tag, from 0 to 1.
+of the original file, the name of the post's group (variants of one picture), and the words that describe it, for search;
+records of older folders lack the last two. Where labels are soft, as clean.py makes them, it also holds the label of each
+tag, from 0 to 1.
 """
 
 import contextlib
@@ -49,6 +50,7 @@ class Record:
     md5: str
     image: bytes
     labels: dict[int, float]
+    words: str = ""
 
     @property
     def tags(self) -> list[int]:
@@ -139,6 +141,7 @@ def encode(
     md5: str,
     group: str,
     weights: Mapping[int, float] | None = None,
+    words: str = "",
 ) -> bytes:
     """Serialise one post as a `tf.train.Example`; `weights` are the labels of its tags where they are not all 1."""
     import tensorflow as tf
@@ -153,6 +156,7 @@ def encode(
         "id": bytes_feature(post_id.encode()),
         "md5": bytes_feature(md5.encode()),
         "group": bytes_feature(group.encode()),
+        "words": bytes_feature(words.encode()),
     }
     if weights and set(weights.values()) != {1}:
         values = [weights[tag] for tag in tags]
@@ -176,8 +180,8 @@ def decode_batch(records, num_tags: int) -> dict:
         num_tags: the number of rows of `tags.csv`.
 
     Returns:
-        `image` (encoded bytes), `id`, `md5` and `group` (no group is empty), strings (batch,), and `labels`, float32
-        (batch, num_tags), 1 for each tag, or its label where labels are soft.
+        `image` (encoded bytes), `id`, `md5`, `group` and `words` (empty where the record has none), strings (batch,), and
+        `labels`, float32 (batch, num_tags), 1 for each tag, or its label where labels are soft.
     """
     import tensorflow as tf
 
@@ -188,6 +192,7 @@ def decode_batch(records, num_tags: int) -> dict:
         "id": tf.io.FixedLenFeature([], tf.string),
         "md5": tf.io.FixedLenFeature([], tf.string),
         "group": tf.io.FixedLenFeature([], tf.string, default_value=""),
+        "words": tf.io.FixedLenFeature([], tf.string, default_value=""),
     }
     examples = tf.io.parse_example(records, schema)
     tags = examples.pop("tags")
@@ -223,10 +228,11 @@ def read_shard(path: Path) -> Iterator[Record]:
         except (tf.errors.DataLossError, DecodeError):
             damage = f"{path} is damaged after {number:,} records"
             raise InputError(f"{damage}: delete {path.parent} and download it again") from None
-        post_id, group, md5, image = (
-            features[name].bytes_list.value[0] if name in features else b"" for name in ("id", "group", "md5", "image")
+        post_id, group, md5, image, words = (
+            features[name].bytes_list.value[0] if name in features else b""
+            for name in ("id", "group", "md5", "image", "words")
         )
-        yield Record(post_id.decode(), group.decode(), md5.decode(), image, labels_of(features))
+        yield Record(post_id.decode(), group.decode(), md5.decode(), image, labels_of(features), words.decode())
 
 
 def labels_of(features: Mapping) -> dict[int, float]:
@@ -248,7 +254,7 @@ def writer(path: Path) -> Iterator[Callable[[Record], None]]:
     try:
         with tf.io.TFRecordWriter(str(path)) as file:
             yield lambda record: file.write(
-                encode(record.image, record.labels, record.id, record.md5, record.group, record.labels)
+                encode(record.image, record.labels, record.id, record.md5, record.group, record.labels, record.words)
             )
     except tf.errors.OpError as error:
         raise InputError(f"cannot write {path}: {error.message}") from error

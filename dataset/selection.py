@@ -4,6 +4,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from command import InputError
 from dataset.boards import CATEGORIES, Board, Post
 from dataset.records import SPLITS
 from dataset.sampling import TRAIN, Annotations, priorities, sample, splits_of, vocabulary
+
+SEEN = {CATEGORIES[name] for name in ("general", "copyright", "character", "species")}
+MOST_WORDS = 64  # tags that go into a record as words
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,9 @@ def select(board: Board, options: Options) -> Selection:
     entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for number in np.flatnonzero(chosen).tolist():
         tags = annotations.tags[annotations.offsets[number] : annotations.offsets[number + 1]]
-        entries[SPLITS[splits[number]]].append(Entry(catalogue.post(number), sorted(tags.tolist())))
+        post = catalogue.post(number)
+        post = replace(post, words=described(board, post))
+        entries[SPLITS[splits[number]]].append(Entry(post, sorted(tags.tolist())))
     for split, of_split in entries.items():
         entries[split] = [of_split[number] for number in shuffled((entry.post.id for entry in of_split), options.seed)]
     if not entries["train"]:
@@ -152,6 +158,12 @@ def _with_vocabulary(board: Board, options: Options, annotations: Annotations, c
             f"(--min-positives); the most frequent has {most:,}"
         )
     return annotations.restricted(tags)
+
+
+def described(board: Board, post: Post) -> str:
+    """What a post's record says of it in words: the board's own, or else all its tags that can be seen, chosen or not."""
+    seen = (tag for tag in post.tags if board.category(tag) in SEEN)
+    return post.words or " ".join(islice(seen, MOST_WORDS)).replace("_", " ")
 
 
 def shuffled(ids: Iterable[str], seed: int) -> list[int]:

@@ -79,7 +79,8 @@ def _write_shard(shard: Shard, outcome: Outcome, spool: Spool) -> None:
         with tf.io.TFRecordWriter(str(shard.partial)) as writer:
             for number, entry in shard.entries:
                 post = entry.post
-                writer.write(records.encode(spool.image(number), entry.tags, post.id, outcome.md5s[number], post.group))
+                facts = (post.id, outcome.md5s[number], post.group)
+                writer.write(records.encode(spool.image(number), entry.tags, *facts, words=post.words))
         shard.partial.replace(shard.path)
     except tf.errors.OpError as error:
         shard.partial.unlink(missing_ok=True)

@@ -37,10 +37,19 @@ class OnnxNetwork:
 
     def predict_on_batch(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """RGB, uint8 (batch, height, width, 3) ▶ `probability`, float32 (batch, tags)."""
-        outputs, inputs = self.session.get_outputs(), self.session.get_inputs()
-        bgr = np.ascontiguousarray(pixels[..., ::-1], np.float32)
-        [probability] = self.session.run([outputs[0].name], {inputs[0].name: bgr})
+        [probability] = self._run(pixels, 1)
         return {"probability": probability[:, self.columns]}
+
+    def observe(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same pixels ▶ embedding, float32 (batch, channels), and probabilities (batch, tags)."""
+        probability, embedding = self._run(pixels, 2)
+        return embedding, probability[:, self.columns]
+
+    def _run(self, pixels: np.ndarray, outputs: int) -> list[np.ndarray]:
+        """The first outputs of the graph."""
+        names = [output.name for output in self.session.get_outputs()[:outputs]]
+        bgr = np.ascontiguousarray(pixels[..., ::-1], np.float32)
+        return self.session.run(names, {self.session.get_inputs()[0].name: bgr})
 
 
 def metadata(run: Run, thresholds: np.ndarray, columns: list[int]) -> str:

@@ -8,12 +8,12 @@ for tags in tagger.tag(["cat.png", "dog.jpg"]):
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from model.onnx_network import OnnxNetwork
 
+
+T = TypeVar("T")
 
 FRAMES = 8  # of an animation, that are looked at
 BATCH = 32
@@ -159,7 +161,7 @@ class Tagger:
         waiting: list[Prediction | Unreadable] = []
         pixels: list[np.ndarray] = []
         full_batches = 0
-        for read in self._read_ahead(sources, most_frames):
+        for read in read_ahead(sources, partial(self.read, most_frames=most_frames)):
             waiting.append(read)
             if isinstance(read, Prediction):
                 pixels += read.frames
@@ -169,31 +171,10 @@ class Tagger:
                 waiting, pixels = [], []
         yield from self._finish(waiting, pixels, compiled=full_batches > BATCHES_BEFORE_COMPILING)
 
-    def _read_ahead(self, sources: Iterable[Source], most_frames: int) -> Iterator["Prediction | Unreadable"]:
-        """What `predict` yields, without scores yet."""
-
-        def read(source: Source) -> Prediction | Unreadable:
-            try:
-                frames = inputs.frames(source.read(), most_frames)
-                return Prediction(source, [seconds for seconds, _ in frames], [self.pixels(data) for _, data in frames])
-            except images.ImageError as error:
-                return Unreadable(source, str(error))
-            except OSError as error:
-                return Unreadable(source, str(error.strerror or error))
-            except MemoryError:
-                return Unreadable(source, "not enough memory to decode it")
-
-        pool = ThreadPoolExecutor(os.cpu_count())
-        futures: deque[Future] = deque()
-        try:
-            for source in sources:
-                futures.append(pool.submit(read, source))
-                if len(futures) > 2 * BATCH:
-                    yield futures.popleft().result()
-            while futures:
-                yield futures.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    def read(self, source: Source, most_frames: int = FRAMES) -> "Prediction":
+        """A picture as the network will see it, without scores yet."""
+        frames = inputs.frames(source.read(), most_frames)
+        return Prediction(source, [seconds for seconds, _ in frames], [self.pixels(data) for _, data in frames])
 
     def _finish(self, waiting: list["Prediction | Unreadable"], pixels: list[np.ndarray], compiled: bool):
         """Give the predictions their scores."""
@@ -248,3 +229,29 @@ class Tagger:
         if categories is not None:
             chosen = [index for index in chosen if self.run.tags[index].category in categories]
         return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen[:top]}
+
+
+def read_ahead(sources: Iterable[Source], read: Callable[[Source], T]) -> Iterator["T | Unreadable"]:
+    """What `read` gives for each source, in order: threads read ahead of whoever takes it."""
+
+    def attempt(source: Source) -> "T | Unreadable":
+        try:
+            return read(source)
+        except images.ImageError as error:
+            return Unreadable(source, str(error))
+        except OSError as error:
+            return Unreadable(source, str(error.strerror or error))
+        except MemoryError:
+            return Unreadable(source, "not enough memory to decode it")
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    futures: deque[Future] = deque()
+    try:
+        for source in sources:
+            futures.append(pool.submit(attempt, source))
+            if len(futures) > 2 * BATCH:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -54,12 +54,7 @@ def score(
     Raises:
         InputError: the split is empty, or has not as many images as the folder's manifest says.
     """
-    try:
-        images = int(records.read_json(data / "manifest.json")["splits"][split]["written"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{data / 'manifest.json'} is no manifest of a complete folder: {error!r}") from None
-    if not images:
-        raise InputError(f"the {split} split of {data} is empty")
+    images = number_of_images(data, split)
     outputs = np.arange(network.num_tags) if outputs is None else outputs
     shape = (images, len(outputs))
     labels, probability, doubt = np.empty(shape, bool), np.empty(shape, np.float32), np.empty(shape, np.uint8)
@@ -85,6 +80,21 @@ def score(
         raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
     grouped = all(groups)
     return Scores(np.array(ids), np.array(groups if grouped else ids), grouped, labels, probability, doubt)
+
+
+def number_of_images(data: Path, split: str) -> int:
+    """How many images a split of a data folder has.
+
+    Raises:
+        InputError: none, or the folder is not complete.
+    """
+    try:
+        images = int(records.read_json(data / "manifest.json")["splits"][split]["written"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{data / 'manifest.json'} is no manifest of a complete folder: {error!r}") from None
+    if not images:
+        raise InputError(f"the {split} split of {data} is empty")
+    return images
 
 
 def doubt_of(variance: np.ndarray) -> np.ndarray:

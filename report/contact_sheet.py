@@ -1,21 +1,28 @@
-"""A dozen held-out pictures with the tags they were given, as one picture."""
+"""A dozen held-out pictures with the tags they were given, or pictures that a search found, as one picture."""
 
-import io
 import shutil
 import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset import records
-from model.evaluation import Evaluation
+from command import InputError
+from dataset import images, records
+from model import inputs
+
+if TYPE_CHECKING:
+    from model.evaluation import Evaluation  # which imports Keras
+    from model.picture_index import Match
 
 COLUMNS, ROWS = 4, 3
-CELL, CAPTION, MARGIN = 220, 132, 16  # pixels of the contact sheet
+CELL, CAPTION, LINE, MARGIN = 220, 132, 16, 16  # pixels of the contact sheet
 RIGHT, WRONG, MISSED = "#1a7f37", "#b42318", "#8a8a8e"
 
 
-def write(evaluation: Evaluation) -> None:
+def write(evaluation: "Evaluation") -> None:
     """Write `contact_sheet.png` and, to try test.py on, its pictures in `examples/` into the run folder."""
     folder, scores = evaluation.tagger.run.folder, evaluation.scores
     shown = varied(scores.labels)
@@ -70,17 +77,47 @@ def contact_sheet(
         An RGB picture. Under each picture: tags given rightly in green, wrongly in red, with their probabilities, and in
         gray those that were missed.
     """
-    encoded = encoded[: COLUMNS * ROWS]
+
+    def caption(sheet: Image.Image, left: int, top: int, index: int) -> None:
+        _caption(sheet, left, top, labels[index], probability[index], thresholds, names)
+
+    return _arranged(encoded[: COLUMNS * ROWS], CAPTION, caption)
+
+
+def write_matches(path: Path, matches: "list[Match]") -> None:
+    """Write the pictures that a search found, with their scores and names, as one picture.
+
+    Raises:
+        InputError: the file's name is that of no format that is written.
+    """
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise InputError(f"--sheet writes .png, .jpg or .webp. Received: {path}")
+    if not matches:
+        raise InputError("nothing was found: no sheet is written")
+    encoded = [next(picture for _, picture in inputs.frames(images.read_file(match.path), 1)) for match in matches]
+
+    def caption(sheet: Image.Image, left: int, top: int, index: int) -> None:
+        text = f"{matches[index].score:.2f} {matches[index].path.name}"
+        ImageDraw.Draw(sheet).text((left, top), textwrap.shorten(text, 36), fill=MISSED, font=ImageFont.load_default(12))
+
+    partial = path.with_name(f"partial-{path.name}")
+    _arranged(encoded, LINE, caption).save(partial)
+    partial.replace(path)
+
+
+def _arranged(encoded: list[bytes], caption_height: int, caption: Callable) -> Image.Image:
+    """Pictures in rows of four, with room under each, which `caption` (sheet, left, top, index) writes into."""
     rows = -(-len(encoded) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * (CELL + MARGIN) + MARGIN, rows * (CELL + CAPTION + MARGIN) + MARGIN), "white")
+    height = CELL + caption_height + MARGIN
+    sheet = Image.new("RGB", (COLUMNS * (CELL + MARGIN) + MARGIN, rows * height + MARGIN), "white")
     for index, data in enumerate(encoded):
         left = MARGIN + index % COLUMNS * (CELL + MARGIN)
-        top = MARGIN + index // COLUMNS * (CELL + CAPTION + MARGIN)
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
+        top = MARGIN + index // COLUMNS * height
+        picture = images.decode(data)
         scale = CELL / max(picture.size)
         picture = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
         sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
-        _caption(sheet, left, top + CELL + 4, labels[index], probability[index], thresholds, names)
+        caption(sheet, left, top + CELL + 4, index)
     return sheet
 
 
@@ -94,7 +131,7 @@ def _caption(sheet, left: int, top: int, labels, probability, thresholds, names:
             lines.append((f"{names[tag]} {probability[tag]:.2f}", RIGHT if labels[tag] else WRONG))
     missed = [names[tag] for tag in np.flatnonzero(labels & ~accepted)]
     missed_lines = textwrap.wrap("missed: " + ", ".join(missed), 34) if missed else []
-    room = CAPTION // 16
+    room = CAPTION // LINE
     for text, colour in (lines[: max(1, room - len(missed_lines))] + [(text, MISSED) for text in missed_lines])[:room]:
         draw.text((left, top), text, fill=colour, font=font)
-        top += 16
+        top += LINE

@@ -74,8 +74,15 @@ def test_openmoji_tags_say_what_is_seen():
     assert "woman" not in tags["1F64E"]
 
 
+def test_openmoji_pictures_have_words():
+    words = {post.id: post.words for post in open_board("openmoji").posts()}
+    assert words["1F602"] == "face with tears of joy"
+    assert words["1F44B-1F3FB"] == "waving hand light skin tone"
+    assert sum(map(bool, words.values())) > 3900
+
+
 def test_openmoji_tags_are_plain_names():
-    names = set().union(*read_table().values())
+    names = set().union(*(tags for _, tags in read_table().values()))
     assert all(name == name.lower() and name.isascii() and " " not in name and "," not in name for name in names)
 
 

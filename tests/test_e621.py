@@ -78,6 +78,9 @@ def test_records_are_those_of_the_export(board, tmp_path):
     assert sum(manifest["skipped"].values()) + len(found) == len(NUMBERS)
     ids = {tag.name: tag.tag_id for tag in records.read_tags(tmp_path / "data" / "tags.csv")}
     assert ids["cat"] == 100
+    words = {int(record.id): record.words for record in records.read(tmp_path / "data", "train")}
+    assert words and all(set(words[number].split()) >= expected_tags(number) - {"loop_a"} for number in words)
+    assert not any("ann" in said.split() for said in words.values())  # an artist cannot be seen
     assert board.agents == {"e6tag/1.0 (by tester on e621)"}
     assert {path.suffix for path in (tmp_path / "data").iterdir()} == {".tfrecord", ".csv", ".json"}
 

@@ -15,14 +15,24 @@ def test_a_record_gives_back_its_image_tags_and_names():
     assert example["id"].numpy().decode() == "post/ü"
     assert example["md5"].numpy() == b"d41d8cd98f00b204e9800998ecf8427e"
     assert example["group"].numpy() == b"flags"
+    assert example["words"].numpy() == b""
     assert example["labels"].numpy().tolist() == [0, 1, 0, 0, 1, 0]
 
 
-def test_a_record_of_an_older_folder_has_no_group():
-    example = tf.train.Example.FromString(records.encode(b"x", [1], "7", "", "flags"))
-    del example.features.feature["group"]
+def test_a_record_keeps_the_words_that_describe_it():
+    record = records.encode(b"x", [1], "7", "", "flags", words="flag of the Åland Islands")
+    assert records.decode(record, num_tags=2)["words"].numpy().decode() == "flag of the Åland Islands"
+
+
+def test_a_record_of_an_older_folder_has_no_group_and_no_words():
+    example = tf.train.Example.FromString(records.encode(b"x", [1], "7", "", "flags", words="a flag"))
+    del example.features.feature["group"], example.features.feature["words"]
     older = records.decode(example.SerializeToString(), num_tags=2)
-    assert older["group"].numpy() == b"" and older["id"].numpy() == b"7" and older["labels"].numpy().tolist() == [0, 1]
+    assert (
+        older["group"].numpy() == older["words"].numpy() == b""
+        and older["id"].numpy() == b"7"
+        and older["labels"].numpy().tolist() == [0, 1]
+    )
 
 
 def test_a_record_without_tags_has_no_labels():

@@ -32,14 +32,14 @@ from web.service import Limits, Service
 
 
 @contextlib.contextmanager
-def serving(run, folder):
+def serving(run, folder, *options):
     """The address of a server, started as a user does; stopped as a user does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, ROOT / "serve.py", "--run", run, "--port", port, "--events", folder / "events.sqlite"]
     with (folder / "messages").open("w+") as messages:
-        process = subprocess.Popen([*map(str, command)], stderr=messages)
+        process = subprocess.Popen([*map(str, [*command, *options])], stderr=messages)
         address = f"http://127.0.0.1:{port}"
         try:
             for _ in range(3000):  # a busy machine takes minutes to import Keras

@@ -127,6 +127,7 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         return {
             "version": version,
             "heat": has_heat,
+            "search": any(getattr(route, "path", "") == "/search" for route in app.routes),
             "upload_bytes": limits.upload_bytes,
             "tags": {tag.name: {"category": tag.category, "threshold": value} for tag, value in thresholds},
         }

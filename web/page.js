@@ -31,7 +31,22 @@ async function start() {
     label.append(box, ` ${CATEGORIES[category] ?? category}`);
     $("#categories").append(label);
   }
+  $("#search").hidden = !model.search;
   await readRates();
+}
+
+async function search(event) {
+  event.preventDefault();
+  const answer = await fetch(`search?q=${encodeURIComponent($("#sentence").value)}`);
+  const found = await answer.json();
+  $("#status").textContent = answer.ok ? "" : found.message;
+  if (!answer.ok) return;
+  const pictures = found.map(({ file, score, picture }) => {
+    const link = Object.assign(document.createElement("a"), { href: picture, title: `${score.toFixed(2)} ${file}` });
+    link.append(Object.assign(document.createElement("img"), { src: picture, alt: file, loading: "lazy" }));
+    return link;
+  });
+  $("#found").replaceChildren(...pictures);
 }
 
 async function readRates() {
@@ -273,6 +288,7 @@ $("#threshold").addEventListener("input", () => {
   showThreshold();
 });
 $("#own").addEventListener("change", showThreshold);
+$("#search").addEventListener("submit", search);
 $("#files").addEventListener("change", (event) => {
   add(event.target.files);
   event.target.value = "";

@@ -44,6 +44,7 @@ class Post:
         source: path or URL of the original file.
         width, height: of the original in pixels, 0 where unknown.
         file_bytes: size of the original file, 0 where unknown.
+        words: what it shows, as people say it; empty where its tags are all that the board says.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Post:
     width: int = 0
     height: int = 0
     file_bytes: int = 0
+    words: str = ""
 
 
 class Board(Protocol):

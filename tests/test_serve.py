@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import io
 import json
 import random
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -125,6 +127,27 @@ def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
             asyncio.run(work)
         assert refused.value.status_code == 503
     service.close()
+
+
+def test_a_refused_file_is_let_go_at_once(emoji_onnx):
+    class File(bytes):
+        """Bytes that can be watched."""
+
+    service = Service(Tagger.load(emoji_onnx), Limits(), Metrics("model"))
+
+    async def ask() -> weakref.ref:
+        file = File(b"nonsense")
+        with contextlib.suppress(HTTPException):
+            await service.tag([("a.png", file)])
+        return weakref.ref(file)
+
+    gc.disable()
+    try:
+        file = asyncio.run(ask())
+        service.close()
+        assert file() is None
+    finally:
+        gc.enable()
 
 
 def test_limits_and_names(server):

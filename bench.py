@@ -10,6 +10,7 @@
     python bench.py noise                            the noise layer: exact against samples
     python bench.py head                             parameters and time against the number of tags
     python bench.py predict                          tagging new pictures
+    python bench.py folder --run RUN PICTURES        test.py on a folder, beside a process that has begun
     python bench.py memory --data data/openmoji      resident memory of an hour's training
     python bench.py metrics                          every figure of eval.py on 50,000 images and 10,000 tags
     python bench.py select                           reading an export of six million posts and choosing from it
@@ -39,6 +40,7 @@ SUBJECTS = (
     "noise",
     "head",
     "predict",
+    "folder",
     "memory",
     "metrics",
     "select",

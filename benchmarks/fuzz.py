@@ -2,12 +2,11 @@
 
 import argparse
 import random
-import re
 import socket
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.serve import BOUNDARY, form, serving_run
+from benchmarks.serve import BOUNDARY, form, gauge, serving_run
 from command import say
 from model import inputs
 
@@ -22,13 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> None:
     """Print the answers' statuses, and the memory five times."""
     paths = [source.path for source in inputs.find([str(options.pictures)])][:50]
-    with serving_run(options.run) as (server, port):
+    with serving_run(options.run) as port:
         status: Counter[int] = Counter()
         for index, code in enumerate(fuzz(port, paths, options.requests), 1):
             status[code] += 1
             if index % (options.requests // 5) == 0:
-                [memory] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())
-                say(f"{index:>7,} requests, {int(memory) / 1024:.0f} MiB")
+                say(f"{index:>7,} requests, {gauge(port, 'process_resident_memory_bytes') / 2**20:.0f} MiB")
     print(f"{options.requests:,} wrong requests: {dict(sorted(status.items()))} (0: the connection was closed)")
 
 

@@ -1,4 +1,4 @@
-"""serve.py with many clients at once, beside the rate of the same pictures in batches without a server."""
+"""serve.py with many clients at once, beside the rate of the same pictures in batches without a server (Linux)."""
 
 import argparse
 import contextlib
@@ -11,15 +11,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+import urllib.request
 from pathlib import Path
 
+from benchmarks.measuring import table
 from command import InputError
 from model import inputs
 from model.predict import Tagger
 
 ROOT = Path(__file__).parent.parent
-ROUNDS = 3
+ROUNDS = 5
 BOUNDARY = "e6tag"
 
 
@@ -38,27 +39,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print rates, their ratio, and how long clients waited."""
+    """Print rates, processor time a picture and how long clients waited."""
     sources, tagger = list(inputs.find([str(options.pictures)])), Tagger.load(options.run)
-    paths = [source.path for source in sources]
-    batches, serving = [], []
-    with serving_run(options.run) as (_, port):
+    paths, number = [source.path for source in sources], len(sources)
+    batches, serving, server_seconds, client_seconds, batch_seconds = [], [], 0.0, 0.0, 0.0
+    with serving_run(options.run) as port:
         load(port, paths, options.clients, 4 * options.clients)  # compiled, and threads started
         for _ in range(ROUNDS):  # in turns, so that a busy machine is as busy for one as for the other
-            batches.append(_rate(len(sources), lambda: list(tagger.predict(sources))))
-            serving.append(load(port, paths, options.clients, len(paths)))
+            started, ours = time.perf_counter(), time.process_time()
+            for _ in tagger.predict(sources):
+                pass
+            batches.append(number / (time.perf_counter() - started))
+            batch_seconds += time.process_time() - ours
+            theirs, ours = gauge(port, "process_cpu_seconds_total"), time.process_time()
+            serving.append(load(port, paths, options.clients, number))
+            server_seconds += gauge(port, "process_cpu_seconds_total") - theirs
+            client_seconds += time.process_time() - ours
     rates = [result["status"].get(200, 0) / result["seconds"] for result in serving]
     ratio = statistics.median(a / b for a, b in zip(rates, batches, strict=True))
     waits = statistics.quantiles((seconds for result in serving for seconds in result["latency"]), n=100)
-    print(f"{options.clients} clients, {len(sources)} requests, {ROUNDS} times: status {[r['status'] for r in serving]}")
-    print(f"in batches, without a server  {statistics.median(batches):>8.0f} pictures a second")
-    print(f"serve.py                      {statistics.median(rates):>8.0f} pictures a second, {ratio:.2f} of that")
+    rows = []
+    for name, rate, seconds in (
+        ("in batches, without a server", statistics.median(batches), batch_seconds),
+        (f"serve.py ({ratio:.2f} of that)", statistics.median(rates), server_seconds),
+        ("its clients", None, client_seconds),
+    ):
+        rows.append([name, f"{rate:.0f}" if rate else "", f"{1000 * seconds / ROUNDS / number:.2f}"])
+    print(f"{options.clients} clients, {number} requests, {ROUNDS} times: status {[r['status'] for r in serving]}")
+    print(table(["", "pictures a second", "processor ms a picture"], rows))
     print(f"latency  median {1000 * waits[49]:.0f} ms  p99 {1000 * waits[98]:.0f} ms")
 
 
 @contextlib.contextmanager
 def serving_run(run: Path):
-    """serve.py in another process, answering: gives the process and its port."""
+    """serve.py in another process, answering: gives its port."""
     with tempfile.TemporaryDirectory() as folder:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -69,7 +83,7 @@ def serving_run(run: Path):
                 if server.poll() is not None:
                     raise InputError("serve.py has ended, for the reason above")
                 time.sleep(0.2)
-            yield server, port
+            yield port
         finally:
             server.send_signal(signal.SIGINT)
             server.wait()
@@ -113,15 +127,15 @@ def load(port: int, pictures: list[Path], clients: int, requests: int) -> dict:
     return {"seconds": time.perf_counter() - started, "status": status, "latency": latency}
 
 
+def gauge(port: int, name: str) -> float:
+    """A figure without labels of the server's `/metrics`."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        return next(float(line.split()[1]) for line in answer.read().decode().splitlines() if line.startswith(f"{name} "))
+
+
 def _answers(port: int) -> bool:
     try:
         http.client.HTTPConnection("127.0.0.1", port, timeout=5).request("GET", "/healthz")
     except OSError:
         return False
     return True
-
-
-def _rate(pictures: int, work: Callable) -> float:
-    started = time.perf_counter()
-    work()
-    return pictures / (time.perf_counter() - started)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -155,21 +156,23 @@ class Tagger:
         """Predict any number of pictures, in order: threads read ahead of the network, which takes full batches.
 
         Args:
-            sources: pictures; see `model.inputs`.
+            sources: pictures; see `model.inputs`. Where their number is known, compiling need not wait.
             most_frames: of an animation.
         """
         waiting: list[Prediction | Unreadable] = []
         pixels: list[np.ndarray] = []
-        full_batches = 0
+        batches = 0
+        compiled = length_hint(sources) > BATCHES_BEFORE_COMPILING * BATCH
         for read in read_ahead(sources, partial(self.read, most_frames=most_frames)):
             waiting.append(read)
             if isinstance(read, Prediction):
                 pixels += read.frames
             if len(pixels) >= BATCH:
-                yield from self._finish(waiting, pixels, compiled=full_batches >= BATCHES_BEFORE_COMPILING)
-                full_batches += 1
+                compiled = compiled or batches >= BATCHES_BEFORE_COMPILING
+                yield from self._finish(waiting, pixels, compiled)
+                batches += 1
                 waiting, pixels = [], []
-        yield from self._finish(waiting, pixels, compiled=full_batches > BATCHES_BEFORE_COMPILING)
+        yield from self._finish(waiting, pixels, compiled)
 
     def read(self, source: Source, most_frames: int = FRAMES) -> "Prediction":
         """A picture as the network will see it, without scores yet."""
@@ -179,7 +182,8 @@ class Tagger:
     def _finish(self, waiting: list["Prediction | Unreadable"], pixels: list[np.ndarray], compiled: bool):
         """Give the predictions their scores."""
         if pixels:
-            scores = self.scores(np.stack(pixels), compiled)
+            filling = BATCH - len(pixels) if compiled else 0  # a last batch of another size would be compiled anew
+            scores = self.scores(np.stack(pixels + pixels[-1:] * filling), compiled)
             start = 0
             for prediction in waiting:
                 if isinstance(prediction, Prediction):
@@ -223,9 +227,9 @@ class Tagger:
         categories: frozenset[int] | None = None,
     ) -> dict[str, float]:
         """The tags of one picture's probabilities (tags,), best first; arguments as in `tag`, and the categories wanted."""
+        limits = self.thresholds if threshold is None else np.full(len(probabilities), threshold)
         order = np.argsort(-probabilities, kind="stable")
-        limits = self.thresholds if threshold is None else np.full(len(order), threshold)
-        chosen = [index for index in order if probabilities[index] >= limits[index]]
+        chosen = order[(probabilities >= limits)[order]].tolist()
         if categories is not None:
             chosen = [index for index in chosen if self.run.tags[index].category in categories]
         return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen[:top]}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import io
 import json
 import random
@@ -10,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +27,7 @@ from fastapi import HTTPException
 
 from command import InputError
 from model.predict import Tagger
-from web.batcher import Batcher, Full
+from web.batcher import Batcher
 from web.events import Events
 from web.metrics import Metrics
 from web.service import Limits, Service
@@ -126,6 +128,24 @@ def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
     service.close()
 
 
+def test_a_refused_file_is_let_go_at_once(emoji_onnx):
+    service = Service(Tagger.load(emoji_onnx), Limits(), Metrics("model"))
+    file = bytes(999)
+    before = sys.getrefcount(file)
+
+    async def ask() -> None:
+        with contextlib.suppress(HTTPException):
+            await service.tag([("a.png", file)])
+
+    gc.disable()
+    try:
+        asyncio.run(ask())
+        service.close()
+        assert sys.getrefcount(file) == before
+    finally:
+        gc.enable()
+
+
 def test_limits_and_names(server):
     assert evaluate(server, ("large.png", bytes(65 * 2**20))).status_code == 413
     assert evaluate(server, *[("a.png", b"x")] * 40).status_code == 400
@@ -210,22 +230,40 @@ def test_no_broken_picture_breaks_the_server(server, emoji_pictures):
 
 
 def test_a_batch_is_what_was_waiting():
-    sizes, gate = [], ThreadPoolExecutor(1).submit(time.sleep, 0.2)
+    sizes, started, gate = [], threading.Event(), threading.Event()
 
     def network(pixels):
-        gate.result()
+        started.set()
+        gate.wait()
         return pixels.reshape(len(pixels), -1)[:, :1].astype(float)
 
-    batcher = Batcher(network, 4, 6, sizes.append)
-    first = batcher.submit(np.full((2, 2, 3), 9, np.uint8))
-    while batcher.waiting:  # until it has gone to the network, which waits for the gate
-        time.sleep(0.001)
-    futures = [batcher.submit(np.full((2, 2, 3), index, np.uint8)) for index in range(6)]
-    with pytest.raises(Full):
-        batcher.submit(np.zeros((2, 2, 3), np.uint8))
-    assert first.result()[0] == 9 and [future.result()[0] for future in futures] == list(range(6))
-    batcher.close()
-    assert sizes == [1, 4, 2]
+    async def ask() -> list:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(6)]
+        batcher = Batcher(network, 4, sizes.append)
+        frames = [np.full((2, 2, 3), shade, np.uint8) for shade in range(8)]
+        batcher.submit([frames[7]], futures[0])
+        await loop.run_in_executor(None, started.wait)  # it is in the network, alone
+        for index, future in enumerate(futures[1:], 1):
+            batcher.submit([frames[index], frames[0]], future)  # two frames each, so that two pictures fill a batch
+        gate.set()
+        await loop.run_in_executor(None, batcher.close)  # what is waiting is finished first
+        return [row.tolist() for row in await asyncio.gather(*futures)]
+
+    assert asyncio.run(ask()) == [[7], [1], [2], [3], [4], [5]] and sizes == [1, 4, 4, 2]
+
+
+def test_what_the_network_cannot_do_is_told_to_those_who_wait():
+    async def ask():
+        batcher, future = Batcher(lambda pixels: 1 / 0, 4, print), asyncio.get_running_loop().create_future()
+        batcher.submit([np.zeros((2, 2, 3), np.uint8)], future)
+        try:
+            await future
+        finally:
+            batcher.close()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(ask())
 
 
 def test_a_taken_port_is_one_line(server, emoji_onnx, tmp_path):

@@ -2,15 +2,23 @@
 
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 
 class Metrics:
-    """Requests, their seconds, batches, and the model that answers."""
+    """Requests, their seconds, batches, the model that answers, and (on Linux) what the process takes."""
 
     def __init__(self, version: str):
         disable_created_metrics()  # a line more for each figure, of no use to anyone
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.requests = Counter("e6tag_requests", "Requests.", ("path", "status"), registry=self.registry)
         self.seconds = Histogram("e6tag_request_seconds", "Time to answer.", ("path",), registry=self.registry)
         sizes = (1, 2, 4, 8, 16, 32)

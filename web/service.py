@@ -13,7 +13,7 @@ from fastapi import HTTPException
 from dataset.images import ImageError
 from model import inputs
 from model.predict import BATCH, FRAMES, Tagger
-from web.batcher import Batcher, Full
+from web.batcher import Batcher, settle
 from web.metrics import Metrics
 
 
@@ -38,7 +38,7 @@ class Service:
     def __init__(self, tagger: Tagger, limits: Limits, metrics: Metrics):
         self.tagger, self.limits, self.metrics = tagger, limits, metrics
         self._readers = ThreadPoolExecutor(os.cpu_count(), "read")
-        self._batcher = Batcher(self._probabilities, BATCH, limits.waiting * FRAMES, metrics.batch_size.observe)
+        self._batcher = Batcher(self._probabilities, BATCH, metrics.batch_size.observe)
         self._in_work = 0
 
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
@@ -50,8 +50,18 @@ class Service:
         Raises:
             HTTPException: 400 for a file that is no picture, 503 where too many wait.
         """
+        loop = asyncio.get_running_loop()
         with self._working_on(len(files)):
-            return await asyncio.gather(*(self._tag(name, data) for name, data in files))
+            futures = [loop.create_future() for _ in files]
+            for future, (_, data) in zip(futures, files, strict=True):
+                self._readers.submit(self._read, data, future)
+            answers = await asyncio.gather(*futures, return_exceptions=True)  # all are done when the next may come
+        for (name, _), answer in zip(files, answers, strict=True):
+            if isinstance(answer, ImageError):
+                raise HTTPException(400, f"{name}: {answer}")
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     @contextlib.contextmanager
     def _working_on(self, pictures: int) -> Iterator[None]:
@@ -65,27 +75,19 @@ class Service:
             self._in_work -= pictures
             self.metrics.pictures.set(self._in_work)
 
-    async def _tag(self, name: str, data: bytes) -> np.ndarray:
+    def _read(self, data: bytes, future: asyncio.Future) -> None:
+        """Read a picture, in a thread, and queue it for the network."""
         try:
-            frames = [self._batcher.submit(pixels) for pixels in await self.read(name, data)]
-        except Full:
-            raise HTTPException(503, "too many pictures are waiting; try again", {"Retry-After": "1"}) from None
-        return np.max(await asyncio.gather(*map(asyncio.wrap_future, frames)), axis=0)
-
-    async def read(self, name: str, data: bytes) -> list[np.ndarray]:
-        """The network's input for each frame of a file that is looked at.
-
-        Raises:
-            HTTPException: 400, it is no picture.
-        """
-
-        def frames() -> list[np.ndarray]:
-            return [self.tagger.pixels(frame) for _, frame in inputs.frames(data, FRAMES)]
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, frames)
+            self._batcher.submit(self._frames(data), future)
         except ImageError as error:
-            raise HTTPException(400, f"{name}: {error}") from None
+            # Anew, for the frames of its traceback hold the file and the future that gets it: a ring, which would stay.
+            _fail(future, ImageError(str(error)))
+        except Exception as error:  # a defect of ours
+            _fail(future, error)
+
+    def _frames(self, data: bytes) -> list[np.ndarray]:
+        """The network's input for each frame of a file that is looked at."""
+        return [self.tagger.pixels(frame) for _, frame in inputs.frames(data, FRAMES)]
 
     async def heat(self, name: str, data: bytes, tag: str) -> list[list[float]]:
         """Where a tag is seen in the first frame of a file; see `model.heat`.
@@ -97,8 +99,11 @@ class Service:
             from model.heat import heat_map
 
             index = [entry.name for entry in self.tagger.run.tags].index(tag)
-            pixels = (await self.read(name, data))[0]
             loop = asyncio.get_running_loop()
+            try:
+                pixels = (await loop.run_in_executor(self._readers, self._frames, data))[0]
+            except ImageError as error:
+                raise HTTPException(400, f"{name}: {error}") from None
             heat = await loop.run_in_executor(self._readers, heat_map, self.tagger.network, pixels[None], index)
             return np.round(heat[0].astype(float), 3).tolist()
 
@@ -106,6 +111,11 @@ class Service:
         """Finish what is waiting."""
         self._readers.shutdown(cancel_futures=True)
         self._batcher.close()
+
+
+def _fail(future: asyncio.Future, error: Exception) -> None:
+    """Tell those who wait for a picture, from another thread than theirs."""
+    future.get_loop().call_soon_threadsafe(settle, [future], [error])
 
 
 class LimitBody:

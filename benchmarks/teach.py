@@ -17,7 +17,7 @@ from dataset.relabel import made_already, source_of, write_shard
 from model import metrics
 from model.predict import Tagger
 
-FEWEST_TEST_POSITIVES = 10
+FEWEST_TEST_POSITIVES = 5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -34,8 +34,10 @@ ROWS = {
     "batch 64": "--batch-size 64 --learning-rate 0.4",
     "batch 128": "--batch-size 128 --learning-rate 0.8",
     "average": "--average 0.99",
-    "no augmentation": "--no-flip --shift 0 --zoom 0 --colour 0",
-    "more augmentation": "--shift 0.12 --zoom 0.3 --colour 0.3 --rotation 10",
+    "no flips": "--no-flip",
+    "shift and zoom": "--shift 0.08 --zoom 0.15",
+    "colours": "--colour 0.15",
+    "all augmentation": "--shift 0.08 --zoom 0.15 --colour 0.15 --rotation 5",
     "squish": "--resize squish",
     "crop": "--resize crop",
 }

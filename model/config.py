@@ -62,9 +62,9 @@ class Config:
     teacher_temperature: float = choice(1.0, "that softens the teacher's probabilities, and the student's beside them")
     flip: bool = choice(True, "augmentation: mirror left and right")
     vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
-    shift: float = choice(0.08, "augmentation: largest translation, as a share of the side")
-    zoom: float = choice(0.15, "augmentation: largest change of scale, as a share")
-    colour: float = choice(0.15, "augmentation: largest change of brightness, contrast and saturation, as a share")
+    shift: float = choice(0.0, "augmentation: largest translation, as a share of the side")
+    zoom: float = choice(0.0, "augmentation: largest change of scale, as a share")
+    colour: float = choice(0.0, "augmentation: largest change of brightness, contrast and saturation, as a share")
     rotation: float = choice(0.0, "augmentation: largest rotation, in degrees")
 
     def __post_init__(self):

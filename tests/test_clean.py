@@ -12,11 +12,13 @@ import pytest
 from conftest import ROOT, program
 from data_folders import contents
 
+import train
 from benchmarks import labels
 from benchmarks.noisy_labels import noisy_copy, with_noise
 from command import InputError
 from dataset import cache, pipeline, records
 from model import label_rules
+from model.config import as_options, resolve
 from report import review
 from web.events import Events
 
@@ -116,6 +118,12 @@ def test_the_published_rule():
     probability = np.array([[0.5, 0.1, 0.9, 0.6]], np.float32)
     halved = label_rules.halved(given, probability, np.full(4, 0.3, np.float32))
     assert halved[0].tolist() == pytest.approx([1, 0.5, 0.9, 0])
+
+
+def test_a_configuration_survives_the_command_line():
+    config = resolve({"preset": "base", "recipe": "e6tag", "flip": False, "average": 0.999, "precision": "float32"})
+    given = train.parser().parse_args(as_options(config))
+    assert resolve({name: getattr(given, name) for name in config.as_dict()}) == config
 
 
 def test_cleaning_changes_training_labels_alone(noisy, cleaned):

@@ -36,14 +36,13 @@ def main() -> None:
     import_quietly("keras")
     import_quietly("tensorflow")
     from dataset import relabel
-    from model import cleaning, runs, scoring
+    from model import cleaning, runs
     from report import review
     from web import events
 
     of_run = runs.load(options.run or runs.newest(Path("runs"), "model.keras", "train.py"))
     data = options.data or Path(of_run.data)
     out = options.out or data.with_name(f"{data.name}-clean")
-    scoring.check_vocabulary(of_run, data)
     facts = {"from": relabel.source_of(data), "rule": options.rule}
     relabel.made_already(out, facts)  # or something else is there, which is better said before hours of training
     decided = [review.read_decisions(path) for path in options.decisions]

@@ -54,9 +54,8 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
         InputError: it is empty, or its tags are not the run's.
     """
     run = space.run
-    scoring.check_vocabulary(run, data)
+    names = [run.tags[output].name.replace("_", " ") for output in scoring.outputs_for(run, data)]
     observe = observer(space.tagger)
-    names = [tag.name.replace("_", " ") for tag in run.tags]
     seen, words, groups = [], [], []
     total = scoring.number_of_images(data, split)
     batches = pipeline.evaluation_batches(

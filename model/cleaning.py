@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +118,8 @@ def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cl
     Raises:
         InputError: as `out_of_fold`.
     """
+    outputs = scoring.outputs_for(run, data)
+    run = replace(run, tags=[run.tags[output] for output in outputs])
     names = [tag.name for tag in run.tags]
     ids, md5s, rows = zip(*((record.id, record.md5, record.tags) for record in records.read(data, "train")), strict=True)
     given = np.zeros((len(ids), len(names)), bool)
@@ -126,8 +128,11 @@ def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cl
     found = (names, list(ids), list(md5s), given)
     if rule == "halved":
         tagger = Tagger.load(run.folder)
-        said = scoring.score(tagger.network, data, "train", run.config, tagger.temperature, show_progress=True)
-        return Cleaning(*found, said.probability, label_rules.halved(given, said.probability, tagger.thresholds))
+        said = scoring.score(
+            tagger.network, data, "train", run.config, tagger.temperature, show_progress=True, outputs=outputs
+        )
+        cleaned = label_rules.halved(given, said.probability, tagger.thresholds[outputs])
+        return Cleaning(*found, said.probability, cleaned)
     probability = out_of_fold(run, data, list(ids), folds, options)
     rates = label_rules.mistakes(given, probability)
     if label_rules.MOST in (rates.missing, rates.wrong):

@@ -35,10 +35,12 @@ def with_teacher(plan: Plan) -> Plan:
 
 def _ask(folder: Path, plan: Plan) -> SoftTargets:
     teacher = Tagger.load(folder)
-    scoring.check_vocabulary(teacher.run, plan.data)
+    outputs = scoring.outputs_for(teacher.run, plan.data)
     say(f"asking {folder}, the teacher, about every training picture")
     temperature = teacher.temperature * plan.run.config.teacher_temperature
-    scores = scoring.score(teacher.network, plan.data, "train", teacher.run.config, temperature, show_progress=True)
+    scores = scoring.score(
+        teacher.network, plan.data, "train", teacher.run.config, temperature, show_progress=True, outputs=outputs
+    )
     if not np.isfinite(scores.probability).all():
         raise InputError(f"{folder} says what is no number of pictures of {plan.data}: train it again")
     return SoftTargets(scores.ids, scores.probability.astype(np.float16))

@@ -141,7 +141,7 @@ def vectors_of(run: runs.Run, data: Path) -> np.ndarray:
     own = records.read_tags(run.folder / "tags.csv")[: len(run.tags)] == run.tags
     vectors = tag_vectors.load(path, len(run.tags)) if own else None
     if vectors is None:
-        vectors = tag_vectors.learn((np.array(record.tags) for record in records.read(data, "train")), len(run.tags))
+        vectors = tag_vectors.learn((np.array(record.tags, int) for record in records.read(data, "train")), len(run.tags))
         if own:
             tag_vectors.save(path, vectors)
     return vectors

@@ -28,7 +28,7 @@ def learn(tags_by_image: Iterable[np.ndarray], num_tags: int) -> np.ndarray:
         float32 (tags, dimensions) of length 1; 0 for a tag that is never given beside another.
     """
     together = np.zeros((num_tags, num_tags), np.float32)  # becomes, row by row, the information
-    for tags in filter(len, tags_by_image):  # with soft labels, a picture may have no tag rather than not
+    for tags in tags_by_image:
         together[np.ix_(tags, tags)] += 1
     np.fill_diagonal(together, 0)
     share = together.sum(axis=1)

@@ -15,7 +15,7 @@ CONSTANT = "--first-learning-rate 1 --last-learning-rate 1 --momentum 0.9 --lowe
 ROWS = {
     OURS: "",
     "2021 recipe": "--recipe e6tag",
-    "ResNet, SGD": "--recipe plain",
+    "ResNet SGD": "--recipe plain",
     "DeepDanbooru": f"--recipe plain --reduction mean --optimizer adamw --learning-rate 0.001 {CONSTANT}",
 }
 FOREIGN = {"Keras ResNet-50": foreign.keras_resnet50, "torchvision ResNet-18": foreign.torchvision_resnet18}

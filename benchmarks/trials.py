@@ -132,6 +132,6 @@ def cells(rows: dict[str, list[dict | str]], shown: dict[str, str] = SHOWN) -> l
 
 def _mean_and_range(values: list[float]) -> str:
     mean, spread = sum(values) / len(values), (max(values) - min(values)) / 2
-    if mean >= 10:
-        return f"{mean:,.0f}"
+    if mean >= 10 or all(isinstance(value, int) for value in values):
+        return f"{mean:,.3g}" if mean < 10 else f"{mean:,.0f}"
     return f"{mean:.3f}" + (f" ±{spread:.3f}" if len(values) > 1 else "")

@@ -13,7 +13,7 @@ from benchmarks.measuring import report
 from benchmarks.trials import Trial
 from command import InputError, say
 from dataset import records
-from dataset.relabel import made_already, source_of, write_shard
+from dataset.relabel import made_already, source_of
 from model import metrics
 from model.predict import Tagger
 
@@ -97,11 +97,10 @@ def without_tags(data: Path, out: Path, names: list[str]) -> None:
     partial.mkdir(parents=True)
     for split in records.SPLITS:
         for path in records.shard_paths(data, split):
-            stored = (
-                replace(record, labels={index_of[tag]: label for tag, label in record.labels.items() if tag in index_of})
-                for record in records.read_shard(path)
-            )
-            write_shard(partial / path.name, stored)
+            with records.writer(partial / path.name) as write:
+                for record in records.read_shard(path):
+                    labels = {index_of[tag]: label for tag, label in record.labels.items() if tag in index_of}
+                    write(replace(record, labels=labels))
     records.write_tags(partial / "tags.csv", [tags[index] for index in kept])
     records.write_json(partial / "manifest.json", records.read_json(data / "manifest.json") | {"relabelled": facts})
     partial.replace(out)

@@ -1,6 +1,8 @@
 """eval.py, test.py, bench.py and the README's own code, as a user runs them, on real pictures."""
 
+import argparse
 import csv
+import importlib
 import json
 import os
 import re
@@ -13,6 +15,7 @@ from conftest import ROOT, program
 from odd_images import write_odd_images
 from PIL import Image
 
+import bench
 from dataset import records
 from model.predict import Tagger
 
@@ -114,6 +117,13 @@ def test_bad_requests_are_one_line(emoji_run, tmp_path, options, words):
     done = program("test.py", *(option.format(**places) for option in options), cwd=tmp_path)
     assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2 and not done.stdout
+
+
+@pytest.mark.parametrize("subject", bench.SUBJECTS)
+def test_every_subject_of_the_benchmark_is_there(subject):
+    module = importlib.import_module(f"benchmarks.{subject}")
+    module.add_options(argparse.ArgumentParser())
+    assert callable(module.measure)
 
 
 def test_ablation_compares_rows_on_the_same_data_and_goes_on(emoji_data, tmp_path):

@@ -109,6 +109,14 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
             raise HTTPException(400, "tag has to be one of the model's")
         return JSONResponse({"heat": await service.heat(*files[0], fields["tag"]), "resize": tagger.run.config.resize})
 
+    _keep_judgements(app, events, names)
+    _show_state(app, tagger, metrics, limits, has_heat)
+    return app
+
+
+def _keep_judgements(app: FastAPI, events: Events, names: set[str]) -> None:
+    """The routes of what people say of pictures' tags."""
+
     @app.post("/events", status_code=204)
     def judge(judgement: Judgement) -> None:
         """Keep what was seen, added and rejected, and forget what was withdrawn."""
@@ -122,12 +130,16 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         """For each tag the number of pictures on which it was seen, added and rejected."""
         return events.by_tag()
 
+
+def _show_state(app: FastAPI, tagger: Tagger, metrics: Metrics, limits: Limits, has_heat: bool) -> None:
+    """The routes for pages, front ends and those who watch the server."""
+
     @app.get("/model")
     def model() -> dict:
         """The tags with their categories and thresholds, and what the server can do."""
         thresholds = zip(tagger.run.tags, tagger.thresholds.tolist(), strict=True)
         return {
-            "version": version,
+            "version": app.version,
             "heat": has_heat,
             "search": any(getattr(route, "path", "") == "/search" for route in app.routes),
             "upload_bytes": limits.upload_bytes,
@@ -137,14 +149,12 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     @app.get("/healthz")
     def health() -> dict:
         """That the server answers."""
-        return {"status": "ok", "version": version}
+        return {"status": "ok", "version": app.version}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def show_metrics() -> PlainTextResponse:
         """For Prometheus."""
         return PlainTextResponse(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
-
-    return app
 
 
 def _name_errors(app: FastAPI) -> None:

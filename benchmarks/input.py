@@ -50,7 +50,7 @@ def measure(options: argparse.Namespace) -> None:
         return dataset.as_numpy_iterator()
 
     plain = pipeline.Augmentation(flip=False)
-    cache = open_cache(options.data, "memory", size, RESIZE, available_memory())
+    cache = open_cache(options.data, "memory", size, RESIZE, plain.only_mirrors, available_memory())
     streams = {
         "pipeline": batches(plain),
         "pipeline, augmented": batches(pipeline.Augmentation(True, False, 0.08, 0.15, 0.15)),

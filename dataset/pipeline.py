@@ -21,6 +21,7 @@ from dataset.soft_targets import SoftTargets
 BLOCK_RECORDS = 4096  # encoded pictures shuffled at once; two blocks are held: about 300 MB at 320 px
 SHARDS_AT_ONCE = 16
 READY_BATCHES = 4
+DRAWS = 9  # random numbers for a picture; always all, so that one option does not change another's
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,19 @@ class Augmentation:
     colour: float = 0.0
     rotation: float = 0.0
 
-    def draw(self, image: Image.Image, image_size: int, resize: str, random: np.random.Generator) -> np.ndarray:
-        """A random version of a picture: uint8 (image_size, image_size, 3)."""
-        draws = random.uniform(-1, 1, size=9)  # always nine, so that one option does not change another's draws
-        if self.flip and draws[0] > 0:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if self.vertical_flip and draws[1] > 0:
-            image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether a picture's pixels stay as they are, but for their places."""
+        return not (self.shift or self.zoom or self.colour or self.rotation)
+
+    def draw(self, image: Image.Image, image_size: int, resize: str, draws: np.ndarray) -> np.ndarray:
+        """A version of a picture, before it is mirrored: uint8 (image_size, image_size, 3).
+
+        Args:
+            image: as `images.decode_to_fit` gives it.
+            image_size, resize: as for `images.fit`.
+            draws: (DRAWS,) from -1 to 1.
+        """
         if self.rotation:
             angle = self.rotation * draws[2]
             image = image.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=images.WHITE)
@@ -57,6 +64,14 @@ class Augmentation:
         if self.colour:
             image = images.recolour(image, *(1 + self.colour * draws[6:]))
         return np.asarray(image)
+
+    def mirror(self, pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Mirror, in place, pictures (batch, height, width, 3) as their draws (batch, DRAWS) say."""
+        for applies, draw, axis in ((self.flip, 0, 2), (self.vertical_flip, 1, 1)):
+            if applies:
+                chosen = draws[:, draw] > 0
+                pixels[chosen] = np.flip(pixels[chosen], axis)
+        return pixels
 
 
 def training_batches(
@@ -126,12 +141,14 @@ def training_batches(
         return tf.ensure_shape(pixels, (batch_size, image_size, image_size, 3)), labels
 
     def draw_all(found, epoch, step):
+        draws = np.random.default_rng([seed, epoch, step]).uniform(-1, 1, (batch_size, DRAWS))
+        if cache and cache.fitted:
+            return augmentation.mirror(cache.squares(found, image_size), draws)
         pixels = np.empty((batch_size, image_size, image_size, 3), np.uint8)
         for index, picture in enumerate(found):
             image = cache.picture(picture) if cache else images.decode_to_fit(picture, image_size, resize)
-            random = np.random.default_rng([seed, epoch, step * batch_size + index])
-            pixels[index] = augmentation.draw(image, image_size, resize, random)
-        return pixels
+            pixels[index] = augmentation.draw(image, image_size, resize, draws[index])
+        return augmentation.mirror(pixels, draws)
 
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
     batches = batches.map(draw, num_parallel_calls=tf.data.AUTOTUNE)

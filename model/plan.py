@@ -1,7 +1,7 @@
 """What a training run will do, known and said before it starts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from command import InputError
@@ -48,6 +48,13 @@ class Plan:
         """Updates of the weights in the whole run."""
         return self.steps_per_epoch // self.steps_per_update * self.run.config.epochs
 
+    @property
+    def augmentation(self) -> pipeline.Augmentation:
+        """What is done to a training picture."""
+        return pipeline.Augmentation(
+            **{entry.name: getattr(self.run.config, entry.name) for entry in fields(pipeline.Augmentation)}
+        )
+
     def batches(self, epoch: int, step: int, end_epoch: int, when_ready: Callable[[int], None] | None = None):
         """The batches from a step of an epoch until `end_epoch` epochs are complete; see `pipeline.training_batches`."""
         config = self.run.config
@@ -57,9 +64,7 @@ class Plan:
             image_size=config.image_size,
             resize=config.resize,
             batch_size=self.batch_size,
-            augmentation=pipeline.Augmentation(
-                config.flip, config.vertical_flip, config.shift, config.zoom, config.colour, config.rotation
-            ),
+            augmentation=self.augmentation,
             seed=config.seed,
             first_epoch=epoch,
             epochs=end_epoch,
@@ -74,8 +79,9 @@ class Plan:
         """The same with the training pictures decoded in `memory` or on `disk`, where it is not `none`."""
         if where == "none":
             return self
-        config = self.run.config
-        return replace(self, cache=open_cache(self.data, where, config.image_size, config.resize, available_memory()))
+        config, fitted = self.run.config, self.augmentation.only_mirrors
+        cache = open_cache(self.data, where, config.image_size, config.resize, fitted, available_memory())
+        return replace(self, cache=cache)
 
 
 def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> Plan:

@@ -223,7 +223,7 @@ def test_the_page_saves_what_was_decided(cleaned, browser, tmp_path):
 def test_soft_labels_reach_training_with_and_without_a_cache(cleaned):
     folder, _ = cleaned
     options = (12, 32, "pad", 16, pipeline.Augmentation(), 0, 0, 1)
-    kept = cache.open_cache(folder, "memory", 32, "pad", 2**40)
+    kept = cache.open_cache(folder, "memory", 32, "pad", True, 2**40)
     plain, cached = (pipeline.training_batches(folder, *options, cache=which).as_numpy_iterator() for which in (None, kept))
     for (pixels, soft), (same_pixels, same) in zip(plain, cached, strict=True):
         assert np.array_equal(pixels, same_pixels) and np.array_equal(soft, same)

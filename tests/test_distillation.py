@@ -73,7 +73,7 @@ def test_every_picture_gets_its_own_target_with_and_without_a_cache(emoji_data):
     ids = np.array([record.id for record in records.read(emoji_data, "train")])
     targets = SoftTargets(ids, np.repeat(np.arange(len(ids), dtype=np.float16)[:, None] / 1024, TAGS, axis=1))
     tags_of = {number: set(record.tags) for number, record in enumerate(records.read(emoji_data, "train"))}
-    kept = cache.open_cache(emoji_data, "memory", 32, "pad", 2**40)
+    kept = cache.open_cache(emoji_data, "memory", 32, "pad", True, 2**40)
     for which in (None, kept):
         options = (TAGS, 32, "pad", 16, pipeline.Augmentation(), 0, 0, 1)
         for _, both in pipeline.training_batches(

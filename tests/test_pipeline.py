@@ -75,18 +75,21 @@ def test_every_batch_is_announced_in_order(emoji_data):
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def test_decoded_pictures_give_the_same_batches(emoji_data, tmp_path, where):
+@pytest.mark.parametrize(
+    "augmentation", [pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2), pipeline.Augmentation(vertical_flip=True)]
+)
+def test_decoded_pictures_give_the_same_batches(emoji_data, tmp_path, where, augmentation):
     folder = tmp_path / "data"
     shutil.copytree(emoji_data, folder)
-    expected = training(folder, augmentation=pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2))
+    expected = training(folder, augmentation=augmentation)
     for _ in range(2):  # the second time, from the file
-        kept = cache.open_cache(folder, where, 32, "pad", 2**30)
-        found = training(folder, augmentation=pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2), cache=kept)
+        kept = cache.open_cache(folder, where, 32, "pad", augmentation.only_mirrors, 2**30)
+        found = training(folder, augmentation=augmentation, cache=kept)
         assert keys(found) == keys(expected)
         assert all(np.array_equal(ours[1], theirs[1]) for ours, theirs in zip(found, expected, strict=True))
     if where == "memory":
         with pytest.raises(InputError, match="would take about"):
-            cache.open_cache(folder, where, 32, "pad", 100_000)
+            cache.open_cache(folder, where, 32, "pad", augmentation.only_mirrors, 100_000)
 
 
 def test_a_large_picture_is_decoded_smaller_and_looks_the_same(emoji_data):
@@ -112,14 +115,12 @@ def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
 
 
 def test_flips_mirror_half_of_the_pictures():
-    picture = encoded(halves("RGB", RED, BLUE), "PNG")
-    random = np.random.default_rng(0)
-    image = images.decode(picture)
-    draws = [pipeline.Augmentation(flip=True).draw(image, 32, "pad", random) for _ in range(40)]
-    original = np.asarray(images.fit(image, 32, "pad"))
-    mirrored = sum(not np.array_equal(draw, original) for draw in draws)
+    original = images.network_input(encoded(halves("RGB", RED, BLUE), "PNG"), 32, "pad")
+    draws = np.random.default_rng(0).uniform(-1, 1, (40, pipeline.DRAWS))
+    drawn = pipeline.Augmentation(flip=True).mirror(np.stack([original] * 40), draws)
+    mirrored = sum(not np.array_equal(picture, original) for picture in drawn)
     assert 8 < mirrored < 32
-    assert all(np.array_equal(draw, original) or np.array_equal(draw, original[:, ::-1]) for draw in draws)
+    assert all(np.array_equal(picture, original) or np.array_equal(picture, original[:, ::-1]) for picture in drawn)
 
 
 @pytest.mark.parametrize("resize", images.RESIZE_MODES)
@@ -128,7 +129,8 @@ def test_extreme_augmentation_of_any_shape_gives_a_whole_picture(resize, size):
     picture = images.decode(encoded(halves("RGB", RED, BLUE, *size), "PNG"))
     augmentation = pipeline.Augmentation(True, True, 0.9, 0.9, 0.9, 180)
     for seed in range(20):
-        drawn = augmentation.draw(picture, 32, resize, np.random.default_rng(seed))
+        draws = np.random.default_rng(seed).uniform(-1, 1, pipeline.DRAWS)
+        drawn = augmentation.draw(picture, 32, resize, draws)
         assert drawn.shape == (32, 32, 3) and drawn.dtype == np.uint8
 
 

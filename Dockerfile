@@ -3,8 +3,8 @@
 #   docker run --rm -p 127.0.0.1:5000:5000 -v "$PWD/runs/openmoji/export:/run:ro" -v e6tag-events:/events e6tag
 FROM python:3.12-slim
 WORKDIR /app
-COPY requirements-serve.txt .
-RUN pip install --no-cache-dir -r requirements-serve.txt
+COPY requirements-serve.txt requirements-search.txt ./
+RUN pip install --no-cache-dir -r requirements-serve.txt -r requirements-search.txt
 COPY command.py serve.py test.py ./
 COPY dataset dataset
 COPY model model

@@ -52,7 +52,9 @@ def out_of_fold(run: Run, data: Path, ids: list[str], number: int, options: list
         folder, fold_data = home / f"run-{fold}", home / f"data-{fold}"
         if not (folder / "model.keras").exists():
             say(f"fold {fold + 1} of {number}: a network that has not seen {np.sum(folds == fold):,} of the pictures")
-            settings = as_options(replace(run.config, teacher=""))  # a teacher has seen them
+            # A teacher has seen them, and a trunk that the run started from may have.
+            own = replace(run.config, teacher="", init="", freeze=False, unfreeze_after=0)
+            settings = as_options(own)
             program("train.py", "--data", str(fold_data), "--run", str(folder), *settings, *options)
         tagger = Tagger.load(folder)
         said = scoring.score(tagger.network, fold_data, "val", run.config, tagger.temperature, show_progress=True)

@@ -148,6 +148,7 @@ def test_a_refused_file_is_let_go_at_once(emoji_onnx):
 
 def test_limits_and_names(server):
     assert evaluate(server, ("large.png", bytes(65 * 2**20))).status_code == 413
+    assert requests.post(f"{server}/events", data=bytes(5 * 2**20), timeout=5).status_code == 413
     assert evaluate(server, *[("a.png", b"x")] * 40).status_code == 400
     assert requests.get(f"{server}/healthz", headers={"Host": "elsewhere.example"}, timeout=5).status_code == 400
     assert requests.get(f"{server}/web/app.py", timeout=5).status_code == 404

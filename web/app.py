@@ -25,6 +25,7 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of eve
 
 PAGE = Path(__file__).parent
 FILES = {"page.js": "text/javascript", "style.css": "text/css"}
+JUDGEMENT_BYTES = 4 * 2**20
 DEFAULT_THRESHOLD, DEFAULT_LIMIT = 0.1, 50  # the autotagger's
 ERRORS = {  # the autotagger's names
     400: "BadRequest",
@@ -78,7 +79,7 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     errors = {"default": {"description": 'What is wrong: `{"error": …, "message": …}`'}}
     app = FastAPI(title="e6tag", version=version, lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors)
     app.add_middleware(Measure, metrics=metrics)
-    app.add_middleware(LimitBody, most_bytes=limits.upload_bytes)
+    app.add_middleware(LimitBody, most_bytes=limits.upload_bytes, by_path={"/events": JUDGEMENT_BYTES})
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     _name_errors(app)
     _serve_page(app)

@@ -119,21 +119,27 @@ def _fail(future: asyncio.Future, error: Exception) -> None:
 
 
 class LimitBody:
-    """Refuses a request that is larger than allowed, without reading it to its end."""
+    """Refuses a request that is larger than allowed, without reading it to its end.
 
-    def __init__(self, app, most_bytes: int):
-        self.app, self.most_bytes = app, most_bytes
+    Args:
+        app: what answers the others.
+        most_bytes: of a request.
+        by_path: the same for some paths alone.
+    """
+
+    def __init__(self, app, most_bytes: int, by_path: dict[str, int]):
+        self.app, self.most_bytes, self.by_path = app, most_bytes, by_path
 
     async def __call__(self, scope, receive, send) -> None:
         """ASGI."""
-        received = 0
+        received, most = 0, self.by_path.get(scope.get("path"), self.most_bytes)
 
         async def limited():
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.most_bytes:
-                raise HTTPException(413, f"expected at most {self.most_bytes // 2**20} MiB")
+            if received > most:
+                raise HTTPException(413, f"expected at most {most // 2**20} MiB")
             return message
 
         await self.app(scope, limited if scope["type"] == "http" else receive, send)

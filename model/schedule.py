@@ -124,12 +124,17 @@ class Cycled(keras.optimizers.Optimizer):
         if trainable_variables is not None:
             pairs = zip(grads, trainable_variables, strict=True)
             grads = [ops.zeros_like(variable) if gradient is None else gradient for gradient, variable in pairs]
+        self.begin_update()
         super().apply(grads, trainable_variables)
+
+    def begin_update(self) -> None:
+        """Compute what is the same for all variables: once, for with each of them a step takes twice as long to compile."""
+        self.momentum_now = self.current_momentum()
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         rate = learning_rate * self.shares[index] if self.shares else learning_rate
-        gradient, rate, momentum = (ops.cast(value, variable.dtype) for value in (gradient, rate, self.current_momentum()))
+        gradient, rate, momentum = (ops.cast(value, variable.dtype) for value in (gradient, rate, self.momentum_now))
         self.assign_add(variable, self.change(gradient, variable, rate, momentum, index))
         if self.average:
             # Shorter at first, so that it forgets where training started: the mean of the weights so far, at most.
@@ -179,17 +184,19 @@ class CycledAdamW(Cycled):
             super().build(variables)
             self.squares = self.add_optimizer_variables(variables, "square")
 
+    def begin_update(self) -> None:
+        super().begin_update()
+        # Both means start at zero. For a momentum on a cycle this is near enough, and 1 after the first hundred updates.
+        updates = ops.cast(self.iterations + 1, "float32")
+        self.known = [1 - ops.power(beta, updates) for beta in (self.momentum_now, self.SECOND_BETA)]
+
     def change(self, gradient, variable, rate, momentum, index: int):
         velocity = momentum * self.velocities[index] + (1 - momentum) * gradient
         square = self.SECOND_BETA * self.squares[index] + (1 - self.SECOND_BETA) * ops.square(gradient)
         self.assign(self.velocities[index], velocity)
         self.assign(self.squares[index], square)
-        # Both start at zero. Of a momentum on a cycle this is near enough, and after the first hundred updates it is 1.
-        updates = ops.cast(self.iterations + 1, variable.dtype)
-        velocity, square = (
-            mean / (1 - ops.power(beta, updates)) for mean, beta in ((velocity, momentum), (square, self.SECOND_BETA))
-        )
-        step = velocity / (ops.sqrt(square) + self.EPSILON)
+        of_velocity, of_square = (ops.cast(share, variable.dtype) for share in self.known)
+        step = velocity / of_velocity / (ops.sqrt(square / of_square) + self.EPSILON)
         if len(variable.shape) > 1:
             step = step + self.decay * variable
         return -rate * step

@@ -57,6 +57,7 @@ def compile_network(plan: Plan, network: TaggerNetwork) -> None:
     # On a CPU, TensorFlow's own kernels convolve faster than what XLA makes of them.
     slow_xla = keras.backend.backend() == "tensorflow" and not devices.gpus()
     network.compile(optimizer=optimizer, jit_compile=not slow_xla)  # in float16, Keras scales the loss
+    network.optimizer.build(network.trainable_variables)  # made inside the step, they have TensorFlow trace it twice
 
 
 def train(plan: Plan, network: TaggerNetwork, start: Position, checkpoint_minutes: float) -> None:

@@ -2,6 +2,7 @@
 
     python bench.py ablation --data data/openmoji    what each choice of the recipe is worth, on the test split
     python bench.py peers --data data/openmoji       other trainers' recipes and networks, at equal epochs and equal time
+    python bench.py stability --data data/openmoji   few or many tags, images, images a step, pixels
     python bench.py labels --data data/openmoji      wrong labels before and after cleaning; a student and its teacher
     python bench.py transfer --data data/openmoji data/clipart    a trunk taken over, beside training from scratch
     python bench.py teach --data data/openmoji       tags taught from 50 pictures each, beside full training
@@ -32,6 +33,7 @@ from command import Parser, import_quietly, run, use_cpu
 SUBJECTS = (
     "ablation",
     "peers",
+    "stability",
     "labels",
     "transfer",
     "teach",

@@ -16,7 +16,7 @@ ROWS = {
     OURS: "",
     "2021 recipe": "--recipe e6tag",
     "ResNet SGD": "--recipe plain",
-    "DeepDanbooru": f"--recipe plain --reduction mean --optimizer adamw --learning-rate 0.001 {CONSTANT}",
+    "DeepDanbooru": f"--recipe plain --reduction mean --optimizer adamw --weight-decay 0 --learning-rate 0.001 {CONSTANT}",
 }
 FOREIGN = {"Keras ResNet-50": foreign.keras_resnet50, "torchvision ResNet-18": foreign.torchvision_resnet18}
 SHOWN = {

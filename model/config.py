@@ -30,18 +30,18 @@ class Config:
     seed: int = choice(0, "of weights, order and augmentation")
     image_size: int = choice(64, "side of the network's input, in pixels")
     resize: str = choice("pad", "how a picture becomes a square", RESIZE_MODES)
-    activation: str = choice("silu", "of the trunk", ("silu", "relu"))
+    activation: str = choice("relu", "of the trunk", ("relu", "silu"))
     head: str = choice("attention", "pooling with an attention residual, or alone", ("attention", "pool"))
-    noise: str = choice("diagonal", "noise on the logits", ("none", "diagonal", "low-rank"))
+    noise: str = choice("none", "noise on the logits", ("none", "diagonal", "low-rank"))
     num_factors: int = choice(8, "rank of the low-rank noise")
     noise_samples: int = choice(0, "of the noise, from which its expectation is estimated; 0: exact")
     temperature: float = choice(1.0, "of the noise layer")
     loss: str = choice("bce", "of each tag", ("bce", "focal", "robust", "asymmetric"))
     label_smoothing: float = choice(0.0, "share by which labels are drawn from 0 and 1 towards a half")
     reduction: str = choice("sum", "of the loss over tags", ("sum", "mean"))
-    optimizer: str = choice("sgd", "what makes an update of a gradient", ("sgd", "adamw"))
-    weight_decay: float = choice(0.0, "share of a weight that adamw takes off an update, at learning rate 1")
-    learning_rate: float = choice(0.2, "maximum of the cycle")
+    optimizer: str = choice("adamw", "what makes an update of a gradient", ("sgd", "adamw"))
+    weight_decay: float = choice(0.05, "share of a weight that adamw takes off an update, at learning rate 1")
+    learning_rate: float = choice(0.0, "maximum of the cycle; 0: the optimizer's own at batch 32, and its rule for others")
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
     cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
@@ -74,11 +74,12 @@ class Config:
                 raise InputError(f"{_flag(entry.name)} has to be one of {', '.join(options)}. Received: {value!r}")
             if entry.type is float and not math.isfinite(value):
                 raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
-        for name in ("seed", "first_learning_rate", "last_learning_rate", "clip_norm", "rotation", "noise_samples"):
+        rates = ("learning_rate", "first_learning_rate", "last_learning_rate")
+        for name in ("seed", *rates, "clip_norm", "rotation", "noise_samples"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise InputError(f"{_flag(name)} has to be at least 0. Received: {getattr(self, name)}")
         counts = ("epochs", "batch_size", "image_size", "num_factors", "cycles")
-        for name in (*counts, "temperature", "teacher_temperature", "learning_rate", "trunk_rate"):
+        for name in (*counts, "temperature", "teacher_temperature", "trunk_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
         for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "average", "label_smoothing"):
@@ -135,20 +136,22 @@ ARCHITECTURES = {
     "large": Architecture((256, 512, 1024, 2048), (3, 4, 23, 3), 4, 16, 64),
 }
 
-# What a preset or a recipe sets; an option given on the command line wins over both. Learning rates are proportional to the
-# batch: 0.2 for 32 images.
+# The learning rate at a batch of 32 images, and the power of the batch that it is proportional to. The gradient of SGD is a
+# mean, whose steps add up (Goyal et al., arXiv 1706.02677); AdamW divides it by its own size, which leaves the square root
+# (Malladi et al., arXiv 2205.10287).
+LEARNING_RATES = {"sgd": (0.2, 1.0), "adamw": (0.0015, 0.5)}
+# What a preset or a recipe sets; an option given on the command line wins over both.
 PRESETS = {
     "tiny": {"image_size": 64, "batch_size": 32},
-    "base": {"image_size": 224, "batch_size": 12, "learning_rate": 0.075},
-    "large": {"image_size": 320, "batch_size": 12, "learning_rate": 0.075},
+    "base": {"image_size": 224, "batch_size": 12},
+    "large": {"image_size": 320, "batch_size": 12},
 }
 RECIPES = {
     "default": {},
     # The plain ResNet that the default is measured against.
     "plain": {
-        "activation": "relu",
         "head": "pool",
-        "noise": "none",
+        "optimizer": "sgd",
         "momentum": 0.9,
         "lowest_momentum": 0.9,
         "clip_norm": 0.0,
@@ -157,8 +160,10 @@ RECIPES = {
     "e6tag": {
         "batch_size": 12,
         "epochs": 4,
+        "activation": "silu",
         "noise": "low-rank",
         "loss": "robust",
+        "optimizer": "sgd",
         "reduction": "mean",
         "learning_rate": 4.0,
         "first_learning_rate": 0.025,
@@ -175,7 +180,12 @@ RECIPES = {
 def resolve(given: dict) -> Config:
     """The configuration for the options given on the command line, over the recipe's, the preset's and the defaults."""
     base = Config(**{name: given[name] for name in ("preset", "recipe") if name in given})
-    return replace(base, **(PRESETS[base.preset] | RECIPES[base.recipe] | given))
+    config = replace(base, **(PRESETS[base.preset] | RECIPES[base.recipe] | given))
+    if config.learning_rate:
+        return config
+    rate, power = LEARNING_RATES[config.optimizer]
+    batch = max(config.batch_size, config.effective_batch)
+    return replace(config, learning_rate=float(f"{rate * (batch / 32) ** power:.2g}"))
 
 
 def as_options(config: Config) -> list[str]:

@@ -3,7 +3,7 @@
 model.onnx        with selected_tags.csv, in the convention of the WD taggers: float32 (batch, size, size, 3) in BGR, 0 to
                   255 ▶ probabilities, and as a second output the embedding
 trunk.onnx        the same input ▶ the embedding
-saved_model/1/    for TensorFlow Serving: uint8 (batch, size, size, 3) in RGB ▶ probability, logit and variance
+saved_model/1/    for TensorFlow Serving: uint8 (batch, size, size, 3) in RGB ▶ probability, logit, variance if known
 model.tflite      uint8 (batch, size, size, 3) in RGB ▶ probability
 model.int8.tflite the same with weights in eight bits, and a quarter of the size
 """

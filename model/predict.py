@@ -75,7 +75,7 @@ class Prediction:
             InputError: the network does not know it.
         """
         if "variance" not in self.scores:
-            raise InputError("an ONNX file holds no uncertainties: give --run the run folder")
+            raise InputError("no uncertainty is known here: that takes the run folder of a run with --noise diagonal")
         best = self.scores["probability"].argmax(axis=0)
         return np.sqrt(self.scores["variance"][best, np.arange(len(best))])
 
@@ -141,8 +141,8 @@ class Tagger:
             compiled: run a compiled graph: seconds more for the first batch, a fraction for each after it.
 
         Returns:
-            float32 (batch, tags) each: `probability` at the run's temperature, and of a run folder also `variance` and
-            `logit`, at temperature 1.
+            float32 (batch, tags) each: `probability` at the run's temperature, and of a run folder also `logit` and, with
+            a noise layer, `variance`, at temperature 1.
         """
         scores = self.network.predict_on_batch(pixels) if compiled else self.network(pixels, training=False)
         if "logit" not in scores:  # an ONNX file, which has divided by the temperature and needs no Keras

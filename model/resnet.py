@@ -1,4 +1,4 @@
-"""The trunk: a bottleneck ResNet (He et al., arXiv 1512.03385) with SiLU (Hendrycks & Gimpel, arXiv 1606.08415).
+"""The trunk: a bottleneck ResNet (He et al., arXiv 1512.03385), with SiLU (Hendrycks & Gimpel, arXiv 1606.08415) if wanted.
 
 Two changes since found to help everywhere: the stride is taken by the 3x3 convolution, with an average pool in the
 shortcut (ResNet-D, He et al., arXiv 1812.01187), and the last normalisation of each block starts at zero, so that every
@@ -21,7 +21,7 @@ def trunk(
         widths: channels that each stage gives; the 3x3 convolutions inside have a quarter of them.
         depths: blocks of each stage; every stage after the first halves height and width.
         stem_stride: how much the stem shrinks the picture: 2 (one convolution), or 4 (and a pool).
-        activation: `silu` or `relu`.
+        activation: `relu` or `silu`.
         recompute: keep only what each block gives for the backward pass; see `Recomputed`.
 
     Returns:

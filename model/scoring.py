@@ -57,7 +57,7 @@ def score(
     images = number_of_images(data, split)
     outputs = np.arange(network.num_tags) if outputs is None else outputs
     shape = (images, len(outputs))
-    labels, probability, doubt = np.empty(shape, bool), np.empty(shape, np.float32), np.empty(shape, np.uint8)
+    labels, probability, doubt = np.empty(shape, bool), np.empty(shape, np.float32), np.zeros(shape, np.uint8)
     ids, groups = [], []
     batches = pipeline.evaluation_batches(data, split, len(outputs), config.image_size, config.resize, batch_size)
     bar = tqdm(total=images, unit=" images", desc=split, dynamic_ncols=True, disable=None if show_progress else True)
@@ -72,7 +72,8 @@ def score(
             said = {name: keras.ops.convert_to_numpy(values)[: len(batch["id"]), outputs] for name, values in said.items()}
             labels[rows] = batch["labels"] > 0.5
             probability[rows] = as_probability(said["logit"] / np.float32(temperature))
-            doubt[rows] = doubt_of(said["variance"])
+            if "variance" in said:
+                doubt[rows] = doubt_of(said["variance"])
             ids += [name.decode() for name in batch["id"]]
             groups += [name.decode() for name in batch["group"]]
             progress.update(len(batch["id"]))

@@ -34,8 +34,8 @@ class TaggerNetwork(keras.Model):
         uint8 or float (batch, image_size, image_size, 3), values 0 to 255, RGB.
 
     Output:
-        A dictionary of float32 (batch, num_tags): `probability`, its log-odds `logit`, and `variance`, how far the
-        probability itself is uncertain.
+        A dictionary of float32 (batch, num_tags): `probability`, its log-odds `logit`, and, with a noise layer,
+        `variance`, how far the probability itself is uncertain.
     """
 
     def __init__(self, num_tags: int, config: dict, num_taught: int = 0, **kwargs):
@@ -152,12 +152,7 @@ def _scores(features, num_tags: int, settings: Config) -> dict:
     """(batch, channels) ▶ a dictionary of (batch, num_tags)."""
     if settings.noise == "none":
         logit = layers.Dense(num_tags, dtype="float32", name="tags")(features)
-        probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
-        return {
-            "probability": probability,
-            "logit": logit,
-            "variance": layers.Rescaling(0.0, dtype="float32", name="variance")(logit),
-        }
+        return {"probability": layers.Activation("sigmoid", dtype="float32", name="probability")(logit), "logit": logit}
     return HeteroscedasticSigmoid(
         num_tags,
         num_factors=settings.num_factors if settings.noise == "low-rank" else 0,

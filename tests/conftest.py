@@ -32,9 +32,10 @@ def emoji_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def emoji_run(emoji_data, tmp_path_factory) -> Path:
-    """A run of two short epochs on those pictures."""
+    """A run of two short epochs on those pictures, with a noise layer."""
     folder = tmp_path_factory.mktemp("runs") / "emoji"
-    done = program("train.py", "--data", emoji_data, "--run", folder, "--epochs", 2, "--batch-size", 32)
+    options = ("--epochs", 2, "--batch-size", 32, "--noise", "diagonal")
+    done = program("train.py", "--data", emoji_data, "--run", folder, *options)
     assert done.returncode == 0, done.stderr
     return folder
 

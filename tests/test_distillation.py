@@ -15,7 +15,7 @@ from model.config import resolve
 from model.predict import Tagger
 from model.tagger import TaggerNetwork
 
-OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32, "--learning-rate", 0.05)
+OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
 TAGS = 12
 
 

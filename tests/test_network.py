@@ -33,8 +33,14 @@ def pixels(number: int, side: int = 32) -> np.ndarray:
     [
         {},
         {"loss": "robust", "noise": "low-rank"},
-        {"loss": "bce", "noise": "none", "head": "pool", "activation": "relu"},
-        {"gradient_checkpointing": True, "loss": "asymmetric", "label_smoothing": 0.1, "noise_samples": 8},
+        {"head": "pool", "activation": "silu"},
+        {
+            "gradient_checkpointing": True,
+            "loss": "asymmetric",
+            "label_smoothing": 0.1,
+            "noise": "diagonal",
+            "noise_samples": 8,
+        },
     ],
     ids=["default", "robust", "plain", "recomputed"],
 )
@@ -65,8 +71,9 @@ def test_gradient_checkpointing_changes_no_weight():
     assert all(np.allclose(ours, others, atol=1e-5) for ours, others in zip(*trained, strict=True))
 
 
-def test_only_the_output_depends_on_the_number_of_tags():
-    few, many = small_network(10), small_network(30)
+@pytest.mark.parametrize("noise, outputs", [("none", 1), ("diagonal", 2)])
+def test_only_the_output_depends_on_the_number_of_tags(noise, outputs):
+    few, many = small_network(10, noise=noise), small_network(30, noise=noise)
     differing = [
         weight.path
         for weight, other in zip(few.weights, many.weights, strict=True)
@@ -74,13 +81,15 @@ def test_only_the_output_depends_on_the_number_of_tags():
     ]
     assert differing and all("tags/" in path for path in differing)
     features = few.get_layer("features").output.shape[-1]
-    assert many.count_params() - few.count_params() == 20 * 2 * (features + 1)
+    assert many.count_params() - few.count_params() == 20 * outputs * (features + 1)
 
 
-def test_the_output_starts_at_the_tags_log_odds():
-    network = small_network(3)
+@pytest.mark.parametrize("noise", ["none", "diagonal"])
+def test_the_output_starts_at_the_tags_log_odds(noise):
+    network = small_network(3, noise=noise)
     network.start_at(np.array([0.5, 0.01, 0.2]))
-    assert np.allclose(ops.convert_to_numpy(network.get_layer("tags").mean_layer.bias), losses.log_odds([0.5, 0.01, 0.2]))
+    bias = (network.get_layer("tags") if noise == "none" else network.get_layer("tags").mean_layer).bias
+    assert np.allclose(ops.convert_to_numpy(bias), losses.log_odds([0.5, 0.01, 0.2]))
 
 
 def test_the_head_starts_as_average_pooling():
@@ -92,7 +101,7 @@ def test_the_head_starts_as_average_pooling():
     assert np.allclose(ops.convert_to_numpy(where).sum(axis=(2, 3)), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "robust", "noise": "low-rank"}, {"noise": "none"}])
+@pytest.mark.parametrize("changes", [{}, {"loss": "robust", "noise": "low-rank"}])
 def test_a_saved_network_gives_the_same_probabilities(tmp_path, changes):
     network = small_network(**changes)
     if network.robust is not None:
@@ -168,3 +177,17 @@ def test_options_win_over_the_recipe_and_the_recipe_over_the_preset():
     assert resolve({"preset": "base"}).batch_size == 12
     assert resolve({"recipe": "e6tag"}).learning_rate == 4.0
     assert resolve({"recipe": "e6tag", "learning_rate": 0.5}).learning_rate == 0.5
+
+
+@pytest.mark.parametrize("optimizer, power", [("sgd", 1), ("adamw", 0.5)])
+def test_the_learning_rate_follows_the_images_an_update(optimizer, power):
+    one = resolve({"optimizer": optimizer}).learning_rate
+    for more in ({"batch_size": 128}, {"batch_size": 16, "effective_batch": 128}):
+        assert np.isclose(resolve({"optimizer": optimizer} | more).learning_rate, one * 4**power, rtol=0.05)
+    assert resolve({"optimizer": optimizer, "batch_size": 128, "learning_rate": 0.7}).learning_rate == 0.7
+
+
+def test_the_variance_is_known_where_there_is_a_noise_layer():
+    for noise, names in (("none", {"probability", "logit"}), ("diagonal", {"probability", "logit", "variance"})):
+        assert set(small_network(noise=noise).output) == names
+        assert set(small_network(noise=noise).with_taught(0, np.zeros(512), 0.0).output) == names

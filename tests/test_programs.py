@@ -3,6 +3,7 @@
 import argparse
 import csv
 import importlib
+import itertools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from odd_images import write_odd_images
 from PIL import Image
 
 import bench
+from benchmarks import stability
 from dataset import records
 from model.predict import Tagger
 
@@ -127,17 +129,17 @@ def test_every_subject_of_the_benchmark_is_there(subject):
 
 
 def test_ablation_compares_rows_on_the_same_data_and_goes_on(emoji_data, tmp_path):
-    options = ("--data", emoji_data, "--epochs", 1, "--seeds", 1, "--rows", "default", "relu")
+    options = ("--data", emoji_data, "--epochs", 1, "--seeds", 1, "--rows", "default", "silu")
     bench = tmp_path / "runs" / "bench"
     for _ in range(2):
         done = program("bench.py", "ablation", *options, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        for row in ("default", "relu"):
+        for row in ("default", "silu"):
             values = records.read_json(bench / f"emoji-{row}-1-0" / "metrics.json")
             [line] = [line for line in done.stdout.splitlines() if line.startswith(f"{row} ")]
             assert line.split()[2] == f"{values['average_precision_macro']:.3f}"
-        changed = (bench / "emoji-relu-1-0" / "model.keras").stat().st_mtime_ns
-    assert changed == (bench / "emoji-relu-1-0" / "model.keras").stat().st_mtime_ns
+        changed = (bench / "emoji-silu-1-0" / "model.keras").stat().st_mtime_ns
+    assert changed == (bench / "emoji-silu-1-0" / "model.keras").stat().st_mtime_ns
     done = program("bench.py", "ablation", *options, "--rows", "sigmoid", cwd=tmp_path)
     assert done.returncode == 1 and "Received: sigmoid" in done.stderr
 
@@ -153,8 +155,33 @@ def test_a_row_that_fails_says_so(emoji_data, tmp_path):
     assert "File exists" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_folder_is_made_larger_for_the_test_of_stability(emoji_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, before = records.read_json(emoji_data / "manifest.json")["splits"]["train"]["written"], 12
+    larger = stability.resized(emoji_data, 60, 2 * images)
+    first, again = (list(itertools.islice(records.read(larger, "train"), start, start + images)) for start in (0, images))
+    assert len(again) == images and list(records.read(larger, "val"))
+    for one, other, real in zip(first, again, records.read(emoji_data, "train"), strict=True):
+        assert one.image == other.image == real.image and one.id != other.id
+        assert {tag for tag in one.tags if tag < before} == set(real.tags) >= {tag % before for tag in one.tags}
+    counts = [tag.count for tag in records.read_tags(larger / "tags.csv")]
+    assert counts == np.bincount([tag for record in first + again for tag in record.tags], minlength=60).tolist()
+    assert all(0.3 < count / counts[index % before] < 0.7 for index, count in enumerate(counts) if index >= before)
+    assert stability.resized(emoji_data, None, None) == emoji_data
+
+
 def test_help_needs_nothing_but_python():
-    for script in ("download.py", "train.py", "eval.py", "test.py", "clean.py", "export.py", "serve.py", "bench.py"):
+    for script in (
+        "download.py",
+        "train.py",
+        "eval.py",
+        "test.py",
+        "clean.py",
+        "export.py",
+        "search.py",
+        "serve.py",
+        "bench.py",
+    ):
         code = (
             "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
             f"sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"

@@ -21,7 +21,7 @@ from model.tagger import TaggerNetwork
 
 SETTINGS = replace(Config(), image_size=32, init="runs/base")
 THAWED_LATER = replace(SETTINGS, unfreeze_after=1)
-OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32, "--learning-rate", 0.05)
+OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32)
 
 
 def compiled(config: Config) -> TaggerNetwork:

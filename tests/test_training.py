@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dataset import records
 from model import checkpoints, runs
 
-OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32, "--learning-rate", 0.05)
+OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32)
 
 
 @pytest.fixture(scope="module")

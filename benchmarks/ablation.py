@@ -14,6 +14,7 @@ ROWS = {
     "default": "",
     "silu": "--activation silu",
     "pooling alone": "--head pool",
+    "low-rank output": "--output-rank 64",
     "diagonal noise": "--noise diagonal",
     "1000 noise samples": "--noise diagonal --noise-samples 1000",
     "low-rank noise 2": "--noise low-rank --num-factors 2",
@@ -40,6 +41,8 @@ ROWS = {
     "shift and zoom": "--shift 0.08 --zoom 0.15",
     "colours": "--colour 0.15",
     "all augmentation": "--shift 0.08 --zoom 0.15 --colour 0.15 --rotation 5",
+    "float32": "--precision float32",
+    "bfloat16": "--precision bfloat16",
     "squish": "--resize squish",
     "crop": "--resize crop",
 }

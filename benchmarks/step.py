@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.measuring import forward_flops, peak_flops, report, side_by_side, use_xla
 from model import devices
 from model.config import PRESETS, resolve
-from model.schedule import CycledSGD
+from model.schedule import optimizer
 from model.tagger import TaggerNetwork
 
 STEPS = 8
@@ -32,9 +32,7 @@ def measure(options: argparse.Namespace) -> None:
     devices.use_precision(precision)
     networks = {
         f"e6tag {options.preset}": _e6tag(config, options.tags),
-        f"e6tag {options.preset}, plain": _e6tag(
-            resolve(config.as_dict() | {"head": "pool", "noise": "none"}), options.tags
-        ),
+        f"e6tag {options.preset}, noise": _e6tag(resolve(config.as_dict() | {"noise": "diagonal"}), options.tags),
         "Keras ResNet-50": _keras_resnet(config.image_size, options.tags),
     }
     flops = {name: 3 * forward_flops(network) for name, network in networks.items()}  # backward: twice the forward pass
@@ -73,7 +71,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def _e6tag(config, num_tags: int) -> keras.Model:
     network = TaggerNetwork(num_tags, config.as_dict())
-    network.compile(optimizer=CycledSGD(0.01, 0.9, global_clipnorm=1.0), jit_compile=use_xla())
+    network.compile(optimizer=optimizer(config, config.learning_rate, config.momentum), jit_compile=use_xla())
     return network
 
 

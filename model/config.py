@@ -32,6 +32,7 @@ class Config:
     resize: str = choice("pad", "how a picture becomes a square", RESIZE_MODES)
     activation: str = choice("relu", "of the trunk", ("relu", "silu"))
     head: str = choice("attention", "pooling with an attention residual, or alone", ("attention", "pool"))
+    output_rank: int = choice(0, "numbers that the output sees, fewer than the embedding's; 0: the embedding itself")
     noise: str = choice("none", "noise on the logits", ("none", "diagonal", "low-rank"))
     num_factors: int = choice(8, "rank of the low-rank noise")
     noise_samples: int = choice(0, "of the noise, from which its expectation is estimated; 0: exact")
@@ -75,7 +76,7 @@ class Config:
             if entry.type is float and not math.isfinite(value):
                 raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
         rates = ("learning_rate", "first_learning_rate", "last_learning_rate")
-        for name in ("seed", *rates, "clip_norm", "rotation", "noise_samples"):
+        for name in ("seed", *rates, "clip_norm", "rotation", "noise_samples", "output_rank"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise InputError(f"{_flag(name)} has to be at least 0. Received: {getattr(self, name)}")
         counts = ("epochs", "batch_size", "image_size", "num_factors", "cycles")

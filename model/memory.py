@@ -76,16 +76,18 @@ def available_memory() -> int:
 
 
 def estimated_memory(network: TaggerNetwork, batch_size: int) -> int:
-    """Bytes that a training step needs, roughly: weights, gradients and momentum, and every layer's output in float32, held
-    for the backward pass; with gradient checkpointing what blocks give, and the inside of the largest.
+    """Bytes that a training step of a compiled network needs, roughly: weights, gradients and what the optimizer keeps, and
+    every layer's output in float32, held for the backward pass; with gradient checkpointing what blocks give, and the inside
+    of the largest.
 
-    Measured as growth of the process on a CPU: 1.9 GiB where this says 2.0 (`base`, batch 12), 1.4 where it says 0.9 (the
-    same with gradient checkpointing), 0.5 where it says 0.3 (`tiny`, batch 64); a GPU's convolutions take working space on
-    top.
+    Measured with SGD as growth of the process on a CPU: 1.9 GiB where this says 2.0 (`base`, batch 12), 1.4 where it says
+    0.9 (the same with gradient checkpointing), 0.5 where it says 0.3 (`tiny`, batch 64); a GPU's convolutions take working
+    space on top.
     """
     blocks = [layer.block for layer in network.layers if isinstance(layer, Recomputed)]
     held = _outputs(network) + max(map(_outputs, blocks), default=0)
-    return 4 * (3 * network.count_params() + batch_size * held)
+    kept = sum(math.prod(variable.shape) for variable in network.optimizer.variables)
+    return 4 * (2 * network.count_params() + kept + batch_size * held)
 
 
 def _outputs(network: keras.Model) -> int:

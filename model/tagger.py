@@ -150,6 +150,8 @@ def _taught(features, name: str) -> dict:
 
 def _scores(features, num_tags: int, settings: Config) -> dict:
     """(batch, channels) ▶ a dictionary of (batch, num_tags)."""
+    if settings.output_rank:
+        features = layers.Dense(settings.output_rank, use_bias=False, name="narrow")(features)  # (batch, rank)
     if settings.noise == "none":
         logit = layers.Dense(num_tags, dtype="float32", name="tags")(features)
         return {"probability": layers.Activation("sigmoid", dtype="float32", name="probability")(logit), "logit": logit}

@@ -33,7 +33,7 @@ def pixels(number: int, side: int = 32) -> np.ndarray:
     [
         {},
         {"loss": "robust", "noise": "low-rank"},
-        {"head": "pool", "activation": "silu"},
+        {"head": "pool", "activation": "silu", "output_rank": 5},
         {
             "gradient_checkpointing": True,
             "loss": "asymmetric",

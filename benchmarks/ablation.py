@@ -3,15 +3,16 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import trials
+from benchmarks import chart, trials
 from benchmarks.measuring import report
 from benchmarks.noisy_labels import noisy_copy
 from benchmarks.trials import HOME, Trial
 from command import InputError
 
+FIRST = "default"
 # What is changed ▶ options of train.py.
 ROWS = {
-    "default": "",
+    FIRST: "",
     "silu": "--activation silu",
     "pooling alone": "--head pool",
     "low-rank output": "--output-rank 64",
@@ -70,12 +71,34 @@ def measure(options: argparse.Namespace) -> None:
         for data in folders
     ]
     results = trials.run_all(runs, options.jobs)
+    found = {}
     for data in folders:
-        found = trials.rows_of({trial: figures for trial, figures in results.items() if trial.data == data})
+        found[data] = trials.rows_of({trial: figures for trial, figures in results.items() if trial.data == data})
         print(f"{data}: test split, {options.epochs} epochs, mean of {options.seeds} seeds ± half their range")
-        kept = {name: [trials.shown(figures) for figures in row] for name, row in found.items()}
+        kept = {name: [trials.shown(figures) for figures in row] for name, row in found[data].items()}
         facts = {"epochs": options.epochs, "noise": options.noise, "rows": kept}
-        report(f"ablation-{data.name}", ["", *trials.SHOWN.values()], trials.cells(found), facts)
+        report(f"ablation-{data.name}", ["", *trials.SHOWN.values()], trials.cells(found[data]), facts)
+    if FIRST in options.rows:
+        path = Path("bench") / f"ablation{f'-noise-{options.noise:g}' if options.noise else ''}.svg"
+        path.write_text(_chart(found, options.epochs), encoding="utf-8")
+        print(f"{path}")
+
+
+def _chart(found: dict[Path, dict[str, list[dict | str]]], epochs: int) -> str:
+    """What each change is worth, seed by seed, in the figures that count."""
+    panels = {}
+    for key in ("average_precision_macro", "auc_roc_macro"):
+        panels[trials.SHOWN[key]] = {
+            data.name: {name: _differences(row, rows[FIRST], key) for name, row in rows.items() if name != FIRST}
+            for data, rows in found.items()
+        }
+    names = [name for name in next(iter(found.values())) if name != FIRST]
+    return chart.differences(f"One change at a time, {epochs} epochs, test split", names, panels)
+
+
+def _differences(row: list[dict | str], default: list[dict | str], key: str) -> list[float]:
+    pairs = zip(row, default, strict=True)
+    return [one[key] - other[key] for one, other in pairs if not isinstance(one, str) and not isinstance(other, str)]
 
 
 def _with_noise(data: Path, share: float) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from command import InputError
 from dataset import pipeline, records
-from model import metrics
+from model import devices, metrics
 from model.config import Config, resolve
 
 # Learns from a batch, uint8 (batch, size, size, 3) and float32 (batch, tags); scores one, float (batch, tags).
@@ -31,6 +31,7 @@ def train(build: Callable[[int, int, int], Network], data: Path, epochs: float, 
     """
     config = resolve({"seed": seed})
     keras.utils.set_random_seed(seed)
+    devices.use_precision(devices.precision("auto"))  # as the suite's own programs
     tags = len(records.read_tags(data / "tags.csv"))
     steps_per_epoch = records.read_json(data / "manifest.json")["splits"]["train"]["written"] // config.batch_size
     steps = max(2, round(epochs * steps_per_epoch))

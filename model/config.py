@@ -22,7 +22,7 @@ class Config:
         InputError: a value is not one of its choices, or out of range.
     """
 
-    preset: str = choice("tiny", "size of the network", ("tiny", "base", "large"))
+    preset: str = choice("tiny", "the network", ("tiny", "base", "large", "mobilenet", "efficientnet"))
     recipe: str = choice("default", "how it is trained", ("default", "plain", "e6tag"))
     epochs: int = choice(4, "passes over the training split")
     batch_size: int = choice(32, "images a step; auto: the most that fit in memory, up to --effective-batch")
@@ -52,7 +52,7 @@ class Config:
     lowest_momentum: float = choice(0.85, "where the learning rate is highest")
     clip_norm: float = choice(1.0, "longest gradient, over all weights; 0 for no limit")
     average: float = choice(0.0, "also keep an average of the weights that remembers this share of itself an update (0.999)")
-    init: str = choice("", "folder of a run whose trunk this one starts from, with its preset, image size and pooling")
+    init: str = choice("", "run folder whose trunk this one starts from; imagenet: for --preset mobilenet and efficientnet")
     freeze: bool = choice(False, "with --init: train the output alone and leave the trunk as it is")
     unfreeze_after: int = choice(0, "with --init: epochs for which the trunk is frozen and after which it is trained too")
     trunk_rate: float = choice(0.1, "with --init: the trunk's first stage's share of the learning rate; later ones get more")
@@ -93,6 +93,8 @@ class Config:
             raise InputError(f"--effective-batch has to be {multiple}. Received: {self.effective_batch}")
         if self.image_size % 32:
             raise InputError(f"--image-size has to be a multiple of 32. Received: {self.image_size}")
+        if self.gradient_checkpointing and not ARCHITECTURES[self.preset].widths:
+            raise InputError(f"--gradient-checkpointing is for tiny, base and large. Received: --preset {self.preset}")
         if (self.freeze or self.unfreeze_after) and not self.init:
             raise InputError("--freeze and --unfreeze-after need --init RUN, whose trunk they are about")
         if not 0 <= self.unfreeze_after < self.epochs:
@@ -122,7 +124,7 @@ def from_dict(values: dict) -> Config:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Widths and depths of a preset; see `model.resnet.trunk`."""
+    """Widths and depths of a preset, see `model.resnet.trunk`; none of those in `model.applications`. And its head."""
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -135,6 +137,8 @@ ARCHITECTURES = {
     "tiny": Architecture((64, 128, 256, 512), (1, 1, 2, 2), 2, 8, 32),
     "base": Architecture((256, 512, 1024, 2048), (3, 4, 6, 3), 4, 8, 64),
     "large": Architecture((256, 512, 1024, 2048), (3, 4, 23, 3), 4, 16, 64),
+    "mobilenet": Architecture((), (), 2, 8, 32),
+    "efficientnet": Architecture((), (), 2, 8, 64),
 }
 
 # The learning rate at a batch of 32 images, and the power of the batch that it is proportional to. The gradient of SGD is a
@@ -146,6 +150,8 @@ PRESETS = {
     "tiny": {"image_size": 64, "batch_size": 32},
     "base": {"image_size": 224, "batch_size": 12},
     "large": {"image_size": 320, "batch_size": 12},
+    "mobilenet": {"image_size": 128, "batch_size": 32},
+    "efficientnet": {"image_size": 224, "batch_size": 12},
 }
 RECIPES = {
     "default": {},

@@ -17,6 +17,7 @@ from command import InputError, program, say
 from dataset import records
 from dataset.relabel import link, source_of
 from model import scoring
+from model.applications import IMAGENET
 from model.config import as_options
 from model.predict import Tagger
 from model.runs import Run
@@ -52,8 +53,9 @@ def out_of_fold(run: Run, data: Path, ids: list[str], number: int, options: list
         folder, fold_data = home / f"run-{fold}", home / f"data-{fold}"
         if not (folder / "model.keras").exists():
             say(f"fold {fold + 1} of {number}: a network that has not seen {np.sum(folds == fold):,} of the pictures")
-            # A teacher has seen them, and a trunk that the run started from may have.
-            own = replace(run.config, teacher="", init="", freeze=False, unfreeze_after=0)
+            own = replace(run.config, teacher="")  # which has seen them, as a run may have that the trunk was taken from
+            if own.init != IMAGENET:
+                own = replace(own, init="", freeze=False, unfreeze_after=0)
             settings = as_options(own)
             program("train.py", "--data", str(fold_data), "--run", str(folder), *settings, *options)
         tagger = Tagger.load(folder)

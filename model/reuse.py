@@ -9,7 +9,8 @@ from pathlib import Path
 import keras
 
 from command import InputError
-from model import runs
+from model import applications, runs
+from model.applications import BUILD, IMAGENET
 from model.config import Config
 from model.runs import Run
 from model.tagger import TaggerNetwork
@@ -24,6 +25,10 @@ def settings(given: dict) -> dict:
     Raises:
         InputError: there is no such run, or the given ones are of another trunk.
     """
+    if given["init"] == IMAGENET:
+        if given.get("preset") not in BUILD:
+            raise InputError(f"--init {IMAGENET} needs --preset {' or '.join(BUILD)}")
+        return given
     base = runs.load(Path(given["init"])).config
     for name in ARCHITECTURE:
         if given.get(name, getattr(base, name)) != getattr(base, name):
@@ -38,13 +43,18 @@ def take_trunk(run: Run, network: TaggerNetwork) -> None:
     Raises:
         InputError: there is none, or it is another one by now.
     """
-    if not run.config.init:
+    config, trunk = run.config, network.trunk()
+    if not config.init:
         return
-    path = Path(run.config.init) / "model.keras"
-    found = {_name(variable): variable for variable in runs.load_network(path).trunk().variables}
-    for variable in network.trunk().variables:
+    if config.init == IMAGENET:
+        source = applications.trained(config.preset, config.image_size)
+        wanted = keras.Model(trunk.input, trunk.get_layer("features").input)  # ImageNet knows nothing of the embedding
+    else:
+        source, wanted = runs.load_network(Path(config.init) / "model.keras").trunk(), trunk
+    found = {_name(variable): variable for variable in source.variables}
+    for variable in wanted.variables:
         if _name(variable) not in found or found[_name(variable)].shape != variable.shape:
-            raise InputError(f"{path} has another trunk than {run.folder} was begun with: give another --run")
+            raise InputError(f"{config.init} has another trunk than {run.folder} was begun with: give another --run")
         variable.assign(found[_name(variable)])
 
 

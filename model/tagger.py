@@ -5,10 +5,9 @@ import numpy as np
 from keras import layers, ops
 
 from heteroscedastic import HeteroscedasticSigmoid
-from model import losses
+from model import applications, losses, resnet
 from model.config import ARCHITECTURES, Config
 from model.head import AttentionPooling
-from model.resnet import trunk
 
 LOSSES = {  # of each tag; `robust` puts the adaptive robust loss over it
     "bce": losses.binary_cross_entropy,
@@ -20,7 +19,7 @@ LOSSES = {  # of each tag; `robust` puts the adaptive robust loss over it
 
 @keras.saving.register_keras_serializable(package="e6tag")
 class TaggerNetwork(keras.Model):
-    """A ResNet trunk, a global head, and a noise layer over the tags, with its loss.
+    """A trunk, a global head, and an output with or without a noise layer, with its loss.
 
     The layer named `features` gives the embedding. No width but the output's depends on the number of tags.
 
@@ -44,14 +43,17 @@ class TaggerNetwork(keras.Model):
         side = settings.image_size
         image = keras.Input((side, side, 3), dtype="uint8", name="image")
         x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
-        x = trunk(
-            x,
-            architecture.widths,
-            architecture.depths,
-            architecture.stem_stride,
-            settings.activation,
-            settings.gradient_checkpointing,
-        )
+        if settings.preset in applications.BUILD:
+            x = applications.trunk(x, settings.preset)
+        else:
+            x = resnet.trunk(
+                x,
+                architecture.widths,
+                architecture.depths,
+                architecture.stem_stride,
+                settings.activation,
+                settings.gradient_checkpointing,
+            )
         if settings.head == "attention":
             x = AttentionPooling(architecture.num_heads, architecture.head_size, name="features")(x)
         else:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}  # pytest runs a process a core already
 
@@ -20,32 +21,45 @@ def program(script: str, *options, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **kwargs)
 
 
+def made_once(tmp_path_factory, name: str, script: str, *options) -> Path:
+    """What a program makes in a folder, the last of its options: by the first of pytest's processes that needs it, for all."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+    folder, whole = home / name, home / f"{name}.whole"
+    with FileLock(home / f"{name}.lock"):
+        if not whole.exists():
+            done = program(script, *options, folder)
+            assert done.returncode == 0, done.stderr
+            whole.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def emoji_data(tmp_path_factory) -> Path:
     """Some hundred OpenMoji pictures with twelve tags."""
-    folder = tmp_path_factory.mktemp("data") / "emoji"
     options = ("--tags", 12, "--positives", 25, "--size", 64, "--val", 15, "--test", 15)
-    done = program("download.py", "--board", "openmoji", "--out", folder, *options)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return made_once(tmp_path_factory, "emoji", "download.py", "--board", "openmoji", *options, "--out")
 
 
 @pytest.fixture(scope="session")
-def emoji_run(emoji_data, tmp_path_factory) -> Path:
-    """A run of two short epochs on those pictures, with a noise layer."""
-    folder = tmp_path_factory.mktemp("runs") / "emoji"
+def first_run(emoji_data, tmp_path_factory) -> Path:
+    """A run of two short epochs on those pictures, with a noise layer; left as it is."""
     options = ("--epochs", 2, "--batch-size", 32, "--noise", "diagonal")
-    done = program("train.py", "--data", emoji_data, "--run", folder, *options)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return made_once(tmp_path_factory, "emoji-run", "train.py", "--data", emoji_data, *options, "--run")
 
 
 @pytest.fixture(scope="session")
-def emoji_onnx(emoji_run) -> Path:
+def emoji_run(first_run, tmp_path_factory) -> Path:
+    """A copy of that run, for tests to write in."""
+    return Path(shutil.copytree(first_run, tmp_path_factory.mktemp("runs") / "emoji"))
+
+
+@pytest.fixture(scope="session")
+def emoji_onnx(first_run, emoji_run, tmp_path_factory) -> Path:
     """That run as one ONNX file, from which the programs start quickly."""
-    done = program("export.py", "--run", emoji_run, "--format", "onnx")
-    assert done.returncode == 0, done.stderr
-    return emoji_run / "export" / "model.onnx"
+    made = made_once(tmp_path_factory, "emoji-export", "export.py", "--run", first_run, "--format", "onnx", "--out")
+    return Path(shutil.copytree(made, emoji_run / "export", dirs_exist_ok=True)) / "model.onnx"
 
 
 @pytest.fixture(scope="session")

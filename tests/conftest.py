@@ -22,7 +22,7 @@ def program(script: str, *options, **kwargs) -> subprocess.CompletedProcess:
 
 
 def made_once(tmp_path_factory, name: str, script: str, *options) -> Path:
-    """What a program makes in a folder, the last of its options: by the first of pytest's processes that needs it, for all."""
+    """What a program makes in a folder, the last of its options: made by the first of pytest's processes that asks."""
     home = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         home = home.parent

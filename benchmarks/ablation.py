@@ -43,7 +43,6 @@ ROWS = {
     "colours": "--colour 0.15",
     "all augmentation": "--shift 0.08 --zoom 0.15 --colour 0.15 --rotation 5",
     "float32": "--precision float32",
-    "bfloat16": "--precision bfloat16",
     "squish": "--resize squish",
     "crop": "--resize crop",
 }

@@ -29,16 +29,15 @@ class Cache:
     """Decoded pictures and their tags, by number: in the order of the shards and of the records in them.
 
     Attributes:
+        fitted: whether the pictures are squares, as the network sees them.
         pixels: uint8, all pictures one after the other.
         starts: int64 (pictures + 1,), where each begins.
         shapes: int64 (pictures, 2), height and width.
         tags, labels, tag_starts: likewise the tags' indices, and their labels, float32.
         shard_starts: int64 (shards + 1,), the number of each shard's first picture.
-        fitted: whether the pictures are squares, as the network sees them.
     """
 
     fitted: bool
-
     pixels: np.ndarray
     starts: np.ndarray
     shapes: np.ndarray

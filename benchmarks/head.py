@@ -13,7 +13,7 @@ from heteroscedastic import HeteroscedasticSigmoid
 from model import devices
 from model.config import PRESETS, Config, resolve
 from model.memory import estimated_memory
-from model.schedule import optimizer
+from model.optimizers import build_optimizer
 from model.tagger import TaggerNetwork
 
 OWN, NARROW, OLD = "e6tag", "--output-rank", "2021"
@@ -68,7 +68,7 @@ def _parameters(config: Config, head: str, rank: int, tags: int) -> int:
 def _step(config: Config, network: keras.Model, tags: int, batch_size: int) -> tuple[keras.Model, Callable]:
     """A network, compiled, and a function that makes a step of its training."""
     network.compile(
-        optimizer=optimizer(config, config.learning_rate, config.momentum),
+        optimizer=build_optimizer(config, config.learning_rate, config.momentum),
         loss=None if isinstance(network, TaggerNetwork) else keras.losses.BinaryCrossentropy(from_logits=True),
         jit_compile=use_xla(),
     )
@@ -81,8 +81,8 @@ def _step(config: Config, network: keras.Model, tags: int, batch_size: int) -> t
 def _with_head_of_2021(config: Config, tags: int) -> keras.Model:
     """The same trunk with a layer as wide as the tags before the output: quadratic in them."""
     trunk = TaggerNetwork(1, config.as_dict()).trunk()
-    hidden = layers.Dense(tags, activation="silu", dtype="float32")(trunk.output)
-    return keras.Model(trunk.input, HeteroscedasticSigmoid(tags, dtype="float32")(hidden)["logit"])
+    hidden = layers.Dense(tags, activation="silu", dtype="float32", name="tags_hidden")(trunk.output)
+    return keras.Model(trunk.input, HeteroscedasticSigmoid(tags, dtype="float32", name="tags")(hidden)["logit"])
 
 
 def _cells(figures: dict, head: str, tags: int, first_tags: int) -> list[str]:

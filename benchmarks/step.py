@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.measuring import forward_flops, peak_flops, report, side_by_side, use_xla
 from model import devices
 from model.config import PRESETS, resolve
-from model.schedule import optimizer
+from model.optimizers import build_optimizer
 from model.tagger import TaggerNetwork
 
 STEPS = 8
@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def _e6tag(config, num_tags: int) -> keras.Model:
     network = TaggerNetwork(num_tags, config.as_dict())
-    network.compile(optimizer=optimizer(config, config.learning_rate, config.momentum), jit_compile=use_xla())
+    network.compile(optimizer=build_optimizer(config, config.learning_rate, config.momentum), jit_compile=use_xla())
     return network
 
 

@@ -40,8 +40,8 @@ class Config:
     loss: str = choice("bce", "of each tag", ("bce", "focal", "robust", "asymmetric"))
     label_smoothing: float = choice(0.0, "share by which labels are drawn from 0 and 1 towards a half")
     reduction: str = choice("sum", "of the loss over tags", ("sum", "mean"))
-    optimizer: str = choice("adamw", "what makes an update of a gradient", ("sgd", "adamw"))
-    weight_decay: float = choice(0.05, "share of a weight that adamw takes off an update, at learning rate 1")
+    optimizer: str = choice("muon", "what makes an update of a gradient", ("sgd", "adamw", "muon"))
+    weight_decay: float = choice(1.0, "share of a weight that adamw and muon take off an update, at learning rate 1")
     learning_rate: float = choice(0.0, "maximum of the cycle; 0: the optimizer's own at batch 32, and its rule for others")
     first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
     last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
@@ -142,9 +142,9 @@ ARCHITECTURES = {
 }
 
 # The learning rate at a batch of 32 images, and the power of the batch that it is proportional to. The gradient of SGD is a
-# mean, whose steps add up (Goyal et al., arXiv 1706.02677); AdamW divides it by its own size, which leaves the square root
+# mean, whose steps add up (Goyal et al., arXiv 1706.02677); AdamW and Muon divide it by its own size, which leaves the root
 # (Malladi et al., arXiv 2205.10287).
-LEARNING_RATES = {"sgd": (0.2, 1.0), "adamw": (0.0015, 0.5)}
+LEARNING_RATES = {"sgd": (0.2, 1.0), "adamw": (0.0015, 0.5), "muon": (0.004, 0.5)}
 # What a preset or a recipe sets; an option given on the command line wins over both.
 PRESETS = {
     "tiny": {"image_size": 64, "batch_size": 32},

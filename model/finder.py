@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from model import reuse, schedule
+from model import reuse
+from model.optimizers import build_optimizer
 from model.plan import Plan
 from model.tagger import TaggerNetwork
 
@@ -35,7 +36,7 @@ def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarr
     config = plan.run.config
     first, last = (factor * config.learning_rate for factor in RANGE)
     rates = keras.optimizers.schedules.ExponentialDecay(first, STEPS - 1, last / first)
-    network.compile(optimizer=schedule.optimizer(config, rates, config.lowest_momentum), jit_compile=network.jit_compile)
+    network.compile(optimizer=build_optimizer(config, rates, config.lowest_momentum), jit_compile=network.jit_compile)
     reuse.begin_phase(config, network, 0)
     tried, losses, smoothed = [], [], []
     epochs = math.ceil(STEPS / (plan.run.train_images // plan.batch_size))

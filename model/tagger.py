@@ -9,6 +9,7 @@ from model import applications, losses, resnet
 from model.config import ARCHITECTURES, Config
 from model.head import AttentionPooling
 
+OUTPUTS = ("tags", "narrow", "taught")  # what the names of the layers after the embedding begin with
 LOSSES = {  # of each tag; `robust` puts the adaptive robust loss over it
     "bce": losses.binary_cross_entropy,
     "focal": losses.focal,

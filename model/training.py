@@ -13,6 +13,7 @@ from model.calibration import Calibration, Target, fit, nothing_known
 from model.callbacks import Callbacks, Keep, Validation, Watch
 from model.checkpoints import Position
 from model.config import resolve
+from model.optimizers import build_optimizer
 from model.plan import Plan, plan_run
 from model.runs import Run
 from model.scoring import score
@@ -53,7 +54,7 @@ def choose_batch(given: dict, before: Run | None, data: Path, folder: Path, num_
 def compile_network(plan: Plan, network: TaggerNetwork) -> None:
     """Give a network the optimizer of its run, with learning rate and momentum on their cycles."""
     config = plan.run.config
-    optimizer = schedule.optimizer(config, *schedule.cycles(config, plan.total_updates), plan.steps_per_update)
+    optimizer = build_optimizer(config, *schedule.cycles(config, plan.total_updates), plan.steps_per_update)
     # On a CPU, TensorFlow's own kernels convolve faster than what XLA makes of them.
     slow_xla = keras.backend.backend() == "tensorflow" and not devices.gpus()
     network.compile(optimizer=optimizer, jit_compile=not slow_xla)  # in float16, Keras scales the loss

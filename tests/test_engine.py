@@ -16,7 +16,8 @@ from command import InputError
 from model import checkpoints, devices, finder, memory, overview
 from model.checkpoints import Position
 from model.config import Config, resolve
-from model.schedule import CycledSGD, OneCycle
+from model.optimizers import CycledSGD
+from model.schedule import OneCycle
 from model.tagger import TaggerNetwork
 
 STEPS = 6

@@ -16,7 +16,7 @@ from keras import ops
 from command import InputError
 from model import reuse, runs, schedule
 from model.config import Config, resolve
-from model.schedule import CycledSGD
+from model.optimizers import CycledSGD, build_optimizer
 from model.tagger import TaggerNetwork
 
 SETTINGS = replace(Config(), image_size=32, init="runs/base")
@@ -27,7 +27,7 @@ OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
 def compiled(config: Config) -> TaggerNetwork:
     keras.utils.set_random_seed(1)
     network = TaggerNetwork(3, config.as_dict())
-    optimizer = schedule.optimizer(config, 0.05, 0.9)
+    optimizer = build_optimizer(config, 0.05, 0.9)
     network.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")  # as training does on a CPU
     return network
 
@@ -43,7 +43,7 @@ def train(network: TaggerNetwork, steps: int = 3) -> dict[str, bool]:
     return {name: not equal for name, equal in same.items()}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_frozen_trunk_is_left_as_it_is_and_a_thawed_one_is_not(optimizer):
     network = compiled(replace(THAWED_LATER, optimizer=optimizer, weight_decay=0.1, average=0.9))
     reuse.begin_phase(THAWED_LATER, network, 0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from model import devices
 from model.config import Config
-from model.schedule import CycledSGD
+from model.optimizers import CycledSGD
 from model.tagger import TaggerNetwork
 
 STEPS, BATCH, SIDE, TAGS = 3, 8, 32, 5

@@ -12,6 +12,7 @@ import csv
 import datetime
 import os
 import re
+import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -46,16 +47,17 @@ def main() -> None:
         test=arguments.test,
         categories=sorted(set(arguments.categories), key=CATEGORIES.get),
         sampling=arguments.sampling,
-        posts=arguments.posts,
+        posts=sys.maxsize if arguments.numbers else arguments.posts,
         board_url=access.url if access else None,
         filters=asdict(filters) if filters else None,
+        numbers=arguments.numbers or None,
     )
     say(
         f"{arguments.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
         f"{options.positives:,} posts wanted for each"
     )
     manifest = build(
-        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters),
+        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters, arguments.numbers),
         options,
         out,
         arguments.dry_run,
@@ -77,6 +79,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="your images, for --board folder")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="table of id and tags; without it, .txt beside images")
+    parser.add_argument(
+        "--numbers", nargs="+", default=[], metavar="COLUMN", help="columns of numbers to learn, of all images"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the data folder to write (default data/BOARD)")
     parser.add_argument("--tags", type=int, default=1024, help="how many tags, the most frequent (default %(default)s)")
     parser.add_argument("--positives", type=int, default=512, help="posts wanted for each tag (default %(default)s)")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from command import InputError, Parser, run, say
 
-CATEGORIES = ("general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore")
+CATEGORIES = ("general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore", "number")
 
 
 def main() -> None:

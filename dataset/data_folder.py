@@ -202,7 +202,7 @@ def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[S
     missing = {post_id: "gone" if gone else "quarantined" for post_id, _, gone in outcome.missing}
     names = ("selected", "written", "quarantined", "gone", "labels", "shards")
     counts = {split: dict.fromkeys(names, 0) for split in records.SPLITS}
-    positives = [0] * len(selection.tags)
+    positives = [0.0] * len(selection.tags)
     for number, entry in numbered(selection):
         split = outcome.splits[number]
         became = missing.get(entry.post.id, "written")
@@ -211,10 +211,10 @@ def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[S
         if became == "written":
             counts[split]["labels"] += len(entry.tags)
             for tag in entry.tags if split == "train" else ():
-                positives[tag] += 1
+                positives[tag] += entry.labels[tag] if entry.labels else 1
     for shard in shards:
         counts[shard.split]["shards"] += 1
-    facts = zip(selection.tag_ids, selection.tags, selection.categories, positives, strict=True)
+    facts = zip(selection.tag_ids, selection.tags, selection.categories, map(round, positives), strict=True)
     records.write_tags(folder / part.name("tags.csv"), [records.Tag(*of_tag) for of_tag in facts])
     manifest = manifest | {"complete": True, "splits": counts, "alike": outcome.alike}
     records.write_json(folder / part.name("manifest.json"), manifest)

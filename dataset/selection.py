@@ -37,6 +37,7 @@ class Options:
         posts: the fewest posts in all.
         board_url: of a board that is reached over a network, or None.
         filters: which of such a board's posts may be chosen, or None.
+        numbers: columns of the table whose numbers are learned as tags are, or None.
     """
 
     board: str
@@ -54,14 +55,16 @@ class Options:
     posts: int = 0
     board_url: str | None = None
     filters: dict | None = None
+    numbers: list[str] | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A chosen post and the numbers of its tags, as rows of `tags.csv`."""
+    """A chosen post and the numbers of its tags, as rows of `tags.csv`; with their labels, where those are not all 1."""
 
     post: Post
     tags: list[int]
+    labels: dict[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def select(board: Board, options: Options) -> Selection:
         tags = annotations.tags[annotations.offsets[number] : annotations.offsets[number + 1]]
         post = catalogue.post(number)
         post = replace(post, words=described(board, post))
-        entries[SPLITS[splits[number]]].append(Entry(post, sorted(tags.tolist())))
+        labels = {tag: post.labels.get(annotations.names[tag], 1.0) for tag in tags.tolist()} if post.labels else None
+        entries[SPLITS[splits[number]]].append(Entry(post, sorted(tags.tolist()), labels))
     for split, of_split in entries.items():
         entries[split] = [of_split[number] for number in shuffled((entry.post.id for entry in of_split), options.seed)]
     if not entries["train"]:
@@ -146,7 +150,7 @@ def _numbered(groups: Sequence) -> np.ndarray:
 
 def _with_vocabulary(board: Board, options: Options, annotations: Annotations, counts: np.ndarray) -> Annotations:
     """The annotations with the chosen tags alone."""
-    wanted = {CATEGORIES[category] for category in options.categories}
+    wanted = {CATEGORIES[category] for category in (*options.categories, "number")}
     for tag in np.flatnonzero(counts).tolist():
         if board.category(annotations.names[tag]) not in wanted:
             counts[tag] = 0
@@ -177,4 +181,5 @@ def _digest(tags: list[str], entries: dict[str, list[Entry]]) -> str:
     for split, of_split in entries.items():
         for entry in of_split:
             digest.update(repr((split, entry.post.id, entry.post.md5, entry.tags)).encode())
+            digest.update(repr(entry.labels).encode() if entry.labels else b"")
     return digest.hexdigest()

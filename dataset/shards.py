@@ -80,7 +80,7 @@ def _write_shard(shard: Shard, outcome: Outcome, spool: Spool) -> None:
             for number, entry in shard.entries:
                 post = entry.post
                 facts = (post.id, outcome.md5s[number], post.group)
-                writer.write(records.encode(spool.image(number), entry.tags, *facts, words=post.words))
+                writer.write(records.encode(spool.image(number), entry.tags, *facts, entry.labels, post.words))
         shard.partial.replace(shard.path)
     except tf.errors.OpError as error:
         shard.partial.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ import numpy as np
 
 from command import InputError, import_quietly
 from dataset import records
+from dataset.boards import CATEGORIES
 from model.calibration import Calibration
 from model.config import Config, from_dict
 
@@ -93,7 +94,9 @@ def _positive(value) -> int:
 def save_calibration(run: Run, calibration: Calibration) -> None:
     """Write `calibration.json`, and then `thresholds.csv`, which alone decides what a run says."""
     records.write_json(run.folder / "calibration.json", calibration.facts())
-    save_thresholds(run, calibration.thresholds, calibration.temperature)
+    # A number is said of every picture.
+    is_number = [tag.category == CATEGORIES["number"] for tag in run.tags]
+    save_thresholds(run, np.where(is_number, 0.0, calibration.thresholds), calibration.temperature)
 
 
 def save_thresholds(run: Run, thresholds: np.ndarray, temperature: float) -> None:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from command import InputError, only_writer, say
 from dataset import duplicates, records
+from dataset.boards import CATEGORIES
 from dataset.boards.folder import ImageFinder
 from model import inputs, runs
 from model.embedding_head import Examples, Head, fit_tag, fit_values
@@ -139,7 +140,8 @@ def _write(tagger: Tagger, name: str, head: Head, pictures: int) -> None:
     run, network = tagger.run, tagger.network
     names = [tag.name for tag in run.tags]
     place = names.index(name) if name in names else len(names)
-    tag = records.Tag(max(tag.tag_id for tag in run.tags) + 1, name, 0, pictures)
+    category = CATEGORIES["number" if "spearman" in head.expected else "general"]
+    tag = records.Tag(max(tag.tag_id for tag in run.tags) + 1, name, category, pictures)
     tags = [*run.tags[:place], tag, *run.tags[place + 1 :]]
     thresholds = np.append(tagger.thresholds, 0.0)[: len(tags)]
     thresholds[place] = head.threshold

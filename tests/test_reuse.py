@@ -1,10 +1,13 @@
 """The trunk of one run as the start of another: what is frozen, when, at which rate, and that it can be interrupted."""
 
+import io
+import json
 import os
 import random
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import kill_and_resume
@@ -12,8 +15,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, program
 from keras import ops
+from PIL import Image
 
 from command import InputError
+from dataset import records
 from model import reuse, runs, schedule
 from model.config import Config, resolve
 from model.optimizers import CycledSGD, build_optimizer
@@ -143,3 +148,38 @@ def test_a_base_that_does_not_fit_is_named(emoji_run, tmp_path):
         reuse.settings({"init": str(emoji_run), "preset": "base"})
     with pytest.raises(InputError, match="no run folder"):
         reuse.settings({"init": str(tmp_path / "nowhere")})
+
+
+def test_a_number_is_learned_with_the_trunk_and_said_of_every_picture(emoji_data, emoji_run, tmp_path):
+    """How dark a picture was made; 30 pictures are kept aside."""
+    shades = np.random.default_rng(4).uniform(0.3, 1, 180)
+    pictures, aside = tmp_path / "pictures", tmp_path / "aside"
+    pictures.mkdir()
+    aside.mkdir()
+    stored = [record.image for split in records.SPLITS for record in records.read(emoji_data, split)][:180]
+    for index, (image, shade) in enumerate(zip(stored, shades, strict=True)):
+        pixels = np.array(Image.open(io.BytesIO(image)).convert("RGB"), np.float32) * shade
+        Image.fromarray(pixels.astype(np.uint8)).save((pictures if index < 150 else aside) / f"{index}.png")
+    cells = [f"{10 * shade:.4f}" for shade in shades[:150]]
+    cells[7] = "bright"
+    table = tmp_path / "table.csv"
+    table.write_text("id,Brightness\n" + "".join(f"{index}.png,{cell}\n" for index, cell in enumerate(cells)))
+    given = ("--board", "folder", "--images", pictures, "--csv", table, "--positives", 10, "--val", 10, "--test", 10)
+    data, run = tmp_path / "data", tmp_path / "run"
+    done = program("download.py", *given, "--numbers", "brightness", "--out", data)
+    assert done.returncode == 0 and "1 quarantined: no number" in done.stdout, done.stderr
+    found = {record.id: record.labels for split in records.SPLITS for record in records.read(data, split)}
+    assert len(found) == 149  # all of them, whatever --positives says
+    kept = np.array([shade for index, shade in enumerate(shades[:150]) if index != 7])
+    for name, labels in found.items():
+        assert abs(labels[0] - np.mean(kept < shades[int(Path(name).stem)])) < 0.01
+    options = (*OPTIONS[2:], "--epochs", 4, "--init", emoji_run, "--unfreeze-after", 1)
+    done = program("train.py", "--data", data, "--run", run, *options)
+    assert done.returncode == 0, done.stderr
+    done = program("test.py", aside, "--run", run, "--json")
+    said = {Path(answer["file"]).stem: answer["tags"]["brightness"] for answer in json.loads(done.stdout)}
+    assert len(said) == 30 and np.corrcoef(list(said.values()), [shades[int(name)] for name in said])[0, 1] > 0.5
+    done = program("eval.py", run, "--split", "val")
+    assert done.returncode == 0 and "1 tags" in done.stdout, done.stderr
+    done = program("download.py", *given, "--numbers", "weight", "--out", tmp_path / "other")
+    assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr

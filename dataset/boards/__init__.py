@@ -3,8 +3,8 @@
 A board is a module with a class that satisfies `Board`; `open_board` picks one by name.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +28,7 @@ CATEGORIES = {
     "invalid": 6,
     "meta": 7,
     "lore": 8,
+    "number": 9,  # no tag but a number that a user's table gives each picture, as its rank from 0 to 1
 }
 
 
@@ -45,6 +46,7 @@ class Post:
         width, height: of the original in pixels, 0 where unknown.
         file_bytes: size of the original file, 0 where unknown.
         words: what it shows, as people say it; empty where its tags are all that the board says.
+        labels: tag ▶ label, over 0 and at most 1, of those of its tags that are numbers.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Post:
     height: int = 0
     file_bytes: int = 0
     words: str = ""
+    labels: dict[str, float] = field(default_factory=dict)
 
 
 class Board(Protocol):
@@ -135,6 +138,7 @@ def open_board(
     csv_path: Path | None = None,
     access: "Access | None" = None,
     filters: "Filters | None" = None,
+    numbers: Sequence[str] = (),
 ) -> Board:
     """Open a board by its name.
 
@@ -143,12 +147,13 @@ def open_board(
         images_folder: the user's images, for the board `folder`.
         csv_path: the table of ids and tags, for the board `folder`.
         access, filters: how to reach the board `e621`, and which of its posts may be chosen.
+        numbers: columns of the table, for the board `folder`.
 
     Raises:
         InputError: the board is unknown or lacks what it needs.
     """
-    if name != "folder" and (images_folder or csv_path):
-        raise InputError(f"--images and --csv belong to --board folder, received --board {name}")
+    if name != "folder" and (images_folder or csv_path or numbers):
+        raise InputError(f"--images, --csv and --numbers belong to --board folder, received --board {name}")
     if name == "openmoji":
         from dataset.boards.openmoji import OpenMojiBoard
 
@@ -156,7 +161,7 @@ def open_board(
     if name == "folder":
         from dataset.boards.folder import FolderBoard
 
-        return FolderBoard(images_folder, csv_path)
+        return FolderBoard(images_folder, csv_path, numbers)
     if name == "e621" and access and filters:
         from dataset.boards.e621 import E621Board
 

@@ -1,10 +1,12 @@
 """The board made of a user's own images: tags from a CSV, or from a .txt beside each image."""
 
 import hashlib
+import math
 import os
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from command import InputError
@@ -25,23 +27,26 @@ class FolderBoard:
     Args:
         folder: the images.
         table: a CSV with the columns id and tags; without it, tags are read from `a.txt` or `a.png.txt` beside `a.png`.
+        numbers: columns of the table that hold a number for each image; it becomes a tag, whose label is the number's rank.
 
     Raises:
-        InputError: there is no folder, or no image in it.
+        InputError: there is no folder, or no table for the numbers.
     """
 
     name = "folder"
     remote = False
     attribution = ""
 
-    def __init__(self, folder: Path | None, table: Path | None):
+    def __init__(self, folder: Path | None, table: Path | None, numbers: Sequence[str] = ()):
         if folder is None:
             raise InputError("--board folder needs --images DIR, the folder of your images")
         if not folder.is_dir():
             raise InputError(f"--images {folder} is {'not a folder' if folder.exists() else 'missing'}")
+        if numbers and table is None:
+            raise InputError("--numbers needs --csv FILE, the table with those columns")
         self.skipped: dict[str, int] = {}
         self.rejected: list[tuple[str, str]] = []
-        self._folder, self._table = folder, table
+        self._folder, self._table, self._numbers = folder, table, tuple(numbers)
         self._posts: list[Post] | None = None
 
     def posts(self) -> Iterator[Post]:
@@ -59,7 +64,7 @@ class FolderBoard:
         return 0
 
     def category(self, tag: str) -> int:
-        return CATEGORIES["general"]
+        return CATEGORIES["number" if tag in self._numbers else "general"]
 
     def tag_id(self, tag: str) -> int | None:
         return None
@@ -76,9 +81,9 @@ class FolderBoard:
         if not images:
             raise InputError(f"{self._folder} holds no image: expected files named {' '.join(sorted(SUFFIXES))}")
         if self._table is None:
-            tags, groups = self._tags_beside(images), {}
+            tags, groups, ranks = self._tags_beside(images), {}, {}
         else:
-            tags, groups = self._tags_from_table(self._table, images)
+            tags, groups, ranks = self._tags_from_table(self._table, images)
         rejected = {post_id for post_id, _ in self.rejected}
         without_tags = sum(not tags.get(relative) and relative not in rejected for relative in images)
         self.skipped = {"images without tags": without_tags} if without_tags else {}
@@ -89,7 +94,8 @@ class FolderBoard:
         md5s = self._without_copies(relative for relative in images if tags.get(relative))
         for relative, md5 in md5s.items():
             group = groups.get(relative) or relative
-            yield Post(relative, tags[relative], group, "s", md5, str(images[relative]))
+            labels = ranks.get(relative, {})
+            yield Post(relative, tags[relative], group, "s", md5, str(images[relative]), labels=labels)
 
     def _tags_beside(self, images: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tags from the .txt file beside each image."""
@@ -107,24 +113,31 @@ class FolderBoard:
                     break
         return tags
 
-    def _tags_from_table(self, table: Path, images: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-        """Tags and groups from the table; an image that several lines name has the tags of all."""
+    def _tags_from_table(
+        self, table: Path, images: Iterable[str]
+    ) -> tuple[dict[str, tuple[str, ...]], dict[str, str], dict]:
+        """Tags, groups and ranks from the table; an image that several lines name has the tags of all."""
         finder = ImageFinder(self._folder, images)
         tags: dict[str, dict[str, None]] = defaultdict(dict)
         groups: dict[str, str] = {}
-        for row in read_table(table, lambda name: bool(finder.find(name))):
+        values: dict[str, list[float]] = {}
+        for row in read_table(table, lambda name: bool(finder.find(name)), self._numbers):
             found = finder.find(row.id) if row.id else []
-            if row.tags is None or not row.id:
+            if (row.tags is None and not self._numbers) or not row.id:
                 self.rejected.append((row.id or f"line {row.line}", f"too few columns: line {row.line} of the table"))
             elif not found:
                 self.rejected.append((row.id, "no such file"))
             elif len(found) > 1:
                 self.rejected.append((row.id, f"ambiguous: fits {len(found)} files, {', '.join(found[:3])}"))
+            elif not all(map(_is_number, row.numbers)):
+                self.rejected.append((found[0], f"no number: {', '.join(row.numbers)}"))
             else:
-                tags[found[0]].update(dict.fromkeys(row.tags))
+                tags[found[0]].update(dict.fromkeys((*self._numbers, *(row.tags or ()))))
+                values[found[0]] = [float(cell) for cell in row.numbers]
                 if row.group:
                     groups.setdefault(found[0], row.group)
-        return {relative: tuple(names) for relative, names in tags.items()}, groups
+        ranks = dict(zip(values, _ranks(list(values.values()), self._numbers), strict=True))
+        return {relative: tuple(names) for relative, names in tags.items()}, groups, ranks
 
     def _without_copies(self, images: Iterable[str]) -> dict[str, str]:
         """Image ▶ MD5, empty where no other file is of its size; the later of two files with the same bytes goes."""
@@ -200,6 +213,22 @@ def image_files(folder: Path) -> list[str]:
             if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
                 found.append(path.relative_to(folder).as_posix())
     return sorted(found)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _ranks(values: list[list[float]], names: Sequence[str]) -> list[dict[str, float]]:
+    """Rows of numbers ▶ for each, name ▶ the share of rows with less, and half of those with as much."""
+    columns = []
+    for column in zip(*values, strict=True):
+        ordered = sorted(column)
+        columns.append([(bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 / len(ordered) for value in column])
+    return [dict(zip(names, ranks, strict=True)) for ranks in zip(*columns, strict=True)] or [{} for _ in values]
 
 
 def _composed(name: str) -> str:

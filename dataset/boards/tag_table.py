@@ -3,7 +3,7 @@
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,12 +24,14 @@ class Row:
         id: the image's name as the user wrote it.
         tags: the tags, each once, in order; None where the line has no column for them.
         group: the image's group, or empty.
+        numbers: the cells of the columns that hold numbers.
     """
 
     line: int
     id: str
     tags: tuple[str, ...] | None
     group: str
+    numbers: tuple[str, ...] = ()
 
 
 def split_tags(cell: str) -> tuple[str, ...]:
@@ -44,8 +46,8 @@ def split_tags(cell: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag for tag in tags if tag))
 
 
-def read_table(path: Path, names_image: Callable[[str], bool]) -> Iterator[Row]:
-    """Read a table with the columns `id` and `tags`, and perhaps `group`, in any order.
+def read_table(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str] = ()) -> Iterator[Row]:
+    """Read a table with the columns `id` and `tags`, and perhaps `group`, in any order; `tags` may lack beside numbers.
 
     The delimiter is a comma, semicolon, tab or pipe. A table without a header has an id and tags alone, in the order in
     which the ids name images. Tags that hold the delimiter need no quotes: what a line has too much belongs to them.
@@ -53,15 +55,16 @@ def read_table(path: Path, names_image: Callable[[str], bool]) -> Iterator[Row]:
     Args:
         path: the table, UTF-8.
         names_image: whether an id names one of the user's images.
+        numbers: the names of columns that hold numbers.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or has no columns of this kind.
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default refuses posts with very many tags
     try:
-        columns, delimiter, has_header = _layout(path, names_image)
+        columns, delimiter, has_header = _layout(path, names_image, numbers)
         for line, cells in islice(_records(path, delimiter), int(has_header), None):
-            yield _row(line, cells, columns, delimiter)
+            yield _row(line, cells, columns, delimiter, numbers)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start:,}): save it as UTF-8") from None
     except csv.Error as error:
@@ -70,25 +73,28 @@ def read_table(path: Path, names_image: Callable[[str], bool]) -> Iterator[Row]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _row(line: int, cells: list[str], columns: list[str], delimiter: str) -> Row:
-    at = columns.index("tags")
+def _row(line: int, cells: list[str], columns: list[str], delimiter: str, numbers: Sequence[str]) -> Row:
     extra = len(cells) - len(columns)
-    if extra > 0:
+    if extra > 0 and "tags" in columns:
+        at = columns.index("tags")
         cells = [*cells[:at], delimiter.join(cells[at : at + extra + 1]), *cells[at + extra + 1 :]]
         # An unquoted delimiter separates tags as a comma does.
         cells[at] = cells[at].replace(delimiter, ",")
     named = dict(zip(columns, cells, strict=False))
     tags = split_tags(named["tags"]) if "tags" in named else None
-    return Row(line, named.get("id", "").strip(), tags, named.get("group", "").strip())
+    values = tuple(named.get(number.lower(), "").strip() for number in numbers)
+    return Row(line, named.get("id", "").strip(), tags, named.get("group", "").strip(), values)
 
 
-def _layout(path: Path, names_image: Callable[[str], bool]) -> tuple[list[str], str, bool]:
+def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str]) -> tuple[list[str], str, bool]:
     """The table's columns, its delimiter, and whether its first line is a header."""
     starts = {delimiter: _start(path, delimiter) for delimiter in DELIMITERS}
     for delimiter, rows in starts.items():
         columns = [cell.strip().lower() for cell in rows[0]] if rows else []
-        if {"id", "tags"} <= set(columns):
+        if {"id", *(map(str.lower, numbers) if numbers else ("tags",))} <= set(columns):
             return columns, delimiter, True
+    if numbers:
+        raise InputError(f"{path} has no columns that can be used: expected a first line with {', '.join(('id', *numbers))}")
     best: tuple[int, list[str], str] = (0, [], "")
     for delimiter, rows in starts.items():
         rows = [cells for cells in rows if len(cells) > 1]

@@ -1,6 +1,6 @@
 // The page: pictures ▶ POST /evaluate ▶ chips. The server gives every tag's probability once; what is shown is chosen here.
 
-const CATEGORIES = ["general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore"];
+const CATEGORIES = ["general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore", "number"];
 const AT_ONCE = 4; // requests on their way
 const RETRY_MILLISECONDS = 1000;
 

@@ -15,7 +15,7 @@ from model.config import resolve
 from model.predict import Tagger
 from model.tagger import TaggerNetwork
 
-OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
+OPTIONS = ("--epochs", 4, "--batch-size", 8, "--image-size", 32)  # many steps more than the teacher had
 TAGS = 12
 
 
@@ -41,7 +41,7 @@ def test_a_student_says_what_its_teacher_says_more_than_one_without(emoji_data, 
     alone = tmp_path / "alone"
     assert program("train.py", "--data", emoji_data, "--run", alone, *OPTIONS).returncode == 0
     teacher, student, other = said_of_the_test_split(emoji_data, emoji_run, taught, alone)
-    assert np.abs(student - teacher).mean() < np.abs(other - teacher).mean()
+    assert 2 * np.abs(student - teacher).mean() < np.abs(other - teacher).mean()
     assert not (taught / soft_targets.FILE).exists()
 
 

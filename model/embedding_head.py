@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from command import InputError
 from dataset import duplicates
+from dataset.boards.tag_table import ranks
 from model import metrics, resampling
 from model.calibration import as_probability
 
@@ -117,10 +118,10 @@ def fit_values(examples: Examples, values: np.ndarray) -> Head:
     if len(np.unique(groups)) < 2 * FOLDS or len(np.unique(values)) < 2:
         found = f"{len(np.unique(groups))} pictures and {len(np.unique(values))} values that differ"
         raise InputError(f"{2 * FOLDS} different pictures and two different values at least are needed. Received: {found}")
-    rank = _rank(values)
+    rank = ranks(values)
     row, bias, predicted = _fit(examples.features, rank, groups, np.ones(len(rank)))
     expected = {
-        "spearman": _with_interval(_correlation(_rank(predicted), rank, resampling.group_weights(groups, 1))),
+        "spearman": _with_interval(_correlation(ranks(predicted), rank, resampling.group_weights(groups, 1))),
         "rank_error": float(np.abs(predicted - rank).mean()),
     }
     return Head(row, bias, 0.0, expected)
@@ -169,12 +170,6 @@ def _groups(thumbnails: list[bytes]) -> np.ndarray:
     for one, two in duplicates.alike(thumbnails):
         groups[groups == groups[two]] = groups[one]
     return groups
-
-
-def _rank(values: np.ndarray) -> np.ndarray:
-    """The share of the values that are below each, ties counting half: (pictures,), between 0 and 1."""
-    _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return ((np.cumsum(counts) - counts / 2) / len(values))[level]
 
 
 def _correlation(one: np.ndarray, other: np.ndarray, drawn: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ import hashlib
 import math
 import os
 import unicodedata
-from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from command import InputError
 from dataset.boards import CATEGORIES, Post
 from dataset.boards.catalogue import Catalogue, catalogue_of
-from dataset.boards.tag_table import read_table, split_tags
+from dataset.boards.tag_table import ranks, read_table, split_tags
 from dataset.images import read_file
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
@@ -81,9 +80,9 @@ class FolderBoard:
         if not images:
             raise InputError(f"{self._folder} holds no image: expected files named {' '.join(sorted(SUFFIXES))}")
         if self._table is None:
-            tags, groups, ranks = self._tags_beside(images), {}, {}
+            tags, groups, labels = self._tags_beside(images), {}, {}
         else:
-            tags, groups, ranks = self._tags_from_table(self._table, images)
+            tags, groups, labels = self._tags_from_table(self._table, images)
         rejected = {post_id for post_id, _ in self.rejected}
         without_tags = sum(not tags.get(relative) and relative not in rejected for relative in images)
         self.skipped = {"images without tags": without_tags} if without_tags else {}
@@ -94,8 +93,8 @@ class FolderBoard:
         md5s = self._without_copies(relative for relative in images if tags.get(relative))
         for relative, md5 in md5s.items():
             group = groups.get(relative) or relative
-            labels = ranks.get(relative, {})
-            yield Post(relative, tags[relative], group, "s", md5, str(images[relative]), labels=labels)
+            rank = labels.get(relative, {})
+            yield Post(relative, tags[relative], group, "s", md5, str(images[relative]), labels=rank)
 
     def _tags_beside(self, images: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tags from the .txt file beside each image."""
@@ -136,8 +135,11 @@ class FolderBoard:
                 values[found[0]] = [float(cell) for cell in row.numbers]
                 if row.group:
                     groups.setdefault(found[0], row.group)
-        ranks = dict(zip(values, _ranks(list(values.values()), self._numbers), strict=True))
-        return {relative: tuple(names) for relative, names in tags.items()}, groups, ranks
+        labels: dict[str, dict[str, float]] = defaultdict(dict)
+        for name, column in zip(self._numbers, zip(*values.values(), strict=True), strict=False):
+            for relative, rank in zip(values, ranks(column).tolist(), strict=True):
+                labels[relative][name] = rank
+        return {relative: tuple(names) for relative, names in tags.items()}, groups, labels
 
     def _without_copies(self, images: Iterable[str]) -> dict[str, str]:
         """Image ▶ MD5, empty where no other file is of its size; the later of two files with the same bytes goes."""
@@ -220,15 +222,6 @@ def _is_number(cell: str) -> bool:
         return math.isfinite(float(cell))
     except ValueError:
         return False
-
-
-def _ranks(values: list[list[float]], names: Sequence[str]) -> list[dict[str, float]]:
-    """Rows of numbers ▶ for each, name ▶ the share of rows with less, and half of those with as much."""
-    columns = []
-    for column in zip(*values, strict=True):
-        ordered = sorted(column)
-        columns.append([(bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 / len(ordered) for value in column])
-    return [dict(zip(names, ranks, strict=True)) for ranks in zip(*columns, strict=True)] or [{} for _ in values]
 
 
 def _composed(name: str) -> str:

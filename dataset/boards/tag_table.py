@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from command import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -32,6 +34,12 @@ class Row:
     tags: tuple[str, ...] | None
     group: str
     numbers: tuple[str, ...] = ()
+
+
+def ranks(values: Sequence[float]) -> np.ndarray:
+    """The share of the values that are below each, ties counting half: (values,), between 0 and 1."""
+    _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return ((np.cumsum(counts) - counts / 2) / len(values))[level]
 
 
 def split_tags(cell: str) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class TaggerNetwork(keras.Model):
         self.run_frozen = None
         self.robust = None
         if settings.loss == "robust":
-            self.robust = losses.AdaptiveRobust(name="robust")
+            self.robust = losses.AdaptiveRobust(dtype="float32", name="robust")
             self.robust.build()
 
     def start_at(self, frequencies) -> None:

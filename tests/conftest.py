@@ -83,3 +83,12 @@ def browser():
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def policy():
+    """Sets the precision; float32 again afterwards."""
+    from model import devices
+
+    yield devices.use_precision
+    devices.use_precision("float32")

@@ -75,12 +75,6 @@ def test_the_average_is_of_the_weights_after_each_update():
     assert not np.allclose(seen[-1], expected, atol=1e-3)
 
 
-@pytest.fixture
-def policy():
-    yield devices.use_precision
-    devices.use_precision("float32")
-
-
 @pytest.mark.parametrize("steps, precision", [(1, "float32"), (3, "float32"), (3, "float16")])
 def test_a_checkpoint_holds_everything_that_the_next_steps_depend_on(tmp_path, policy, steps, precision):
     """Also in the middle of an accumulation, of an epoch whose running loss goes on, and the scale of the loss."""

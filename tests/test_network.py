@@ -29,23 +29,27 @@ def pixels(number: int, side: int = 32) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("precision", "changes"),
     [
-        {},
-        {"loss": "robust", "noise": "low-rank"},
-        {"head": "pool", "activation": "silu", "output_rank": 5},
-        {
-            "gradient_checkpointing": True,
-            "loss": "asymmetric",
-            "label_smoothing": 0.1,
-            "noise": "diagonal",
-            "noise_samples": 8,
-        },
+        ("float32", {}),
+        ("bfloat16", {"loss": "robust", "noise": "low-rank"}),
+        ("float32", {"head": "pool", "activation": "silu", "output_rank": 5}),
+        (
+            "bfloat16",
+            {
+                "gradient_checkpointing": True,
+                "loss": "asymmetric",
+                "label_smoothing": 0.1,
+                "noise": "diagonal",
+                "noise_samples": 8,
+            },
+        ),
     ],
     ids=["default", "robust", "plain", "recomputed"],
 )
-def test_a_gradient_reaches_every_weight(changes):
+def test_a_gradient_reaches_every_weight(policy, precision, changes):
     """Layers that start at zero hold back those behind them for a step or two."""
+    policy(precision)
     network = small_network(**changes)
     network.compile(optimizer=CycledSGD(0.05, 0.9))
     before = [ops.convert_to_numpy(weight) for weight in network.trainable_weights]

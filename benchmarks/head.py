@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> None:
     print(f"{devices.name()}, {options.preset}, {config.image_size} px, batch {options.batch_size}")
     titles = ["head", "tags", "parameters", "a tag more", "GiB", "ms/step", f"x {options.tags[0]:,}"]
     tables = {f"{head}, {tags}": values for (head, tags), values in figures.items()}
-    report("head", titles, rows, {"options": vars(options), "heads": tables})
+    report(f"head-{options.preset}", titles, rows, {"options": vars(options), "heads": tables})
 
 
 def _parameters(config: Config, head: str, rank: int, tags: int) -> int:

@@ -96,7 +96,7 @@ def import_quietly(library: str) -> None:
         library: `tensorflow`, or `keras`, which imports the backend that KERAS_BACKEND names and looks for devices.
 
     Raises:
-        InputError: it is not installed.
+        InputError: it is not installed, or Keras knows no such backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Take GPU memory as it is needed, so that the desktop and other programs keep theirs.
@@ -111,6 +111,9 @@ def import_quietly(library: str) -> None:
             module.distribution.list_devices()
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: pip install -r requirements.txt") from error
+    except ValueError as error:
+        backend = os.environ.get("KERAS_BACKEND")
+        raise InputError(f"KERAS_BACKEND={backend}: {error}; expected tensorflow, jax or torch") from error
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -22,7 +22,7 @@ def main() -> None:
         use_cpu()
     import_quietly("keras")
     import_quietly("tensorflow")  # reads the shards, whatever the backend
-    from model import checkpoints, devices, distillation, finder, overview, plan, reuse, training
+    from model import checkpoints, devices, distillation, finder, overview, plan, reuse, runs, training
 
     if options.list:
         print(overview.table(Path("runs")))
@@ -43,7 +43,8 @@ def main() -> None:
     if given.get("batch_size") == AUTO:
         given |= training.choose_batch(given, before, data, folder, options.devices)
     todo = plan.plan_run(data, folder, resolve(given), options.devices)
-    if (folder / "model.keras").exists():
+    if (folder / "model.keras").exists() and not options.find_lr:
+        runs.check_network(folder / "model.keras")
         checkpoints.remove(folder)  # a kill in its last moment may have left them
         say(f"{folder} is trained already, with these options; for another run, give another --run")
         return
@@ -136,4 +137,4 @@ def _overrides(name: str) -> str:
 
 
 if __name__ == "__main__":
-    run(main, when_interrupted="The same command goes on, and so does train.py --resume, from the last checkpoint.")
+    run(main, when_interrupted="The same command goes on, from the last checkpoint if there is one.")

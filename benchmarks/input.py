@@ -80,7 +80,8 @@ def measure(options: argparse.Namespace) -> None:
     kilobytes = sum(map(len, encoded)) / len(encoded) / 1000
     print(f"{options.data}, {kilobytes:.0f} kB a picture ▶ {size} px, {os.cpu_count()} cores, batch {batch_size}")
     titles = ["input", "images/s", "processor ms/image", "x bare loop", "x 2021"]
-    report(f"input-{options.data.resolve().name}-{size}", titles, rows, {"options": {**vars(options), "data": str(options.data)}, "streams": figures})
+    facts = {"options": {**vars(options), "data": str(options.data)}, "streams": figures}
+    report(f"input-{options.data.resolve().name}-{size}", titles, rows, facts)
 
 
 def _pipeline_of_2021(folder: Path, num_tags: int, image_size: int, batch_size: int) -> tf.data.Dataset:

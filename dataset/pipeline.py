@@ -21,6 +21,12 @@ from dataset.soft_targets import SoftTargets
 BLOCK_RECORDS = 4096  # encoded pictures shuffled at once; two blocks are held: about 300 MB at 320 px
 SHARDS_AT_ONCE = 16
 READY_BATCHES = 4
+DAMAGE = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,  # fewer pictures than there should be
+    tf.errors.InvalidArgumentError,
+    tf.errors.UnknownError,
+)
 DRAWS = 9  # random numbers for a picture; always all, so that one option does not change another's
 
 
@@ -97,7 +103,7 @@ def training_batches(
 
     Args:
         first_step: batches of the first epoch to pass over, before they are decoded.
-        steps_per_epoch: batches an epoch, at most; all whole ones if None.
+        steps_per_epoch: batches an epoch; all whole ones if None.
         when_ready: called in order with the number of each batch, from 0, when it could be taken.
         cache: of this folder, where the pictures are decoded already; the batches are the same.
         soft_targets: of this folder.
@@ -116,8 +122,10 @@ def training_batches(
         found = shards.interleave(open_shard, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=2)
         blocks = found.batch(BLOCK_RECORDS).enumerate()
         blocks = blocks.map(lambda block, found: _shuffle(found, [seed_tensor + 1 + block, epoch]))
-        batches = blocks.prefetch(1).rebatch(batch_size, drop_remainder=True).take(steps_per_epoch or -1).enumerate()
-        batches = batches.skip(tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
+        batches = blocks.prefetch(1).rebatch(batch_size, drop_remainder=True)
+        if steps_per_epoch:
+            batches = batches.take(steps_per_epoch).apply(tf.data.experimental.assert_cardinality(steps_per_epoch))
+        batches = batches.enumerate().skip(tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
         return batches.map(lambda step, found: (epoch, step, found))
 
     def open_shard(shard):
@@ -184,14 +192,32 @@ def damage_named(folder: Path, split: str):
     """
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.UnknownError):
-        for record in records.read(folder, split):
-            try:
-                images.decode(record.image)
-            except images.ImageError as error:
-                damage = f"the picture of post {record.id} in the {split} shards cannot be read ({error})"
-                raise InputError(f"{damage}: delete {folder} and download it again") from None
+    except (images.ImageError, *DAMAGE):
+        if found := _damage(folder, split):
+            raise InputError(f"{found}: delete {folder} and download it again") from None
         raise
+
+
+def _damage(folder: Path, split: str) -> str:
+    """What is wrong with a split, in words; empty where nothing is found.
+
+    Raises:
+        InputError: a shard cannot be read, by name.
+    """
+    num_tags = len(records.read_tags(folder / "tags.csv"))
+    pictures = 0
+    for record in records.read(folder, split):
+        pictures += 1
+        try:
+            images.decode(record.image)
+        except images.ImageError as error:
+            return f"the picture of post {record.id} in the {split} shards cannot be read ({error})"
+        if max(record.labels, default=0) >= num_tags:
+            return f"post {record.id} in the {split} shards has other tags than the {num_tags:,} of tags.csv"
+    expected = records.read_json(folder / "manifest.json")["splits"][split]["written"]
+    if pictures != expected:
+        return f"the {split} shards of {folder} hold {pictures:,} pictures, and its manifest says {expected:,}"
+    return ""
 
 
 def evaluation_batches(

@@ -113,7 +113,7 @@ def read_json(path: Path) -> dict:
     except FileNotFoundError:
         raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{path} is damaged: {error}: restore it from a copy, or make {path.parent} again") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: expected a JSON object, received {type(content).__name__}")
     return content

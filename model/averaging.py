@@ -24,7 +24,7 @@ def averaged(plan: Plan, network: keras.Model) -> Iterator[None]:
     """
     kept = network.get_weights()
     for variable, average in zip(network.trainable_variables, _optimizer(network).averages, strict=True):
-        variable.assign(average)
+        variable.assign(keras.ops.copy(average))  # JAX gives the memory of what a step has used to the next
     for pixels, _ in plan.batches(0, 0, 1).take(MEASURED_STEPS).as_numpy_iterator():
         network(pixels, training=True)
     try:

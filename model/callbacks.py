@@ -129,9 +129,10 @@ class Watch(keras.callbacks.Callback):
         taken = self.epoch * self.plan.steps_per_epoch + step
         cycle, _ = schedule.cycles(self.plan.run.config, self.plan.total_updates)
         rate = float(cycle((taken - 1) // self.plan.steps_per_update))
+        kept = "; checkpoints from before are kept" if checkpoints.paths(self.plan.run.folder) else ""
         return InputError(
             f"{what} after step {taken:,} (epoch {self.epoch + 1}, learning rate {rate:.3g}): try --learning-rate "
-            f"{self.plan.run.config.learning_rate / 3:.2g} in another --run; checkpoints from before are kept"
+            f"{self.plan.run.config.learning_rate / 3:.2g} in another --run{kept}"
         )
 
 

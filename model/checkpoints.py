@@ -82,7 +82,7 @@ def restore(folder: Path, network: keras.Model) -> Position:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             position = Position(*map(int, arrays.pop("position")))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             say(f"{path} is damaged ({error}) and removed: going on from the one before it, or from the beginning")
             path.unlink()
             continue
@@ -93,9 +93,9 @@ def restore(folder: Path, network: keras.Model) -> Position:
 
 def remove(folder: Path) -> None:
     """Remove what a finished run does not need: the checkpoints, and a teacher's targets."""
-    for path in paths(folder):
-        path.unlink()
-    (folder / soft_targets.FILE).unlink(missing_ok=True)
+    for path in (*paths(folder), folder / soft_targets.FILE):
+        if path.exists():  # what is not there cannot be removed from a disk that may only be read
+            path.unlink()
 
 
 def paths(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from command import InputError
 from dataset.images import RESIZE_MODES
 
+LARGEST_IMAGE = 4096  # side of what a network sees, in pixels
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -76,9 +77,9 @@ class Config:
             if entry.type is float and not math.isfinite(value):
                 raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
         rates = ("learning_rate", "first_learning_rate", "last_learning_rate")
-        for name in ("seed", *rates, "clip_norm", "rotation", "noise_samples", "output_rank"):
+        for name in ("seed", *rates, "weight_decay", "clip_norm", "rotation", "noise_samples", "output_rank"):
             if not 0 <= getattr(self, name) < 2**32:
-                raise InputError(f"{_flag(name)} has to be at least 0. Received: {getattr(self, name)}")
+                raise InputError(f"{_flag(name)} has to be at least 0 and under {2**32}. Received: {getattr(self, name)}")
         counts = ("epochs", "batch_size", "image_size", "num_factors", "cycles")
         for name in (*counts, "temperature", "teacher_temperature", "trunk_rate"):
             if not getattr(self, name) > 0:
@@ -91,8 +92,8 @@ class Config:
         if self.effective_batch < 0 or self.effective_batch % self.batch_size:
             multiple = f"a multiple of --batch-size, {self.batch_size}"
             raise InputError(f"--effective-batch has to be {multiple}. Received: {self.effective_batch}")
-        if self.image_size % 32:
-            raise InputError(f"--image-size has to be a multiple of 32. Received: {self.image_size}")
+        if self.image_size % 32 or self.image_size > LARGEST_IMAGE:
+            raise InputError(f"--image-size has to be a multiple of 32 up to {LARGEST_IMAGE}. Received: {self.image_size}")
         if self.gradient_checkpointing and not ARCHITECTURES[self.preset].widths:
             raise InputError(f"--gradient-checkpointing is for tiny, base and large. Received: --preset {self.preset}")
         if (self.freeze or self.unfreeze_after) and not self.init:

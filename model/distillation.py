@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from command import InputError, only_writer, say
-from dataset import soft_targets
+from dataset import records
 from dataset.soft_targets import SoftTargets
-from model import scoring
+from model import runs, scoring
 from model.plan import Plan
 from model.predict import Tagger
 
@@ -27,13 +27,27 @@ def with_teacher(plan: Plan) -> Plan:
     config, folder = plan.run.config, plan.run.folder
     if not config.teacher:
         return plan
+    teacher = Path(config.teacher)
+    source = _source(teacher, plan)
     with only_writer(folder):
-        if not (folder / soft_targets.FILE).exists():
-            _ask(Path(config.teacher), plan).save(folder)
-        return replace(plan, soft_targets=SoftTargets.load(folder))
+        targets = SoftTargets.load(folder, source)
+        if targets is None:
+            targets = _ask(teacher, plan, source)
+            targets.save(folder)
+        return replace(plan, soft_targets=targets)
 
 
-def _ask(folder: Path, plan: Plan) -> SoftTargets:
+def _source(teacher: Path, plan: Plan) -> str:
+    """What the targets are computed from: the teacher's network and thresholds, the temperature, and the pictures."""
+    runs.load(teacher)
+    paths = [teacher / "model.keras", teacher / "thresholds.csv", *records.shard_paths(plan.data, "train")]
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        raise InputError(f"{missing[0]} is missing: has the teacher's training finished?")
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return repr((plan.run.config.teacher_temperature, files))
+
+
+def _ask(folder: Path, plan: Plan, source: str) -> SoftTargets:
     teacher = Tagger.load(folder)
     outputs = scoring.outputs_for(teacher.run, plan.data)
     say(f"asking {folder}, the teacher, about every training picture")
@@ -43,4 +57,4 @@ def _ask(folder: Path, plan: Plan) -> SoftTargets:
     )
     if not np.isfinite(scores.probability).all():
         raise InputError(f"{folder} says what is no number of pictures of {plan.data}: train it again")
-    return SoftTargets(scores.ids, scores.probability.astype(np.float16))
+    return SoftTargets(scores.ids, scores.probability.astype(np.float16), source)

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from command import InputError
+from dataset import pipeline
 from model import reuse
 from model.optimizers import build_optimizer
 from model.plan import Plan
@@ -17,6 +19,7 @@ from model.tagger import TaggerNetwork
 STEPS = 100
 RANGE = (0.01, 30.0)  # of the configured maximum: what is tried
 SMOOTHING_STEPS = 5
+FEWEST = 2 * SMOOTHING_STEPS  # from which something can be said
 DIVERGED = 1.5  # times the lowest loss so far: no use to go on
 STILL_LOW = 0.1  # of what the loss fell by: so much above the lowest counts as still low
 SHARE_OF_HIGHEST = 0.5  # what is proposed, of the highest rate at which the loss is still low
@@ -32,6 +35,9 @@ def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarr
 
     Returns:
         Learning rates and losses, smoothed, float64 (steps,) each.
+
+    Raises:
+        InputError: already the lowest are too high.
     """
     config = plan.run.config
     first, last = (factor * config.learning_rate for factor in RANGE)
@@ -41,16 +47,23 @@ def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarr
     tried, losses, smoothed = [], [], []
     epochs = math.ceil(STEPS / (plan.run.train_images // plan.batch_size))
     batches = plan.batches(0, 0, epochs).take(STEPS).as_numpy_iterator()
-    for step, (pixels, labels) in enumerate(tqdm(batches, total=STEPS, unit=" steps", desc="learning rates", disable=None)):
-        network.reset_metrics()
-        loss = network.train_on_batch(pixels, labels)
-        if not math.isfinite(loss):
-            break
-        tried.append(first * (last / first) ** (step / (STEPS - 1)))
-        losses.append(float(loss))
-        smoothed.append(np.mean(losses[-SMOOTHING_STEPS:]))
-        if smoothed[-1] > DIVERGED * min(smoothed) and len(smoothed) > SMOOTHING_STEPS:
-            break
+    bar = tqdm(batches, total=STEPS, unit=" steps", desc="learning rates", disable=None)
+    with pipeline.damage_named(plan.data, "train"):
+        for step, (pixels, labels) in enumerate(bar):
+            network.reset_metrics()
+            loss = network.train_on_batch(pixels, labels)
+            if not math.isfinite(loss):
+                break
+            tried.append(first * (last / first) ** (step / (STEPS - 1)))
+            losses.append(float(loss))
+            smoothed.append(np.mean(losses[-SMOOTHING_STEPS:]))
+            if smoothed[-1] > DIVERGED * min(smoothed) and len(smoothed) > SMOOTHING_STEPS:
+                break
+    if len(tried) <= FEWEST:
+        raise InputError(
+            f"the loss ran away within {len(tried) + 1} steps, from a learning rate of {first:.3g} on: try a lower "
+            f"--learning-rate than {config.learning_rate:g}"
+        )
     return np.array(tried), np.array(smoothed)
 
 

@@ -28,12 +28,12 @@ def table(folder: Path) -> str:
 def _row(folder: Path) -> tuple[str, ...]:
     try:
         run, history = runs.load(folder), runs.read_history(folder)
-    except (InputError, OSError, csv.Error, UnicodeDecodeError) as error:
+        minutes = sum(float(row.get("seconds", 0)) for row in history) / 60
+    except (InputError, OSError, csv.Error, TypeError, ValueError) as error:
         return (str(folder), *[""] * (len(COLUMNS) - 2), f"cannot be read: {error}")
     last = history[-1] if history else {}
     done = (folder / "model.keras").exists()
     state = "trained" if done else "can go on" if checkpoints.paths(folder) else "begun"
-    minutes = sum(float(row.get("seconds", 0)) for row in history) / 60
     return (
         str(folder),
         run.config.preset,

@@ -80,7 +80,8 @@ class Plan:
         if where == "none":
             return self
         config, fitted = self.run.config, self.augmentation.only_mirrors
-        cache = open_cache(self.data, where, config.image_size, config.resize, fitted, available_memory())
+        with pipeline.damage_named(self.data, "train"):
+            cache = open_cache(self.data, where, config.image_size, config.resize, fitted, available_memory())
         return replace(self, cache=cache)
 
 
@@ -93,6 +94,8 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
     Raises:
         InputError: the data folder is missing or unfinished, or the run folder holds a run of another configuration.
     """
+    if not (data / "manifest.json").is_file():
+        raise InputError(f"--data: {data} is no folder that download.py made: run download.py, or give the folder it named")
     manifest = records.read_json(data / "manifest.json")
     if not manifest.get("complete"):
         raise InputError(f"{data} is unfinished: run its download.py command again")
@@ -102,6 +105,10 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{data / 'manifest.json'} is no manifest of download.py: {error!r}") from None
     tags = records.read_tags(data / "tags.csv")
+    if not tags or train_images < 1:
+        raise InputError(f"{data} has {len(tags):,} tags and {train_images:,} training pictures: download it again")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--run: {folder} is a file; expected a folder, or a name that is not taken")
     run = Run(folder, config, tags, str(data), stored_size, train_images)
     if (folder / "config.json").exists():
         differences = _differences(runs.load(folder), run)
@@ -109,6 +116,8 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
             raise InputError(
                 f"{folder} holds a run with other options ({'; '.join(differences)}): give another --run, or delete it"
             )
+    elif (folder / "model.keras").exists():
+        raise InputError(f"{folder} holds a model.keras that is of no run, for there is no config.json: give another --run")
     batch_size = min(config.batch_size, run.train_images)
     if batch_size % num_devices:
         raise InputError(f"{num_devices} devices cannot share a batch of {batch_size}: give a multiple as --batch-size")

@@ -13,6 +13,7 @@ logs/            for TensorBoard
 """
 
 import csv
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,22 @@ def save_network(network: "keras.Model", path: Path) -> None:
     """Write a network to a `.keras` file that appears under its name only when complete."""
     partial = path.with_suffix(".partial.keras")
     network.save(partial)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())  # the checkpoints go when it is there
     partial.replace(path)
+
+
+def check_network(path: Path) -> None:
+    """Look at a `.keras` file without reading it.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: has its training finished?")
+    if not zipfile.is_zipfile(path):
+        damage = f"{path} is damaged: expected a whole .keras file, received {path.stat().st_size:,} bytes"
+        raise InputError(f"{damage}: delete it and run the same train.py command again")
 
 
 def load_network(path: Path) -> "keras.Model":
@@ -185,10 +201,7 @@ def load_network(path: Path) -> "keras.Model":
     Raises:
         InputError: the file is missing, damaged or of another kind.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is missing: has its training finished?")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is damaged: expected a whole .keras file, received {path.stat().st_size:,} bytes")
+    check_network(path)
     import_quietly("keras")
     import keras
 

@@ -41,7 +41,8 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         fall = length - rise
         up = self._ease(ops.minimum(step / rise, 1.0)) if rise else 1.0
         down = self._ease(ops.maximum((step - rise) / fall, 0.0)) if fall else 0.0
-        return self.first + (self.peak - self.first) * up + (self.last - self.peak) * down
+        value = self.first + (self.peak - self.first) * up + (self.last - self.peak) * down
+        return ops.maximum(value, float(min(self.first, self.peak, self.last)))  # rounding may take it below
 
     def _ease(self, share):
         return share if self.form == "triangle" else 0.5 - 0.5 * ops.cos(math.pi * share)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from command import say
+from command import InputError, say
 from dataset import pipeline
 from model import averaging, checkpoints, devices, memory, reuse, runs, schedule
 from model.calibration import Calibration, Target, fit, nothing_known
@@ -38,6 +38,8 @@ def choose_batch(given: dict, before: Run | None, data: Path, folder: Path, num_
     """
     given = {name: value for name, value in given.items() if name != "batch_size"}
     effective = given.pop("effective_batch", 0) or resolve(given).batch_size
+    if effective < 1:
+        raise InputError(f"--effective-batch has to be greater than 0. Received: {effective}")
     if before and before.config.effective_batch == effective:
         return {"batch_size": before.config.batch_size, "effective_batch": effective}
 
@@ -119,7 +121,7 @@ def _asked_to_stop(keep: Keep):
 def finish(plan: Plan, network: TaggerNetwork) -> None:
     """Write what prediction needs, and remove what only an unfinished run does."""
     run = plan.run
-    use_average = averaging.has_average(network) and _average_is_better(run)
+    use_average = averaging.has_average(network) and _average_is_better(run, plan.val_images)
     with averaging.averaged(plan, network) if use_average else contextlib.nullcontext():
         runs.save_calibration(run, _calibration(plan, network))
         # A copy without the optimizer: half the size, and nothing in it but the network.
@@ -129,8 +131,11 @@ def finish(plan: Plan, network: TaggerNetwork) -> None:
     checkpoints.remove(run.folder)
 
 
-def _average_is_better(run: Run) -> bool:
+def _average_is_better(run: Run, val_images: int) -> bool:
     """By mAP on the validation split after the last epoch; yes where there is no such split."""
+    if not val_images:
+        say("model.keras gets the average of the weights: there is no validation split to compare it on")
+        return True
     last = runs.read_history(run.folder)[-1]
     raw, average = (float(last.get(f"{name}_average_precision_macro", 0)) for name in ("val", "averaged_val"))
     chosen = "the average of the weights" if average >= raw else "the last weights"

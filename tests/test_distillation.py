@@ -52,9 +52,30 @@ def test_killed_at_random_steps_it_goes_on_to_the_same_weights(emoji_data, emoji
 
 
 def test_another_backend_learns_from_it_too(emoji_data, emoji_run, tmp_path):
-    options = ("--data", emoji_data, "--run", tmp_path / "run", *OPTIONS, "--epochs", 1, "--teacher", emoji_run)
+    options = (
+        "--data",
+        emoji_data,
+        "--run",
+        tmp_path / "run",
+        *OPTIONS,
+        "--epochs",
+        1,
+        "--teacher",
+        emoji_run,
+        "--average",
+        0.9,
+    )
     done = program("train.py", *options, env=os.environ | {"KERAS_BACKEND": "jax"})
     assert done.returncode == 0 and "(jax)" in done.stderr, done.stderr
+
+
+def test_targets_of_another_teacher_or_that_are_damaged_are_computed_again(tmp_path):
+    targets = SoftTargets(np.array(["a", "b"]), np.zeros((2, TAGS), np.float16), "this teacher")
+    targets.save(tmp_path)
+    assert np.array_equal(SoftTargets.load(tmp_path, "this teacher").of_ids([b"b"]), np.zeros((1, TAGS)))
+    assert SoftTargets.load(tmp_path, "another") is None
+    (tmp_path / soft_targets.FILE).write_bytes(b"PK")
+    assert SoftTargets.load(tmp_path, "this teacher") is None
 
 
 def test_the_loss_is_the_weighted_sum_and_its_gradient_does_not_shrink_with_the_temperature():

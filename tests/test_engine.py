@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,8 +18,10 @@ from model import checkpoints, devices, finder, memory, overview
 from model.checkpoints import Position
 from model.config import Config, resolve
 from model.optimizers import CycledSGD
+from model.plan import plan_run
 from model.schedule import OneCycle
 from model.tagger import TaggerNetwork
+from model.training import build_network, compile_network
 
 STEPS = 6
 
@@ -95,7 +98,7 @@ def test_a_checkpoint_holds_everything_that_the_next_steps_depend_on(tmp_path, p
     assert again.get_metrics_result() == whole.get_metrics_result()
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "encrypted"])
 def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_says_so(tmp_path, capsys, damage):
     network = small_network()
     for step in (1, 2, 3):
@@ -105,7 +108,9 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_says_so(tmp_path
     content = newest.read_bytes()
     middle = content.index(ops.convert_to_numpy(network.layers[0].kernel).tobytes()) + 10
     changed = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
-    newest.write_bytes({"cut": content[:middle], "changed": changed, "empty": b""}[damage])
+    flags = content.rindex(b"PK\x01\x02") + 8  # of the last file in the zip's directory
+    encrypted = content[:flags] + b"\x01" + content[flags + 1 :]
+    newest.write_bytes({"cut": content[:middle], "changed": changed, "empty": b"", "encrypted": encrypted}[damage])
     assert checkpoints.restore(tmp_path, small_network()) == Position(0, 2)
     assert newest.name in capsys.readouterr().err and checkpoints.paths(tmp_path) == [older]
     older.write_bytes(b"")
@@ -205,9 +210,21 @@ def test_the_proposed_learning_rate_is_below_where_the_loss_runs_away(tmp_path):
     assert finder.save(tmp_path, rates, losses).stat().st_size > 1000
 
 
+def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path):
+    config = replace(Config(), image_size=32, learning_rate=1e9, clip_norm=0.0)
+    todo = plan_run(emoji_data, tmp_path, config)
+    network = build_network(todo.run)
+    compile_network(todo, network)
+    with pytest.raises(InputError, match=r"the loss ran away within .* try a lower --learning-rate than 1e\+09"):
+        finder.range_test(todo, network)
+
+
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(emoji_run, tmp_path):
     (tmp_path / "good").symlink_to(emoji_run)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "config.json").write_text("{}")
+    shutil.copytree(emoji_run, tmp_path / "cut")
+    history = tmp_path / "cut" / "history.csv"
+    history.write_text(f"{history.read_text()}3,\n")
     listed = overview.table(tmp_path)
-    assert "cannot be read" in listed
+    assert listed.count("cannot be read") == 2

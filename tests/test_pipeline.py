@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from odd_images import BLUE, RED, encoded, halves
 
 from command import InputError
 from dataset import cache, images, pipeline, records
+from model.config import Config
+from model.plan import plan_run
 from model.predict import Tagger
 
 NUM_TAGS = 12
@@ -166,3 +169,21 @@ def test_a_damaged_shard_and_a_damaged_picture_are_named(emoji_data, tmp_path):
     for folder, words in ((cut, re.escape(str(shard))), (unreadable, "post broken one")):
         with pytest.raises(InputError, match=words), pipeline.damage_named(folder, "test"):
             evaluation(folder, "test")
+
+
+@pytest.mark.parametrize("where", ["none", "memory"])
+@pytest.mark.parametrize(
+    "file, content, words",
+    [
+        ("train-00000-of-*", b"", "pictures, and its manifest says"),
+        ("train-00000-of-*", b"no records" * 9, "train-00000-of-.* is damaged after 0 records"),
+        ("tags.csv", b"tag_id,name,category,count\n0,animals,0,25\n", "has other tags than the 1 of tags.csv"),
+    ],
+)
+def test_training_data_that_is_not_what_the_folder_says_is_named(emoji_data, tmp_path, where, file, content, words):
+    data = Path(shutil.copytree(emoji_data, tmp_path / "data"))
+    next(data.glob(file)).write_bytes(content)
+    with pytest.raises(InputError, match=words), pipeline.damage_named(data, "train"):
+        todo = plan_run(data, tmp_path / "run", Config(image_size=32, batch_size=16)).with_cache(where)
+        for _ in todo.batches(0, 0, 2):
+            pass

@@ -2,13 +2,14 @@
 
 import csv
 import random
+import shutil
 import signal
 import subprocess
 import time
 
 import kill_and_resume
 import pytest
-from conftest import program
+from conftest import ROOT, program
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dataset import records
@@ -65,6 +66,16 @@ def test_the_same_command_on_a_finished_run_changes_nothing(emoji_data, uninterr
     assert (uninterrupted / "model.keras").read_bytes() == before
 
 
+def test_a_network_that_is_damaged_or_of_no_run_is_not_taken_for_a_finished_one(emoji_data, uninterrupted, tmp_path):
+    for folder, words in ((tmp_path / "cut", "delete it and run the same"), (tmp_path / "foreign", "of no run")):
+        shutil.copytree(uninterrupted, folder)
+        (folder / "model.keras").write_bytes(b"PK")
+        if folder.name == "foreign":
+            (folder / "config.json").unlink()
+        done = program("train.py", "--data", emoji_data, "--run", folder, *OPTIONS)
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
 def test_curves_and_pictures_are_there_for_tensorboard(emoji_run):
     events = EventAccumulator(str(emoji_run / "logs"), size_guidance={"images": 0, "scalars": 0}).Reload()
     tags = events.Tags()
@@ -88,6 +99,9 @@ def test_runs_are_listed(emoji_run):
         (("--recipe", "best"), "default, plain, e6tag"),
         (("--no-such-option",), "--no-such-option"),
         (("--data", "nowhere"), "nowhere"),
+        (("--run", ROOT / "README.md"), "README.md is a file"),
+        (("--image-size", 3_200_000), "--image-size has to be a multiple of 32 up to"),
+        (("--batch-size", "auto", "--effective-batch", -5), "--effective-batch has to be greater than 0"),
         (("--learning-rate", 1e9, "--noise", "none", "--loss", "bce", "--epochs", 1), "try --learning-rate 3"),
     ],
 )

@@ -152,7 +152,7 @@ def test_a_row_that_fails_says_so(emoji_data, tmp_path):
     done = program("bench.py", "ablation", *options, cwd=tmp_path)
     [line] = [line for line in done.stdout.splitlines() if line.startswith("default ")]
     assert line.split() == ["default", "failed"]
-    assert "File exists" in done.stderr and "Traceback" not in done.stderr
+    assert "is a file" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_folder_is_made_larger_for_the_test_of_stability(emoji_data, tmp_path, monkeypatch):

@@ -21,13 +21,14 @@ from dataset.soft_targets import SoftTargets
 BLOCK_RECORDS = 4096  # encoded pictures shuffled at once; two blocks are held: about 300 MB at 320 px
 SHARDS_AT_ONCE = 16
 READY_BATCHES = 4
+DRAWS = 9  # random numbers for a picture; always all, so that one option does not change another's
+# What TensorFlow raises where a shard is damaged.
 DAMAGE = (
     tf.errors.DataLossError,
     tf.errors.FailedPreconditionError,  # fewer pictures than there should be
     tf.errors.InvalidArgumentError,
     tf.errors.UnknownError,
 )
-DRAWS = 9  # random numbers for a picture; always all, so that one option does not change another's
 
 
 @dataclass(frozen=True)

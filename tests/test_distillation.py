@@ -52,19 +52,8 @@ def test_killed_at_random_steps_it_goes_on_to_the_same_weights(emoji_data, emoji
 
 
 def test_another_backend_learns_from_it_too(emoji_data, emoji_run, tmp_path):
-    options = (
-        "--data",
-        emoji_data,
-        "--run",
-        tmp_path / "run",
-        *OPTIONS,
-        "--epochs",
-        1,
-        "--teacher",
-        emoji_run,
-        "--average",
-        0.9,
-    )
+    settings = (*OPTIONS, "--epochs", 1, "--average", 0.9)
+    options = ("--data", emoji_data, "--run", tmp_path / "run", "--teacher", emoji_run, *settings)
     done = program("train.py", *options, env=os.environ | {"KERAS_BACKEND": "jax"})
     assert done.returncode == 0 and "(jax)" in done.stderr, done.stderr
 

@@ -93,8 +93,8 @@ class FolderBoard:
         md5s = self._without_copies(relative for relative in images if tags.get(relative))
         for relative, md5 in md5s.items():
             group = groups.get(relative) or relative
-            rank = labels.get(relative, {})
-            yield Post(relative, tags[relative], group, "s", md5, str(images[relative]), labels=rank)
+            source = str(images[relative])
+            yield Post(relative, tags[relative], group, "s", md5, source, labels=labels.get(relative, {}))
 
     def _tags_beside(self, images: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tags from the .txt file beside each image."""
@@ -136,8 +136,9 @@ class FolderBoard:
                 if row.group:
                     groups.setdefault(found[0], row.group)
         labels: dict[str, dict[str, float]] = defaultdict(dict)
-        for name, column in zip(self._numbers, zip(*values.values(), strict=True), strict=False):
-            for relative, rank in zip(values, ranks(column).tolist(), strict=True):
+        for place, name in enumerate(self._numbers):
+            column = ranks([numbers[place] for numbers in values.values()])
+            for relative, rank in zip(values, column.tolist(), strict=True):
                 labels[relative][name] = rank
         return {relative: tuple(names) for relative, names in tags.items()}, groups, labels
 

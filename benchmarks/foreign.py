@@ -1,6 +1,7 @@
 """Networks that are not ours, trained from scratch on the same batches, each the way its own trainers do."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,11 +81,12 @@ def torchvision_resnet18(tags: int, image_size: int, steps: int) -> Network:
     Raises:
         InputError: PyTorch or torchvision is not installed.
     """
+    sys.modules.setdefault("triton", None)  # not imported: its LLVM and TensorFlow's end in a segmentation fault
     try:
         import torch
         import torchvision
-    except ImportError:
-        raise InputError("skipped: PyTorch and torchvision are not installed") from None
+    except (ImportError, RuntimeError):  # the latter where the two were not built for each other
+        raise InputError("skipped: PyTorch and torchvision are not installed, or not for each other") from None
     network = torchvision.models.resnet18(num_classes=tags)
     optimizer = torch.optim.AdamW(network.parameters(), 0.001, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.001, total_steps=steps, pct_start=0.2)

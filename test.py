@@ -10,6 +10,7 @@ from pathlib import Path
 from command import InputError, Parser, run, say
 
 CATEGORIES = ("general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore", "number")
+MODES = ("skip", "append", "overwrite")
 
 
 def main() -> None:
@@ -22,10 +23,12 @@ def main() -> None:
         raise InputError(f"--threshold has to be between 0 and 1. Received: {given.threshold}")
     if given.top is not None and given.top < 1:
         raise InputError(f"--top has to be at least 1. Received: {given.top}")
-    if given.uncertainty and (given.csv or given.danbooru or given.sidecar):
+    if given.uncertainty and (given.csv or given.danbooru or given.sidecar or given.keywords):
         raise InputError("--uncertainty is given as text or with --json, and in no other format")
-    from model import inputs
+    from model import inputs, keywords
 
+    if given.keywords:
+        keywords.library()
     style = style_of(given)
     arguments = given.images + (inputs.read_list(given.list) if given.list else [])
     sources = [*inputs.find(arguments), *(inputs.clipboard() if given.clipboard else [])]
@@ -79,10 +82,9 @@ def parser() -> Parser:
     where.add_argument("--json", action="store_true", help="print one array of {file, tags}")
     where.add_argument("--csv", action="store_true", help="print file,tag,probability")
     where.add_argument("--danbooru", action="store_true", help="print the same without header, as Danbooru imports it")
-    where.add_argument(
-        "--sidecar", choices=("skip", "append", "overwrite"), help="write a .txt beside each file; what to do where one is"
-    )
-    where.add_argument("--undo", metavar="FOLDER", help="take back the last --sidecar in a folder")
+    where.add_argument("--sidecar", choices=MODES, help="write a .txt beside each file; what to do where one is")
+    where.add_argument("--keywords", choices=MODES, help="write them into each file; what to do where some are")
+    where.add_argument("--undo", metavar="FOLDER", help="take back the last --sidecar or --keywords in a folder")
 
     more = options.add_argument_group("more about a picture")
     more.add_argument(
@@ -152,24 +154,25 @@ def describe(tagger, prediction, given, style) -> dict:
 
 def writer(given):
     """A function that takes each picture's source and result, None for both at the end, and gives what went wrong."""
-    from model import output, sidecars
+    from model import annotations, output
 
-    results, written, pictures, session = [], [], {}, f"{time.time():.3f}"
+    results, written, sources, session = [], [], {}, f"{time.time():.3f}"
 
-    def sidecar(source, result) -> str | None:
+    def annotate(source, result) -> str | None:
         if source is None:
+            what = "pictures" if given.keywords else ".txt files"
             back = "; test.py --undo FOLDER takes them back" if any(written) else ""
-            say(f"{sum(written)} of {len(written)} .txt files written{back}")
+            say(f"{sum(written)} of {len(written)} {what} written{back}")
             return None
         if source.path is None:
             return f"{source.name} is no file: nothing is written for it"
-        path = source.path.with_suffix(".txt")
-        if (other := pictures.setdefault(path, source.path)) != source.path:
+        path = source.path if given.keywords else source.path.with_suffix(".txt")
+        if (other := sources.setdefault(path, source.path)) != source.path:
             return f"{source.name}: {path} is for {other}"
         try:
-            written.append(sidecars.write(source.path, list(result["tags"]), given.sidecar, session))
-        except UnicodeDecodeError:
-            return f"{path}: left alone, for it is no text in UTF-8"
+            written.append(annotations.write(path, list(result["tags"]), given.keywords or given.sidecar, session))
+        except ValueError as error:
+            return f"{path}: {error}"
         except OSError as error:
             return f"{path}: {error.strerror}"
         return None
@@ -182,8 +185,8 @@ def writer(given):
         else:
             output.write_csv(results, sys.stdout, given.danbooru)
 
-    if given.sidecar:
-        return sidecar
+    if given.sidecar or given.keywords:
+        return annotate
     if given.json or given.csv or given.danbooru:
         return at_the_end
     return lambda source, result: source and print(output.text(result), flush=True)
@@ -210,19 +213,19 @@ def explain(tagger, prediction, tag: str, saved: Counter) -> None:
 
 
 def take_back(given) -> None:
-    """Undo the last --sidecar."""
-    from model import sidecars
+    """Undo the last --sidecar or --keywords."""
+    from model import annotations
 
     if not given.undo or not Path(given.undo).is_dir():
         raise InputError(f"--undo needs a folder. Received: {given.undo!r}")
     if given != parser().parse_args(["--undo", given.undo]):
         raise InputError("--undo FOLDER goes with no other option and no picture")
-    restored, changed = sidecars.undo(Path(given.undo))
+    restored, changed = annotations.undo(Path(given.undo))
     if not restored and not changed:
         raise InputError(f"nothing to undo in {given.undo}")
     for path in changed:
         say(f"{path} has been changed since: left alone")
-    print(f"{restored} .txt files are as they were before")
+    print(f"{restored} files are as they were before")
 
 
 if __name__ == "__main__":

@@ -214,7 +214,8 @@ def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[S
                 positives[tag] += entry.labels[tag] if entry.labels else 1
     for shard in shards:
         counts[shard.split]["shards"] += 1
-    facts = zip(selection.tag_ids, selection.tags, selection.categories, map(round, positives), strict=True)
+    implied = map(tuple, selection.implied)
+    facts = zip(selection.tag_ids, selection.tags, selection.categories, map(round, positives), implied, strict=True)
     records.write_tags(folder / part.name("tags.csv"), [records.Tag(*of_tag) for of_tag in facts])
     manifest = manifest | {"complete": True, "splits": counts, "alike": outcome.alike}
     records.write_json(folder / part.name("manifest.json"), manifest)

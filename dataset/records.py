@@ -29,12 +29,14 @@ class Tag:
         name: the tag.
         category: e621's number of the tag's category (0 general, 5 species, …).
         count: positives among the training posts of this data folder.
+        implies: other tags that every picture with this one has, by the board's rules; not all need be chosen.
     """
 
     tag_id: int
     name: str
     category: int
     count: int
+    implies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ class Record:
 
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
-    """Write `tags.csv`."""
+    """Write `tags.csv`; with the column `implies` only where a tag implies another."""
+    rows = [asdict(tag) | {"implies": " ".join(tag.implies)} for tag in tags]
+    columns = [field.name for field in fields(Tag) if field.name != "implies" or any(row["implies"] for row in rows)]
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Tag))
-        writer.writerows(asdict(tag).values() for tag in tags)
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     partial.replace(path)
 
 
@@ -77,7 +81,14 @@ def read_tags(path: Path) -> list[Tag]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                Tag(int(row["tag_id"]), row["name"], int(row["category"]), int(row["count"])) for row in csv.DictReader(file)
+                Tag(
+                    int(row["tag_id"]),
+                    row["name"],
+                    int(row["category"]),
+                    int(row["count"]),
+                    tuple((row.get("implies") or "").split()),
+                )
+                for row in csv.DictReader(file)
             ]
     except FileNotFoundError:
         raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None

@@ -17,7 +17,7 @@ from dataset.boards import Post
 from dataset.records import SPLITS
 from dataset.selection import Entry, Selection
 
-FACTS = ("tags", "tag_ids", "categories", "num_posts", "digest", "sample")
+FACTS = ("tags", "tag_ids", "categories", "implied", "num_posts", "digest", "sample")
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Selection:
         tags: the names of the chosen tags, most frequent first.
         tag_ids: the board's numbers of the tags, or their positions.
         categories: the numbers of their categories.
+        implied: those of the other tags that each implies.
         entries: split ▶ its posts, shuffled.
         num_posts: how many posts the board has.
         digest: changes with any of the above, so that a run is not continued over a board that has changed.
@@ -84,6 +85,7 @@ class Selection:
     tags: list[str]
     tag_ids: list[int]
     categories: list[int]
+    implied: list[list[str]]
     entries: dict[str, list[Entry]]
     num_posts: int
     digest: str
@@ -128,11 +130,13 @@ def select(board: Board, options: Options) -> Selection:
     if not entries["train"]:
         raise InputError(f"no training posts: all {len(splits):,} posts fell into other splits; give more images")
     names = annotations.names
+    known = frozenset(names)
     numbers = [board.tag_id(name) for name in names]
     return Selection(
         tags=names,
         tag_ids=[row if number is None else number for row, number in enumerate(numbers)],
         categories=[board.category(name) for name in names],
+        implied=[[tag for tag in board.implied(name) if tag in known] for name in names],
         entries=entries,
         num_posts=len(splits),
         digest=_digest(names, entries),

@@ -15,7 +15,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -59,7 +58,7 @@ def write_onnx(tagger: Tagger, path: Path) -> None:
     rows = [*RATINGS, *(tagger.run.tags[index] for index in order)]
     with path.with_name("selected_tags.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(asdict(rows[0]))
+        writer.writerow(("tag_id", "name", "category", "count"))
         for tag in rows:
             category = tag.category if tag.category in (CHARACTER, RATING) else 0
             writer.writerow((tag.tag_id, tag.name, category, tag.count))

@@ -86,7 +86,7 @@ def load(path: Path) -> tuple[Run, OnnxNetwork, np.ndarray]:
         run = Run(
             folder=path.parent,
             config=from_dict(facts["config"]),
-            tags=[Tag(**tag) for tag in facts["tags"]],
+            tags=[Tag(**tag | {"implies": tuple(tag.get("implies", ()))}) for tag in facts["tags"]],
             data=facts["data"],
             stored_size=facts["stored_size"],
             train_images=facts["train_images"],

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -226,13 +226,25 @@ class Tagger:
         top: int | None = None,
         categories: frozenset[int] | None = None,
     ) -> dict[str, float]:
-        """The tags of one picture's probabilities (tags,), best first; arguments as in `tag`, and the categories wanted."""
+        """The tags of one picture's probabilities (tags,), best first; arguments as in `tag`, and the categories wanted.
+
+        With a tag come those that it implies, at least as likely as it is.
+        """
         limits = self.thresholds if threshold is None else np.full(len(probabilities), threshold)
-        order = np.argsort(-probabilities, kind="stable")
-        chosen = order[(probabilities >= limits)[order]].tolist()
+        chosen = {index: float(probabilities[index]) for index in np.flatnonzero(probabilities >= limits).tolist()}
+        for index, probability in list(chosen.items()):
+            for other in self._implied[index]:
+                chosen[other] = max(chosen.get(other, float(probabilities[other])), probability)
         if categories is not None:
-            chosen = [index for index in chosen if self.run.tags[index].category in categories]
-        return {self.run.tags[index].name: round(float(probabilities[index]), 4) for index in chosen[:top]}
+            chosen = {index: value for index, value in chosen.items() if self.run.tags[index].category in categories}
+        order = sorted(chosen, key=lambda index: (-chosen[index], len(self._implied[index]), index))
+        return {self.run.tags[index].name: round(chosen[index], 4) for index in order[:top]}
+
+    @cached_property
+    def _implied(self) -> list[list[int]]:
+        """Tag ▶ the tags that it implies."""
+        numbers = {tag.name: index for index, tag in enumerate(self.run.tags)}
+        return [[numbers[name] for name in tag.implies if name in numbers] for tag in self.run.tags]
 
 
 def read_ahead(sources: Iterable[Source], read: Callable[[Source], T]) -> Iterator["T | Unreadable"]:

@@ -76,8 +76,10 @@ def test_records_are_those_of_the_export(board, tmp_path):
         assert max(abs(a - b) for a, b in zip(pixel, colour(number), strict=True)) < 8
     assert_accounted(tmp_path / "data", manifest)
     assert sum(manifest["skipped"].values()) + len(found) == len(NUMBERS)
-    ids = {tag.name: tag.tag_id for tag in records.read_tags(tmp_path / "data" / "tags.csv")}
-    assert ids["cat"] == 100
+    tags = {tag.name: tag for tag in records.read_tags(tmp_path / "data" / "tags.csv")}
+    assert tags["cat"].tag_id == 100
+    implied = {name: set(tag.implies) for name, tag in tags.items() if tag.implies}
+    assert implied == {"cat": {"mammal", "animal"}, "mammal": {"animal"}, "animal": {"mammal"}}
     words = {int(record.id): record.words for record in records.read(tmp_path / "data", "train")}
     assert words and all(set(words[number].split()) >= expected_tags(number) - {"loop_a"} for number in words)
     assert not any("ann" in said.split() for said in words.values())  # an artist cannot be seen

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from hypothesis import given, strategies
 from PIL import Image, ImageSequence
 
 from command import InputError
-from dataset import images
+from dataset import images, records
 from model import annotations, inputs, keywords, runs
+from model.config import resolve
 from model.heat import heat_map
 from model.output import Style
 from model.predict import Tagger
@@ -191,6 +193,18 @@ def test_tags_are_written_as_asked():
 @given(strategies.dictionaries(strategies.text(min_size=1), strategies.floats(0, 1)))
 def test_a_plain_style_changes_nothing(tags):
     assert list(Style().apply(tags).items()) == list(tags.items())
+
+
+def test_with_a_tag_come_those_that_it_implies():
+    implied = {"cat": ("animal", "unknown"), "kitten": ("cat", "animal"), "animal": (), "chair": ()}
+    tags = [records.Tag(index, name, 0, 9, names) for index, (name, names) in enumerate(implied.items())]
+    run = runs.Run(Path(), resolve({}), tags, "", 64, 99)
+    tagger = Tagger(run, None, np.array([0.5, 0.3, 0.5, 0.5], np.float32), 1.0)
+    said = np.array([0.2, 0.4, 0.45, 0.1], np.float32)
+    assert list(tagger.choose(said).items()) == [("animal", 0.45), ("cat", 0.4), ("kitten", 0.4)]
+    assert list(tagger.choose(said, top=2)) == ["animal", "cat"]
+    assert list(tagger.choose(said, threshold=0)) == ["animal", "cat", "kitten", "chair"]
+    assert tagger.choose(np.zeros(4, np.float32)) == {}
 
 
 def test_categories_and_exclusions(tag, folder):

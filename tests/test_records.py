@@ -44,7 +44,7 @@ def test_the_same_post_gives_the_same_bytes_whatever_the_order_of_its_tags():
 
 
 def test_tags_survive_the_table(tmp_path):
-    tags = [Tag(7, 'a,"quoted"\nname', 0, 12), Tag(9, "猫", 5, 0)]
+    tags = [Tag(7, 'a,"quoted"\nname', 0, 12), Tag(9, "猫", 5, 0, ("pet", "動物")), Tag(10, "pet", 5, 3, ("動物",))]
     records.write_tags(tmp_path / "tags.csv", tags)
     assert records.read_tags(tmp_path / "tags.csv") == tags
     assert [path.name for path in tmp_path.iterdir()] == ["tags.csv"]

@@ -138,13 +138,15 @@ def _show_state(app: FastAPI, tagger: Tagger, metrics: Metrics, limits: Limits, 
     @app.get("/model")
     def model() -> dict:
         """The tags with their categories and thresholds, and what the server can do."""
-        thresholds = zip(tagger.run.tags, tagger.thresholds.tolist(), strict=True)
+        facts = zip(tagger.run.tags, tagger.thresholds.tolist(), strict=True)
         return {
             "version": app.version,
             "heat": has_heat,
             "search": any(getattr(route, "path", "") == "/search" for route in app.routes),
             "upload_bytes": limits.upload_bytes,
-            "tags": {tag.name: {"category": tag.category, "threshold": value} for tag, value in thresholds},
+            "tags": {
+                tag.name: {"category": tag.category, "threshold": value, "implies": tag.implies} for tag, value in facts
+            },
         }
 
     @app.get("/healthz")

@@ -130,10 +130,12 @@ function fail(result, reason) {
 function shownTags(result) {
   const own = $("#own").checked;
   const threshold = Number($("#threshold").value);
-  return Object.entries(result.tags).filter(([tag, probability]) => {
-    const facts = model.tags[tag];
-    return !hiddenCategories.has(facts.category) && (result.verdicts[tag] === "added" || probability >= (own ? facts.threshold : threshold));
-  });
+  const given = new Set();
+  for (const [tag, probability] of Object.entries(result.tags)) {
+    const { implies, threshold: its } = model.tags[tag];
+    if (result.verdicts[tag] === "added" || probability >= (own ? its : threshold)) for (const each of [tag, ...implies]) given.add(each);
+  }
+  return Object.entries(result.tags).filter(([tag]) => given.has(tag) && !hiddenCategories.has(model.tags[tag].category));
 }
 
 function draw(result) {

@@ -131,6 +131,10 @@ class Board(Protocol):
         """The board's own number of a tag, or None."""
         ...
 
+    def implied(self, tag: str) -> tuple[str, ...]:
+        """The tags that every post with this one has."""
+        ...
+
 
 def open_board(
     name: str,

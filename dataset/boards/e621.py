@@ -97,6 +97,9 @@ class E621Board:
     def tag_id(self, tag: str) -> int | None:
         return self._rules.tag_id(tag) if self._rules else None
 
+    def implied(self, tag: str) -> tuple[str, ...]:
+        return self._rules.implied(tag) if self._rules else ()
+
     def _fetch_export(self) -> None:
         found = discover(self._client, self._access.url)
         if missing := [name for name in EXPORTS if name not in found]:

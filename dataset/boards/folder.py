@@ -68,6 +68,9 @@ class FolderBoard:
     def tag_id(self, tag: str) -> int | None:
         return None
 
+    def implied(self, tag: str) -> tuple[str, ...]:
+        return ()
+
     def _read(self) -> Iterator[Post]:
         images = {}
         for relative in image_files(self._folder):

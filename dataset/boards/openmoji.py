@@ -129,6 +129,9 @@ class OpenMojiBoard:
     def tag_id(self, tag: str) -> int | None:
         return None
 
+    def implied(self, tag: str) -> tuple[str, ...]:
+        return ()
+
 
 def read_table() -> dict[str, tuple[str, tuple[str, ...]]]:
     """The name, which a few lack, and the tags of every sequence in `openmoji.csv`."""

@@ -75,6 +75,13 @@ class TagRules:
 
     def meaning(self, name: str) -> tuple[int, ...]:
         """The numbers of a written tag's tag, first, and of all that this implies."""
+        return tuple(map(self._number, self._closure(name)))
+
+    def implied(self, name: str) -> tuple[str, ...]:
+        """All tags that a tag implies, over any number of steps."""
+        return self._closure(name)[1:]
+
+    def _closure(self, name: str) -> tuple[str, ...]:
         tags = {self.resolve(name): None}
         waiting = list(tags)
         while waiting:
@@ -82,7 +89,7 @@ class TagRules:
                 if implied not in tags:
                     tags[implied] = None
                     waiting.append(implied)
-        return tuple(self._number(tag) for tag in tags)
+        return tuple(tags)
 
     def _number(self, name: str) -> int:
         number = self._numbers.setdefault(name, len(self.names))

@@ -17,6 +17,7 @@
     python bench.py select                           reading an export of six million posts and choosing from it
     python bench.py pointing --run runs/openmoji     which heat maps point at the right place
     python bench.py search                           the nearest of 100,000 vectors: compared one by one, and a graph
+    python bench.py frontends --run FILE.onnx PICTURES   an export in other programs' hands: the tags they give
     python bench.py serve --run FILE.onnx PICTURES   64 clients beside batches without a server
     python bench.py fuzz --run FILE.onnx PICTURES    10,000 requests that are wrong
 
@@ -48,6 +49,7 @@ SUBJECTS = (
     "select",
     "pointing",
     "search",
+    "frontends",
     "serve",
     "fuzz",
 )  # a module each in benchmarks/

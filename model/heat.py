@@ -17,17 +17,17 @@ SIDE = 512  # of the picture that `overlay` draws, in pixels
 STRENGTH = 0.65  # of the colour where the map is highest
 
 
-def heat_map(network: keras.Model, pixels: np.ndarray, tag: int) -> np.ndarray:
+def heat_map(network: keras.Model, pixels: np.ndarray, tag: int | np.ndarray) -> np.ndarray:
     """How much each position of a picture speaks for a tag.
 
     Args:
         network: a `model.tagger.TaggerNetwork`.
         pixels: uint8 (batch, image_size, image_size, 3).
-        tag: its index.
+        tag: its index, or one for each picture (batch,).
 
     Returns:
-        float32 (batch, height, width) of the feature map, from 0 to 1 at each picture's maximum; all 0 where nothing speaks
-        for the tag.
+        float32 (batch, height, width) of the feature map, from 0 to 1 at each picture's maximum. It is 0 where nothing
+        speaks for the tag; where that is so everywhere, as it may be for a rare tag, where most speaks against it.
 
     Raises:
         InputError: the backend is not TensorFlow, whose gradients are used.
@@ -40,10 +40,19 @@ def heat_map(network: keras.Model, pixels: np.ndarray, tag: int) -> np.ndarray:
     features = to_features(pixels, training=False)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        logit = to_logit(head(features), training=False)[:, tag]
+        logit = of_tags(to_logit(head(features), training=False), tag)
     product = tape.gradient(logit, features) * features  # (batch, height, width, channels)
-    heat = np.maximum(np.sum(product.numpy(), axis=-1), 0)
+    heat = np.sum(product.numpy(), axis=-1)
+    highest, lowest = heat.max(axis=(1, 2), keepdims=True), heat.min(axis=(1, 2), keepdims=True)
+    heat = np.maximum(heat - np.where(highest > 0, 0, lowest), 0)
     return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
+
+
+def of_tags(logits, tag: int | np.ndarray):
+    """Of logits (batch, tags) those of one tag, or of one for each picture: (batch,)."""
+    import tensorflow as tf
+
+    return tf.gather(logits, np.broadcast_to(tag, len(logits)), axis=1, batch_dims=1)
 
 
 @functools.lru_cache(maxsize=4)

@@ -42,18 +42,28 @@ def read(data: bytes | None) -> list[str] | None:
     return found if found is None or isinstance(found, list) else [str(found)]
 
 
-def content(tags: list[str], before: list[str] | None) -> list[str]:
-    """Tags after those that are there before."""
+def content(tags: list[str], before: list[str] | None) -> list[str] | None:
+    """Tags after those that are there before; None for no keywords."""
     there = before or []
-    return there + [tag for tag in tags if tag not in there]
+    return there + [tag for tag in tags if tag not in there] or None
 
 
 def changed(data: bytes, keywords: list[str] | None) -> bytes:
     """The bytes of the same picture with these keywords.
 
+    exiv2 drops what it does not know, the fifth page of a TIFF or what follows a PNG, and writes anew what another program
+    wrote. So the change is taken back at once, and made only where that gives the same bytes.
+
     Raises:
-        ValueError: its format has no room for them.
+        ValueError: its format has no room for them, or more than they would change.
     """
+    after = _with(data, keywords)
+    if read(after) != keywords or _with(after, read(data)) != data:
+        raise ValueError("left alone, for more than its keywords would change")
+    return after
+
+
+def _with(data: bytes, keywords: list[str] | None) -> bytes:
     try:
         with library().ImageData(data) as picture:
             picture.modify_xmp({SUBJECT: keywords})

@@ -28,7 +28,7 @@ def main() -> None:
     from model import inputs, keywords
 
     if given.keywords:
-        keywords.library()
+        keywords.exiv2()
     style = style_of(given)
     arguments = given.images + (inputs.read_list(given.list) if given.list else [])
     sources = [*inputs.find(arguments), *(inputs.clipboard() if given.clipboard else [])]

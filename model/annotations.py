@@ -88,7 +88,7 @@ def _kind(path: Path):
 
 def _lines(journal: Path) -> Iterator[dict]:
     for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError):  # torn when the session was killed: its file was not yet written
+        with contextlib.suppress(json.JSONDecodeError):  # torn when the session was killed: its file was not yet written
             yield json.loads(line)
 
 

@@ -12,7 +12,7 @@ SUBJECT = "Xmp.dc.subject"
 
 
 @functools.cache
-def library():
+def exiv2():
     """exiv2, for Python.
 
     Raises:
@@ -35,7 +35,7 @@ def read(data: bytes | None) -> list[str] | None:
     if data is None:
         return None
     try:
-        with library().ImageData(data) as picture:
+        with exiv2().ImageData(data) as picture:
             found = picture.read_xmp().get(SUBJECT) or None
     except (RuntimeError, UnicodeDecodeError) as error:
         raise ValueError(f"left alone, for its metadata cannot be read ({error})") from None
@@ -65,10 +65,10 @@ def changed(data: bytes, keywords: list[str] | None) -> bytes:
 
 def _with(data: bytes, keywords: list[str] | None) -> bytes:
     try:
-        with library().ImageData(data) as picture:
+        with exiv2().ImageData(data) as picture:
             picture.modify_xmp({SUBJECT: keywords})
             packet = picture.read_raw_xmp()
-            # The library writes every list as an ordered one.
+            # exiv2 for Python writes every list as an ordered one.
             picture.modify_raw_xmp(re.sub("<dc:subject>.*?</dc:subject>", _unordered, packet, flags=re.DOTALL))
             if not picture.read_xmp():
                 picture.clear_xmp()

@@ -113,10 +113,10 @@ def test_any_keyword_is_read_as_it_was_written(words):
 
 
 def test_where_the_library_is_missing_it_is_named(monkeypatch):
-    keywords.library.cache_clear()
+    keywords.exiv2.cache_clear()
     monkeypatch.setitem(sys.modules, "pyexiv2", None)
     with pytest.raises(InputError, match="pip install"):
-        keywords.library()
+        keywords.exiv2()
 
 
 def test_what_follows_the_picture_in_its_file_stays(exiv2):

@@ -62,6 +62,11 @@ def gpus() -> list[str]:
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
+def own_kernels() -> bool:
+    """Whether TensorFlow computes on a CPU, where its own kernels convolve faster than what XLA makes of them."""
+    return keras.backend.backend() == "tensorflow" and not gpus()
+
+
 def found() -> list[str]:
     """The devices that the backend sees: GPUs, or else CPUs."""
     return gpus() or (["cpu:0"] if keras.backend.backend() == "torch" else keras.distribution.list_devices("cpu"))

@@ -8,6 +8,8 @@ block starts as the identity (Goyal et al., arXiv 1706.02677).
 import keras
 from keras import layers, ops
 
+from model.normalization import BatchNormalization
+
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 remembers more steps than a short run has, and then evaluates with stale statistics
 
 
@@ -51,19 +53,19 @@ def _bottleneck(x, width: int, stride: int, activation: str, name: str):
         shortcut = layers.AveragePooling2D(stride, padding="same", name=f"{name}_shortcut_pool")(shortcut)
     if shortcut.shape[-1] != width:
         shortcut = layers.Conv2D(width, 1, use_bias=False, name=f"{name}_shortcut_conv")(shortcut)
-        shortcut = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_shortcut_norm")(shortcut)
+        shortcut = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_shortcut_norm")(shortcut)
     x = layers.Conv2D(width // 4, 1, use_bias=False, name=f"{name}_reduce_conv")(x)
     x = _normalise(x, activation, f"{name}_reduce")
     x = layers.Conv2D(width // 4, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = _normalise(x, activation, name)
     x = layers.Conv2D(width, 1, use_bias=False, name=f"{name}_expand_conv")(x)
-    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer="zeros", name=f"{name}_expand_norm")(x)
+    x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer="zeros", name=f"{name}_expand_norm")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.Activation(activation, name=f"{name}_out")(x)
 
 
 def _normalise(x, activation: str, name: str):
-    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
+    x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
     return layers.Activation(activation, name=f"{name}_{activation}")(x)
 
 

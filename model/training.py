@@ -57,9 +57,7 @@ def compile_network(plan: Plan, network: TaggerNetwork) -> None:
     """Give a network the optimizer of its run, with learning rate and momentum on their cycles."""
     config = plan.run.config
     optimizer = build_optimizer(config, *schedule.cycles(config, plan.total_updates), plan.steps_per_update)
-    # On a CPU, TensorFlow's own kernels convolve faster than what XLA makes of them.
-    slow_xla = keras.backend.backend() == "tensorflow" and not devices.gpus()
-    network.compile(optimizer=optimizer, jit_compile=not slow_xla)  # in float16, Keras scales the loss
+    network.compile(optimizer=optimizer, jit_compile=not devices.own_kernels())  # in float16, Keras scales the loss
     network.optimizer.build(network.trainable_variables)  # made inside the step, they have TensorFlow trace it twice
 
 

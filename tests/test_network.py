@@ -8,11 +8,13 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from keras import ops
 
 from model import losses, runs
 from model.config import Config, resolve
+from model.normalization import BatchNormalization
 from model.optimizers import CycledSGD
 from model.tagger import TaggerNetwork
 
@@ -59,6 +61,27 @@ def test_a_gradient_reaches_every_weight(policy, precision, changes):
     for weight, old in zip(network.trainable_weights, before, strict=True):
         assert not np.array_equal(ops.convert_to_numpy(weight), old), weight.path
     assert all(np.isfinite(ops.convert_to_numpy(weight)).all() for weight in network.weights)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+def test_normalisation_trains_as_that_of_keras(images):
+    """Outputs, gradients of pixels and weights, and statistics; also of a map that is one value."""
+    random = np.random.default_rng(4)
+    side = 1 if images == 1 else 3
+    x = tf.constant(random.normal(2.0, 3.0, (images, side, side, 5)).astype(np.float32))
+    upstream = random.normal(size=x.shape).astype(np.float32)
+    found = []
+    for layer in (BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)):
+        layer.build(x.shape)
+        layer.gamma.assign(np.linspace(0.5, 2.0, 5))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = layer(x, training=True)
+            loss = ops.sum(output * upstream)
+        gradients = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+        found.append([output, *gradients, layer.moving_mean, layer.moving_variance, layer(x, training=False)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), rtol=1e-4, atol=1e-4)
 
 
 def test_gradient_checkpointing_changes_no_weight():

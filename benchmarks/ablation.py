@@ -5,8 +5,8 @@ from pathlib import Path
 
 from benchmarks import chart, trials
 from benchmarks.measuring import report
-from benchmarks.noisy_labels import noisy_copy
-from benchmarks.trials import HOME, Trial
+from benchmarks.noisy_labels import noisy
+from benchmarks.trials import Trial
 from command import InputError
 
 FIRST = "default"
@@ -56,23 +56,24 @@ def measure(options: argparse.Namespace) -> None:
     """Train every row with every seed on every folder; a table for each folder, and all figures as JSON."""
     if unknown := set(options.rows) - set(ROWS):
         raise InputError(f"--rows: expected some of {', '.join(ROWS)}. Received: {', '.join(sorted(unknown))}")
-    folders = [_with_noise(data, options.noise) for data in options.data]
-    runs = [
-        Trial(data, name, tuple(ROWS[name].split()), options.epochs, seed)
+    runs = {
+        Trial(noisy(data, options.noise, seed), name, tuple(ROWS[name].split()), options.epochs, seed): data
         for seed in range(options.seeds)
         for name in options.rows
-        for data in folders
-    ]
-    results = trials.run_all(runs, options.jobs)
+        for data in options.data
+    }
+    results = trials.run_all(list(runs), options.jobs)
     found = {}
-    for data in folders:
-        found[data] = trials.rows_of({trial: figures for trial, figures in results.items() if trial.data == data})
-        print(f"{data}: test split, {options.epochs} epochs, mean of {options.seeds} seeds ± half their range")
+    suffix = f"-noise-{options.noise:g}" if options.noise else ""
+    for data in options.data:
+        found[data] = trials.rows_of({trial: figures for trial, figures in results.items() if runs[trial] == data})
+        wrong = f"{options.noise:.0%} of the training labels wrong, " if options.noise else ""
+        print(f"{data}: {wrong}test split, {options.epochs} epochs, mean of {options.seeds} seeds ± half their range")
         kept = {name: [trials.shown(figures) for figures in row] for name, row in found[data].items()}
         facts = {"epochs": options.epochs, "noise": options.noise, "rows": kept}
-        report(f"ablation-{data.name}", ["", *trials.SHOWN.values()], trials.cells(found[data]), facts)
+        report(f"ablation-{data.resolve().name}{suffix}", ["", *trials.SHOWN.values()], trials.cells(found[data]), facts)
     if FIRST in options.rows:
-        path = Path("bench") / f"ablation{f'-noise-{options.noise:g}' if options.noise else ''}.svg"
+        path = Path("bench") / f"ablation{suffix}.svg"
         path.write_text(_chart(found, options.epochs), encoding="utf-8")
         print(f"{path}")
 
@@ -92,13 +93,3 @@ def _chart(found: dict[Path, dict[str, list[dict | str]]], epochs: int) -> str:
 def _differences(row: list[dict | str], default: list[dict | str], key: str) -> list[float]:
     pairs = zip(row, default, strict=True)
     return [one[key] - other[key] for one, other in pairs if not isinstance(one, str) and not isinstance(other, str)]
-
-
-def _with_noise(data: Path, share: float) -> Path:
-    """The folder, or a copy of it with wrong training labels."""
-    if not share:
-        return data
-    copy = HOME / f"{data.resolve().name}-noise-{share:g}"
-    HOME.mkdir(parents=True, exist_ok=True)
-    noisy_copy(data, copy, share, seed=0)
-    return copy

@@ -2,13 +2,16 @@
 
 import argparse
 import statistics
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks import trials
+from benchmarks.ablation import FIRST
 from benchmarks.measuring import report
-from benchmarks.noisy_labels import noisy_copy
-from benchmarks.trials import HOME, Trial
-from command import InputError, program
+from benchmarks.noisy_labels import noisy
+from benchmarks.trials import Trial
+from command import InputError
 from dataset.records import read
 from model.label_rules import RULES
 
@@ -21,7 +24,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What to train, on what, how long and how often."""
     parser.add_argument("--data", type=Path, required=True, help="folder made by download.py")
     parser.add_argument("--epochs", type=int, default=4, help="default: 4")
-    parser.add_argument("--image-size", type=int, default=64, help="of all but the student (default: 64)")
     parser.add_argument("--student-size", type=int, default=32, help="default: 32")
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 9), help="runs of each, 1 to 8 (default: 3)")
     parser.add_argument(
@@ -33,32 +35,59 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Train everything, with each seed its own noise, order and weights; what is finished is kept under runs/bench/."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    large, small = (("--image-size", str(side)) for side in (options.image_size, options.student_size))
+    rows: dict[str, list[Trial]] = defaultdict(list)  # a run a seed
 
-    def trial(data: Path, name: str, of_train: tuple[str, ...], seed: int) -> Trial:
-        return Trial(data, name, of_train, options.epochs, seed)
+    def add(row: str, data: Path, seed: int, name: str = FIRST, of_train: tuple[str, ...] = ()) -> Trial:
+        rows[row].append(Trial(data, name, of_train, options.epochs, seed))
+        return rows[row][-1]
 
-    first, then = [], []
+    before, small = [], ("--image-size", str(options.student_size))
     for seed in range(options.seeds):
-        teacher = trial(options.data, "labels as they are", large, seed)
-        first.append(teacher)
-        for share in options.noise:
-            noisy = HOME / f"{options.data.resolve().name}-noise-{share:g}-seed-{seed}"
-            noisy_copy(options.data, noisy, share, seed)
-            first.append(trial(noisy, f"noise {share:g}", large, seed))
+        teacher = add("labels as they are", options.data, seed)
+        noise = [(share, noisy(options.data, share, seed)) for share in options.noise]
+        before += [teacher, *(add(f"noise {share:g}", data, seed) for share, data in noise)]
+        for share, data in noise:
+            for rule in RULES:
+                add(f"noise {share:g} {rule}", _cleaned(data, rule), seed)
+        add("student", options.data, seed, f"student {options.student_size}", small)
         taught = (*small, "--teacher", str(teacher.folder))
-        then += [trial(options.data, "student", small, seed), trial(options.data, "student taught", taught, seed)]
-    results = trials.run_all(first, options.jobs)
-    for run in first:
-        for rule in RULES if run.data != options.data else ():
-            cleaned = run.data.with_name(f"{run.data.name}-{rule}")
-            of_clean = ("--rule", rule, "--folds", str(options.folds), "--review", "0")
-            program("clean.py", "--run", str(run.folder), "--data", str(run.data), "--out", str(cleaned), *of_clean)
-            then.append(trial(cleaned, f"{run.name} {rule}", large, run.seed))
-    results |= trials.run_all(then, options.jobs)
+        add("student taught", options.data, seed, f"student {options.student_size} taught", taught)
+    results = trials.run_all(before, options.jobs)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for error in pool.map(lambda run: _clean(run, options), (run for run in before if run.data != options.data)):
+            if error:
+                raise InputError(error)
+    results |= trials.run_all([run for runs in rows.values() for run in runs if run not in results], options.jobs)
     print(f"{options.data}, {options.epochs} epochs, {options.seeds} seeds; ±: 95 % range of the mean over seeds")
-    _table({run: _of(run, figures, options.data) for run, figures in results.items()})
+    _table({row: [_of(run, results[run], options.data) for run in runs] for row, runs in rows.items()})
+
+
+def _cleaned(data: Path, rule: str) -> Path:
+    """The folder that clean.py makes of another."""
+    return data.with_name(f"{data.name}-{rule}")
+
+
+def _clean(run: Trial, options: argparse.Namespace) -> str:
+    """Clean a run's data by each rule; what clean.py says last where it fails."""
+    for rule in RULES:
+        out = _cleaned(run.data, rule)
+        given = (
+            "--run",
+            run.folder,
+            "--data",
+            run.data,
+            "--out",
+            out,
+            "--rule",
+            rule,
+            "--folds",
+            options.folds,
+            "--review",
+            0,
+        )
+        if not out.exists() and (error := trials.program("clean.py", [*map(str, given)], options.jobs)):
+            return error
+    return ""
 
 
 def _of(run: Trial, figures: dict | str, truth: Path) -> dict[str, float]:
@@ -80,11 +109,8 @@ def _wrong(truth: Path, data: Path) -> float:
     return distance / labels
 
 
-def _table(results: dict[Trial, dict[str, float]]) -> None:
+def _table(of_name: dict[str, list[dict[str, float]]]) -> None:
     """Print a row for each name, sorted, with what it gains over the name that it begins with."""
-    of_name: dict[str, list[dict[str, float]]] = {}
-    for run, figures in results.items():
-        of_name.setdefault(run.name, []).append(figures)
     rows = []
     for name in sorted(of_name):
         found, before = of_name[name], of_name.get(name.rpartition(" ")[0])

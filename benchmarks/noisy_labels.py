@@ -4,8 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.trials import HOME
 from dataset import records
 from dataset.relabel import made_already, relabel, source_of
+
+
+def noisy(data: Path, share: float, seed: int) -> Path:
+    """A data folder, or for any share of wrong training labels a copy under runs/bench/; see `noisy_copy`."""
+    if not share:
+        return data
+    HOME.mkdir(parents=True, exist_ok=True)
+    copy = HOME / f"{data.resolve().name}-noise-{share:g}-{seed}"
+    noisy_copy(data, copy, share, seed)
+    return copy
 
 
 def noisy_copy(data: Path, out: Path, share: float, seed: int) -> None:

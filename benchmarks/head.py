@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from benchmarks.measuring import report, side_by_side, use_xla
+from benchmarks.measuring import given, report, side_by_side, use_xla
 from heteroscedastic import HeteroscedasticSigmoid
 from model import devices
 from model.config import PRESETS, Config, resolve
@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> None:
     print(f"{devices.name()}, {options.preset}, {config.image_size} px, batch {options.batch_size}")
     titles = ["head", "tags", "parameters", "a tag more", "GiB", "ms/step", f"x {options.tags[0]:,}"]
     tables = {f"{head}, {tags}": values for (head, tags), values in figures.items()}
-    report(f"head-{options.preset}", titles, rows, {"options": vars(options), "heads": tables})
+    report(f"head-{options.preset}", titles, rows, {"options": given(options), "heads": tables})
 
 
 def _parameters(config: Config, head: str, rank: int, tags: int) -> int:

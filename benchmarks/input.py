@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from benchmarks.measuring import report, side_by_side
+from benchmarks.measuring import given, report, side_by_side
 from command import InputError
 from dataset import images, pipeline, records
 from dataset.cache import open_cache
@@ -80,7 +80,7 @@ def measure(options: argparse.Namespace) -> None:
     kilobytes = sum(map(len, encoded)) / len(encoded) / 1000
     print(f"{options.data}, {kilobytes:.0f} kB a picture ▶ {size} px, {os.cpu_count()} cores, batch {batch_size}")
     titles = ["input", "images/s", "processor ms/image", "x bare loop", "x 2021"]
-    facts = {"options": {**vars(options), "data": str(options.data)}, "streams": figures}
+    facts = {"options": given(options), "streams": figures}
     report(f"input-{options.data.resolve().name}-{size}", titles, rows, facts)
 
 

@@ -1,5 +1,7 @@
 """Times, the machine they were taken on, the fastest that it could be, and what becomes of the figures."""
 
+import argparse
+import json
 import os
 import platform
 import statistics
@@ -112,6 +114,11 @@ def report(subject: str, titles: list[str], rows: list[list[str]], figures: dict
     path.parent.mkdir(exist_ok=True)
     write_json(path, {"subject": subject, "machine": machine(), "figures": figures})
     print(f"{path}")
+
+
+def given(options: argparse.Namespace) -> dict:
+    """A subject's options, as JSON has them."""
+    return json.loads(json.dumps(vars(options), default=str))
 
 
 def machine() -> dict:

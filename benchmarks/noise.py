@@ -5,7 +5,7 @@ import argparse
 import keras
 import numpy as np
 
-from benchmarks.measuring import report, side_by_side
+from benchmarks.measuring import given, report, side_by_side
 from heteroscedastic import HeteroscedasticSigmoid
 from model import devices
 
@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> None:
     slowest = max(seconds.values())
     rows = [[name, f"{1000 * value:,.2f}", f"{slowest / value:,.1f}"] for name, value in seconds.items()]
     print(f"{devices.name()}, {options.tags:,} tags, {options.factors} factors, batch {options.batch_size}")
-    figures = {"options": vars(options), "seconds": seconds}
+    figures = {"options": given(options), "seconds": seconds}
     report("noise", ["forward and backward", "ms", "times cheaper than samples"], rows, figures)
 
 

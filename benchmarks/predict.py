@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from benchmarks.measuring import forward_flops, peak_flops, report, side_by_side
+from benchmarks.measuring import forward_flops, given, peak_flops, report, side_by_side
 from dataset import images
 from model import devices
 from model.config import PRESETS, resolve
@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace) -> None:
         rows.append([name, f"{1000 * value:,.2f}", f"{rate:,.1f}", "" if used is None else f"{used:.1%}"])
         figures[name] = {"seconds": value, "images_per_second": rate, "share_of_peak": used}
     print(f"{devices.name()}, float32, {side} px, {options.tags:,} tags; peak {peak / 1e12:.3f} TFLOP/s")
-    report("predict", ["prediction", "ms", "images/s", "of peak"], rows, {"options": vars(options), "tasks": figures})
+    report("predict", ["prediction", "ms", "images/s", "of peak"], rows, {"options": given(options), "tasks": figures})
 
 
 def _picture(side: int) -> bytes:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from benchmarks.measuring import report
+from benchmarks.measuring import given, report
 from model import neighbours
 from model.joint import unit
 from model.predict import FRAMES
@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace) -> None:
         times = (f"{1000 * seconds:.2f}" for seconds in (exact_seconds, graph_seconds))
         rows.append([f"{number:,} vectors", *times, f"{recall:.3f}", f"{built:.1f}", f"{size / 1e6:.0f}"])
     titles = [f"nearest {ASKED}", "exact ms", "graph ms", "recall", "build s", "graph MB"]
-    report("search", titles, rows, {"options": vars(options), "vectors": figures})
+    report("search", titles, rows, {"options": given(options), "vectors": figures})
 
 
 def _ask(way: neighbours.Neighbours, queries: np.ndarray) -> tuple[list[np.ndarray], float]:

@@ -5,7 +5,7 @@ import argparse
 import keras
 import numpy as np
 
-from benchmarks.measuring import forward_flops, peak_flops, report, side_by_side, use_xla
+from benchmarks.measuring import forward_flops, given, peak_flops, report, side_by_side, use_xla
 from model import devices
 from model.config import PRESETS, resolve
 from model.optimizers import build_optimizer
@@ -66,7 +66,7 @@ def measure(options: argparse.Namespace) -> None:
     print(f"{devices.name()}, {precision}, {side} px, batch {config.batch_size}, {options.tags:,} tags")
     print(f"peak, measured by a matrix product: {peak / 1e12:.3f} TFLOP/s")
     titles = ["training", "images/s", "ms/step", "GFLOP/image", "MFU", "x ResNet-50"]
-    report("step", titles, rows, {"options": vars(options), "peak_flops": peak, "networks": figures})
+    report("step", titles, rows, {"options": given(options), "peak_flops": peak, "networks": figures})
 
 
 def _e6tag(config, num_tags: int) -> keras.Model:

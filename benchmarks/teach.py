@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import trials
-from benchmarks.measuring import report
+from benchmarks.measuring import given, report
 from benchmarks.trials import Trial
 from command import InputError, say
 from dataset import records
@@ -64,7 +64,7 @@ def measure(options: argparse.Namespace) -> None:
     same = unchanged(less, taught, work)
     print(f"the other tags' logits of {same[0]} pictures: {'the same bits' if same[1] else 'NOT the same'}")
     figures = {
-        "options": vars(options),
+        "options": given(options),
         "taught": of_taught,
         "fully_trained": of_full,
         "expected": facts,

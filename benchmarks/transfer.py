@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks import trials
-from benchmarks.measuring import report
+from benchmarks.measuring import given, report
 from benchmarks.trials import Trial
 from command import InputError
 from model.runs import read_history
@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace) -> None:
         print(
             f"{data}, test split, seeds: {options.seeds}; an epoch with the trunk frozen takes {1 / ratio:.2f} of the time"
         )
-        facts = {"options": vars(options), "epochs_in_one": ratio}
+        facts = {"options": given(options), "epochs_in_one": ratio}
         facts["runs"] = {str(trial.folder): trials.shown(figures) for trial, figures in of_data.items()}
         report(f"transfer-{data.name}", ["", *SHOWN.values()], trials.cells(trials.rows_of(of_data), SHOWN), facts)
 

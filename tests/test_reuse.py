@@ -1,9 +1,11 @@
 """The trunk of one run as the start of another: what is frozen, when, at which rate, and that it can be interrupted."""
 
+import argparse
 import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +19,8 @@ from conftest import ROOT, program
 from keras import ops
 from PIL import Image
 
+from benchmarks import transfer
+from benchmarks.trials import SHOWN
 from command import InputError
 from dataset import records
 from model import reuse, runs, schedule
@@ -183,3 +187,31 @@ def test_a_number_is_learned_with_the_trunk_and_said_of_every_picture(emoji_data
     assert done.returncode == 0 and "1 tags" in done.stdout, done.stderr
     done = program("download.py", *given, "--numbers", "weight", "--out", tmp_path / "other")
     assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr
+
+
+def test_the_benchmark_gives_each_way_the_same_time(emoji_data, tmp_path, monkeypatch):
+    """Training is stood in for: this is about what is trained for how long, and about what is written."""
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(emoji_data, other)
+    trained = []
+
+    def train_all(trials, jobs):
+        trained.extend(trials)
+        return {trial: dict.fromkeys((*SHOWN, "seconds"), 0.5) for trial in trials}
+
+    monkeypatch.setattr(transfer.trials, "run_all", train_all)
+    monkeypatch.setattr(transfer, "read_history", lambda folder: [{"seconds": 4 if "probe" in folder.name else 10}])
+    parser = argparse.ArgumentParser()
+    transfer.add_options(parser)
+    transfer.measure(parser.parse_args(["--data", str(emoji_data), str(other), "--seeds", "2"]))
+    epochs = {}
+    for trial in trained:
+        epochs.setdefault(trial.name.partition(", trunk")[0], set()).add(trial.epochs)
+    # An epoch takes 0.4 of the time while the trunk is frozen; the probe's second one tells.
+    assert epochs == {"default": {4}, "probe": {2}, "frozen": {10}, "frozen, then thawed": {5}, "trained at once": {4}}
+    bases = {trial.options[trial.options.index("--init") + 1] for trial in trained if trial.name.startswith("frozen")}
+    assert bases == {str(trial.folder) for trial in trained if trial.name == "default"}
+    for data in (emoji_data, other):
+        figures = records.read_json(tmp_path / "bench" / f"transfer-{data.name}.json")["figures"]
+        assert figures["epochs_in_one"] == 2.5 and len(figures["runs"]) == 8

@@ -210,3 +210,17 @@ def test_a_numeric_column_is_taught_and_shown_for_every_picture(emoji_run, emoji
     assert np.corrcoef(said, shades[50:])[0, 1] > 0.5
     done = program("train.py", "--teach", "weight", tmp_path / "pictures", *options)
     assert done.returncode == 1 and "needs the columns id,weight" in done.stderr
+
+
+def test_the_benchmark_teaches_what_it_held_out(emoji_data, tmp_path):
+    options = ("--epochs", 1, "--tags", 1, "--positives", 20)
+    done = program("bench.py", "teach", "--data", emoji_data, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    figures = records.read_json(tmp_path / "bench" / "teach.json")["figures"]
+    [name] = figures["seconds"]
+    assert figures["others_unchanged"] and name in figures["fully_trained"] and figures["options"]["epochs"] == 1
+    tags = {tag.name for tag in records.read_tags(emoji_data / "tags.csv")}
+    [less] = (tmp_path / "data" / ".bench").glob("emoji-without-*")
+    assert {tag.name for tag in records.read_tags(less / "tags.csv")} == tags - {name}
+    said = [record.labels for record in records.read(less, "train")]
+    assert len(said) == len(list(records.read(emoji_data, "train"))) and any(said)

@@ -64,9 +64,11 @@ class Cycled(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        rate = learning_rate * self.shares[index] if self.shares else learning_rate
-        gradient, rate, momentum = (ops.cast(value, variable.dtype) for value in (gradient, rate, self.momentum_now))
-        self.assign_add(variable, self.change(gradient, variable, rate, momentum, index))
+        share = self.shares[index] if self.shares else 1.0
+        if share:  # the step of what is frozen would cost as much as any, and be 0
+            values = (gradient, learning_rate * share, self.momentum_now)
+            gradient, rate, momentum = (ops.cast(value, variable.dtype) for value in values)
+            self.assign_add(variable, self.change(gradient, variable, rate, momentum, index))
         if self.average:
             # Shorter at first, so that it forgets where training started: the mean of the weights so far, at most.
             updates = ops.cast(self.iterations, variable.dtype)

@@ -31,12 +31,7 @@ def measure(options: argparse.Namespace) -> None:
     scratch = {(data, seed): Trial(data, "default", (), options.epochs, seed) for data in options.data for seed in seeds}
     found = _trained(list(scratch.values()), options.jobs)
     other_of = dict((options.data, options.data[::-1]))
-    probes = {}
-    for data, other in other_of.items():
-        frozen = ("--init", str(scratch[other, 0].folder), "--freeze")
-        probes[data] = Trial(data, f"probe, trunk of {other.resolve().name}", frozen, PROBE_EPOCHS, 0)
-    _trained(list(probes.values()), options.jobs)
-    ratios = {data: _last_epoch(scratch[data, 0]) / _last_epoch(probe) for data, probe in probes.items()}
+    ratios = {data: _epochs_in_one(data, scratch[other, 0].folder, options.jobs) for data, other in other_of.items()}
     runs = []
     for data, other in other_of.items():
         for title, (ways, epochs) in arms(options.epochs, ratios[data]).items():
@@ -76,6 +71,10 @@ def _trained(runs: list[Trial], jobs: int) -> dict[Trial, dict]:
     return found
 
 
-def _last_epoch(trial: Trial) -> float:
-    """Seconds."""
-    return float(read_history(trial.folder)[-1]["seconds"])
+def _epochs_in_one(data: Path, base: Path, jobs: int) -> float:
+    """How many epochs with the trunk of `base` frozen take as long as one from scratch, both timed here and now."""
+    ways = {"probe": (), f"probe with the trunk of {base.name}": ("--init", str(base), "--freeze")}
+    probes = [Trial(data, name, of_train, PROBE_EPOCHS, 0) for name, of_train in ways.items()]
+    _trained(probes, jobs)
+    scratch, frozen = (float(read_history(probe.folder)[-1]["seconds"]) for probe in probes)
+    return scratch / frozen

@@ -201,13 +201,13 @@ def test_the_benchmark_gives_each_way_the_same_time(emoji_data, tmp_path, monkey
         return {trial: dict.fromkeys((*SHOWN, "seconds"), 0.5) for trial in trials}
 
     monkeypatch.setattr(transfer.trials, "run_all", train_all)
-    monkeypatch.setattr(transfer, "read_history", lambda folder: [{"seconds": 4 if "probe" in folder.name else 10}])
+    monkeypatch.setattr(transfer, "read_history", lambda folder: [{"seconds": 4 if "with-the-trunk" in folder.name else 10}])
     parser = argparse.ArgumentParser()
     transfer.add_options(parser)
     transfer.measure(parser.parse_args(["--data", str(emoji_data), str(other), "--seeds", "2"]))
     epochs = {}
     for trial in trained:
-        epochs.setdefault(trial.name.partition(", trunk")[0], set()).add(trial.epochs)
+        epochs.setdefault(trial.name.partition(", trunk")[0].partition(" with")[0], set()).add(trial.epochs)
     # An epoch takes 0.4 of the time while the trunk is frozen; the probe's second one tells.
     assert epochs == {"default": {4}, "probe": {2}, "frozen": {10}, "frozen, then thawed": {5}, "trained at once": {4}}
     bases = {trial.options[trial.options.index("--init") + 1] for trial in trained if trial.name.startswith("frozen")}

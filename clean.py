@@ -43,6 +43,8 @@ def main() -> None:
     of_run = runs.load(options.run or runs.newest(Path("runs"), "model.keras", "train.py"))
     data = options.data or Path(of_run.data)
     out = options.out or data.with_name(f"{data.name}-clean")
+    if out.resolve() == data.resolve():
+        raise InputError(f"--out {out} is the folder to be cleaned: give another name")
     facts = {"from": relabel.source_of(data), "rule": options.rule}
     relabel.made_already(out, facts)  # or something else is there, which is better said before hours of training
     decided = [review.read_decisions(path) for path in options.decisions]

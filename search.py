@@ -26,6 +26,8 @@ def main() -> None:
         raise InputError("expected one of a picture, a sentence, --index, --align and --duplicates (see search.py --help)")
     if given.sheet and given.query is None:
         raise InputError("--sheet is a picture of what was found: give it with a picture or a sentence")
+    if given.sheet and not given.sheet.parent.is_dir():
+        raise InputError(f"--sheet {given.sheet}: there is no folder {given.sheet.parent}")
     from model import runs
 
     path = given.run or runs.newest(Path("runs"), "model.keras", "train.py")

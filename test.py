@@ -136,7 +136,10 @@ def style_of(given):
 
 def describe(tagger, prediction, given, style) -> dict:
     """What is printed of one picture: `file`, `tags`, and what else was asked for."""
-    wanted = frozenset(map(CATEGORIES.index, given.category)) if given.category else None
+    categories = given.category
+    if (given.sidecar or given.keywords) and not categories:
+        categories = [name for name in CATEGORIES if name != "number"]  # which is said of every picture
+    wanted = frozenset(map(CATEGORIES.index, categories)) if categories else None
 
     def tags_of(probability) -> dict[str, float]:
         return tagger.choose(probability, given.threshold, given.top, wanted)

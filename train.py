@@ -70,7 +70,7 @@ def teach_tag(options: argparse.Namespace, given: dict) -> str:
     """Add an output to a run; what is expected of it."""
     from model import runs, teach
 
-    if not options.teach or given or (options.negatives and options.values):
+    if not options.teach or given or options.data or options.resume or (options.negatives and options.values):
         others = "--run, --cpu, and either --negatives or --values"
         raise InputError(f"--teach NAME FOLDER trains nothing but that one output: of other options, it goes with {others}")
     name, pictures = options.teach

@@ -16,6 +16,7 @@ from dataset import records
 from dataset.relabel import made_already, source_of
 from model import metrics
 from model.predict import Tagger
+from model.teach import MOST_NEGATIVES
 
 FEWEST_TEST_POSITIVES = 5
 
@@ -107,16 +108,18 @@ def without_tags(data: Path, out: Path, names: list[str]) -> None:
 
 
 def teach(data: Path, name: str, positives: int, folder: Path) -> float:
-    """Teach a run a tag from the first training pictures that have it, as a user would; the seconds that it took."""
-    pictures = Path("data") / ".bench" / "taught" / data.resolve().name / name
-    if not pictures.exists():
-        index = [tag.name for tag in records.read_tags(data / "tags.csv")].index(name)
-        having = (record.image for record in records.read(data, "train") if index in record.tags)
-        pictures.mkdir(parents=True)
-        for number, image in zip(range(positives), having, strict=False):
-            (pictures / f"{number}.jpg").write_bytes(image)
+    """Teach a run a tag from the first training pictures that have it and those that lack it; the seconds that it took."""
+    index = [tag.name for tag in records.read_tags(data / "tags.csv")].index(name)
+    home = Path("data") / ".bench" / "taught" / data.resolve().name / name
+    home.mkdir(parents=True, exist_ok=True)
+    for has, most in ((True, positives), (False, MOST_NEGATIVES)):
+        images = (record.image for record in records.read(data, "train") if (index in record.tags) == has)
+        (home / str(has)).mkdir(exist_ok=True)
+        for number, image in zip(range(most), images, strict=False):
+            (home / str(has) / f"{number}.jpg").write_bytes(image)
+    options = ["--teach", name, str(home / "True"), "--negatives", str(home / "False"), "--run", str(folder)]
     started = time.perf_counter()
-    if error := trials.program("train.py", ["--teach", name, str(pictures), "--run", str(folder)], 1):
+    if error := trials.program("train.py", options, 1):
         say(error)
     return time.perf_counter() - started
 

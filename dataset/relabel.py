@@ -36,10 +36,12 @@ def made_already(out: Path, facts: dict) -> bool:
     """
     if not out.exists():
         return False
+    if not (out / "manifest.json").is_file():
+        raise InputError(f"{out} is there and is no data folder: give another name for the folder to make")
     made = records.read_json(out / "manifest.json").get("relabelled") or {}
     differing = ", ".join(f"{name} is {made.get(name)!r}" for name in facts if made.get(name) != facts[name])
     if differing:
-        raise InputError(f"{out} holds something else ({differing}): delete it, or give another folder to make")
+        raise InputError(f"{out} holds other data ({differing}): give another name for the folder to make, or delete it")
     return True
 
 

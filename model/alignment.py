@@ -75,8 +75,9 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
 def learn(space: JointSpace, pairs: Pairs, tower: str, seed: int = 0) -> Projections:
     """Learn the projections from the training split."""
     keras.utils.set_random_seed(seed)
-    described = describer(sentences.load(tower), [tag.name for tag in space.run.tags])(pairs.words)
-    num_tags = len(space.run.tags)
+    names = [tag.name for tag in space.tagger.run.tags]
+    described = describer(sentences.load(tower), names)(pairs.words)
+    num_tags = len(names)
     tags_part = described[:, -num_tags:]
     text_scale = np.ones(described.shape[1])
     text_scale[-num_tags:] = (tags_part.std() + 1e-9) / TEXT_SPREAD
@@ -101,7 +102,8 @@ def learn(space: JointSpace, pairs: Pairs, tower: str, seed: int = 0) -> Project
             same = (text[pick, None] == text[None, pick]).astype(np.float32)
             network.train_on_batch([seen[pick], said[pick]], same)
     weights = (ops.convert_to_numpy(layer.kernel) for layer in (network.picture, network.sentence))
-    return Projections(tower, *(replace(side, weights=of) for side, of in zip((picture, sentence), weights, strict=True)))
+    maps = (replace(side, weights=of) for side, of in zip((picture, sentence), weights, strict=True))
+    return Projections(tower, names, *maps)
 
 
 class Contrast(keras.Model):
@@ -149,7 +151,7 @@ def evaluate(space: JointSpace, projections: Projections, pairs: Pairs) -> dict:
     Returns:
         Way ▶ its recall at 1, 5 and 10 and its median rank; and of how many.
     """
-    names = [tag.name for tag in space.run.tags]
+    names = projections.tags
     _, first, group = np.unique(pairs.groups, return_index=True, return_inverse=True)
     queries = list(dict.fromkeys(pairs.words[index] for index in first))[:MOST_SENTENCES]
     right = np.zeros((len(queries), len(first)), bool)  # (sentences, groups)

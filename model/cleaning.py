@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from command import say
+from command import InputError, say
 from dataset import records
+from dataset.boards import CATEGORIES
 from model import label_rules, scoring
 from model.folds import out_of_fold
 from model.label_rules import Mistakes
@@ -26,7 +27,8 @@ class Cleaning:
     Attributes:
         tags: names of the tags.
         ids, md5s: of the pictures, in the order of `records.read`.
-        given: bool (pictures, tags), the labels as they are.
+        numbers: bool (tags,), which of the tags are numbers; their labels stay as they are.
+        given: bool (pictures, tags), the labels as they are; of numbers none.
         probability: float32 (pictures, tags), what the networks say.
         cleaned: float32 (pictures, tags), the labels as they become, 0 to 1.
         rates: of mistakes among the labels, where the rule estimates them.
@@ -36,6 +38,7 @@ class Cleaning:
     tags: list[str]
     ids: list[str]
     md5s: list[str]
+    numbers: np.ndarray
     given: np.ndarray
     probability: np.ndarray
     cleaned: np.ndarray
@@ -53,7 +56,7 @@ class Cleaning:
             How many count.
         """
         rows = {name: row for row, name in enumerate(names)}
-        columns = {tag: column for column, tag in enumerate(self.tags)}
+        columns = {tag: column for column, tag in enumerate(self.tags) if not self.numbers[column]}
         known = {
             (rows[name], columns[tag]): answer for (name, tag), answer in verdicts.items() if name in rows and tag in columns
         }
@@ -64,15 +67,14 @@ class Cleaning:
 
     def labels(self) -> list[dict[int, float]]:
         """The labels as records hold them: of each picture, tag ▶ label."""
-        labels = []
-        for row in self.cleaned:
-            tags = np.flatnonzero(row >= LEAST)
-            labels.append({int(tag): round(float(row[tag]), DECIMALS) for tag in tags})
-        return labels
+        # A number's label is a rank, and stays what it is.
+        exact = [float if is_number else lambda label: round(float(label), DECIMALS) for is_number in self.numbers]
+        kept = (np.flatnonzero((row >= LEAST) | self.numbers) for row in self.cleaned)
+        return [{int(tag): exact[tag](row[tag]) for tag in tags} for row, tags in zip(self.cleaned, kept, strict=True)]
 
     def doubts(self, number: int) -> list[tuple[int, int]]:
         """The (picture, tag) pairs whose label changes most and that nobody has decided, the most doubtful first."""
-        change = np.abs(self.cleaned - self.given)
+        change = np.abs(self.cleaned - self.given) * ~self.numbers
         for pair in self.decided:
             change[pair] = 0
         number = min(number, int(np.count_nonzero(change)))
@@ -93,9 +95,8 @@ class Cleaning:
             share = f"{self.rates.missing:.0%} of the tags that pictures have, and {self.rates.wrong:.0%} of those given"
             lines.append(f"estimated to be missing and to be wrong: {share}")
         sure, hardly = self.cleaned > 0.5, self.cleaned < 0.1
-        less, least, added = (
-            f"{int(pairs.sum()):,}" for pairs in (self.given & ~sure, self.given & hardly, ~self.given & sure)
-        )
+        added = ~self.given & sure & ~self.numbers
+        less, least, added = (f"{int(pairs.sum()):,}" for pairs in (self.given & ~sure, self.given & hardly, added))
         lines += [
             f"{int(self.given.sum()):,} labels of {len(self.ids):,} training pictures",
             f"{less} count for a half or less, {least} of them for less than a tenth",
@@ -116,25 +117,34 @@ def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cl
         options: train.py's, for them.
 
     Raises:
-        InputError: as `out_of_fold`.
+        InputError: as `out_of_fold`, or there is nothing to clean: no tags, or labels that were cleaned before.
     """
     outputs = scoring.outputs_for(run, data)
     run = replace(run, tags=[run.tags[output] for output in outputs])
     names = [tag.name for tag in run.tags]
-    ids, md5s, rows = zip(*((record.id, record.md5, record.tags) for record in records.read(data, "train")), strict=True)
-    given = np.zeros((len(ids), len(names)), bool)
-    for row, tags in zip(given, rows, strict=True):
-        row[tags] = True
-    found = (names, list(ids), list(md5s), given)
+    ids, md5s, rows = zip(*((record.id, record.md5, record.labels) for record in records.read(data, "train")), strict=True)
+    labels = np.zeros((len(ids), len(names)), np.float32)
+    for of_picture, row in zip(labels, rows, strict=True):
+        of_picture[list(row)] = list(row.values())
+    numbers = np.array([tag.category == CATEGORIES["number"] for tag in run.tags])
+    if numbers.all():
+        raise InputError(f"{data} has numbers alone: clean.py cleans tags")
+    made = records.read_json(data / "manifest.json").get("relabelled") or {}
+    if "rule" in made:
+        raise InputError(f"{data} has been cleaned already: give what it was made from as --data, {made['from']['data']}")
+    given = (labels > 0) & ~numbers
     if rule == "halved":
         tagger = Tagger.load(run.folder)
         said = scoring.score(
             tagger.network, data, "train", run.config, tagger.temperature, show_progress=True, outputs=outputs
         )
-        cleaned = label_rules.halved(given, said.probability, tagger.thresholds[outputs])
-        return Cleaning(*found, said.probability, cleaned)
-    probability = out_of_fold(run, data, list(ids), folds, options)
-    rates = label_rules.mistakes(given, probability)
-    if label_rules.MOST in (rates.missing, rates.wrong):
-        say("the networks are sure of too little to tell how often people are wrong: more epochs or pictures help")
-    return Cleaning(*found, probability, label_rules.posterior(given, probability, rates), rates)
+        probability, rates = said.probability, None
+        cleaned = label_rules.halved(given, probability, tagger.thresholds[outputs])
+    else:
+        probability = out_of_fold(run, data, list(ids), folds, options)
+        rates = label_rules.mistakes(given[:, ~numbers], probability[:, ~numbers])
+        if label_rules.MOST in (rates.missing, rates.wrong):
+            say("the networks are sure of too little to tell how often people are wrong: more epochs or pictures help")
+        cleaned = label_rules.posterior(given, probability, rates)
+    cleaned = np.where(numbers, labels, cleaned)
+    return Cleaning(names, list(ids), list(md5s), numbers, given, probability, cleaned, rates)

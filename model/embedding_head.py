@@ -81,7 +81,8 @@ def fit_tag(positives: Examples, negatives: Examples, represented: int) -> Head:
     groups = _groups([*positives.thumbnails, *negatives.thumbnails])
     kept = np.r_[np.ones(number, bool), ~np.isin(groups[number:], groups[:number])]
     labels, groups = (np.arange(len(kept)) < number)[kept], groups[kept]
-    for what, of in (("with the tag", groups[labels]), ("without it", groups[~labels])):
+    without = "without the tag, and unlike any with it,"
+    for what, of in (("with the tag", groups[labels]), (without, groups[~labels])):
         if len(np.unique(of)) < FOLDS:
             raise InputError(f"pictures {what} have to be {FOLDS} different ones at least. Received: {len(np.unique(of))}")
     weights = np.where(labels, 1.0, max(1.0, represented / np.sum(~labels)))

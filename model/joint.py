@@ -52,10 +52,12 @@ class Projections:
 
     Attributes:
         tower: the name of the text tower; see `model.sentences`.
+        tags: names of the tags that they see, the first ones of the run: others may be taught to it later.
         picture, sentence: the two maps.
     """
 
     tower: str
+    tags: list[str]
     picture: Projection
     sentence: Projection
 
@@ -64,7 +66,7 @@ class Projections:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
         arrays = {f"{side}_{name}": value for side in SIDES for name, value in vars(getattr(self, side)).items()}
-        np.savez(partial, tower=np.array(self.tower), **arrays)
+        np.savez(partial, tower=np.array(self.tower), tags=np.array(self.tags), **arrays)
         partial.replace(path)
 
     @classmethod
@@ -77,7 +79,7 @@ class Projections:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 maps = (Projection(*(arrays[f"{side}_{name}"] for name in Projection.__annotations__)) for side in SIDES)
-                return cls(str(arrays["tower"]), *maps)
+                return cls(str(arrays["tower"]), arrays["tags"].tolist(), *maps)
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is damaged ({error!r}): python search.py --align makes it again") from None
 
@@ -89,7 +91,7 @@ class JointSpace:
         path: of the run's model, `model.keras` or an ONNX file; the projections are in `search/` beside it.
 
     Raises:
-        InputError: there is no such file, or the projections are damaged.
+        InputError: there is no such file.
     """
 
     def __init__(self, path: Path):
@@ -97,16 +99,34 @@ class JointSpace:
             raise InputError(f"{path} is missing: expected the folder of a trained run, or a model.onnx of export.py")
         self.path = path
         self.folder = path.parent / "search"
-        file = self.folder / FILE
-        self.projections = Projections.load(file) if file.exists() else None
-        digest = hashlib.sha256(path.read_bytes() + (file.read_bytes() if self.projections else b""))
-        self.version = digest.hexdigest()[:16]
+        self.file = self.folder / FILE
+
+    @cached_property
+    def projections(self) -> Projections | None:
+        """What was learned, or None.
+
+        Raises:
+            InputError: the file is damaged, or was learned for other tags.
+        """
+        if not self.file.exists():
+            return None
+        found = Projections.load(self.file)
+        if found.tags != [tag.name for tag in self.run.tags[: len(found.tags)]]:
+            raise InputError(f"{self.file} was learned for other tags: python search.py --align makes it again")
+        return found
+
+    @cached_property
+    def version(self) -> str:
+        """What changes with the network and with the projections."""
+        learned = self.file.read_bytes() if self.projections else b""
+        return hashlib.sha256(self.path.read_bytes() + learned).hexdigest()[:16]
 
     def pictures(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (batch, image_size, image_size, 3) ▶ float32 (batch, dimensions), of length 1."""
         features, probability = self._observe(pixels)
         if self.projections is None:
             return unit(features)
+        probability = probability[:, : len(self.projections.tags)]
         return self.projections.picture(np.concatenate([features, probability], axis=1))
 
     def sentences(self, texts: list[str]) -> np.ndarray:
@@ -136,7 +156,7 @@ class JointSpace:
     def _describe(self):
         if self.projections is None:
             raise InputError("this run knows no sentences yet: python search.py --align")
-        return describer(sentences.load(self.projections.tower), [tag.name for tag in self.run.tags])
+        return describer(sentences.load(self.projections.tower), self.projections.tags)
 
 
 def observer(tagger: Tagger):

@@ -92,7 +92,7 @@ class PictureIndex:
     def __init__(self, folder: Path, version: str):
         path = folder / "nearest.npz"
         if not path.exists():
-            raise InputError(f"no index at {folder} yet: python search.py --index pictures/ makes one")
+            raise InputError(f"no pictures are indexed at {folder}: python search.py --index pictures/ adds them")
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = dict(stored)
@@ -167,7 +167,7 @@ def update(folder: Path, space: JointSpace, arguments: list[str], show: Callable
 def duplicates(folder: Path) -> list[list[Path]]:
     """Sets of indexed pictures that are the same file or look alike, the largest set first; see `dataset.duplicates`."""
     if not (folder / "pictures.sqlite").exists():
-        raise InputError(f"no index at {folder} yet: python search.py --index pictures/ makes one")
+        raise InputError(f"no pictures are indexed at {folder}: python search.py --index pictures/ adds them")
     with _database(folder) as database:
         rows = database.execute("SELECT path, md5, thumbnail FROM pictures WHERE problem IS NULL ORDER BY path").fetchall()
     first: dict[str, int] = {}
@@ -281,10 +281,11 @@ def _keep(database: sqlite3.Connection, space: JointSpace, found: list, stamps: 
 
 
 def _write_nearest(folder: Path, database: sqlite3.Connection, version: str) -> None:
-    """Write `nearest.npz`."""
+    """Write `nearest.npz`; where no picture is left, there is none."""
     rows = database.execute("SELECT picture, seconds, vector FROM frames ORDER BY rowid").fetchall()
     if not rows:
-        raise InputError("none of the pictures can be read: there is nothing to search")
+        (folder / "nearest.npz").unlink(missing_ok=True)
+        return
     owners, seconds, vectors = zip(*rows, strict=True)
     vectors = np.frombuffer(b"".join(vectors), np.float16).reshape(len(rows), -1).astype(np.float32)
     whole = folder / "nearest.partial.npz"

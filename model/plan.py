@@ -128,7 +128,9 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
 def _differences(before: Run, now: Run) -> list[str]:
     old, new = before.config.as_dict(), now.config.as_dict()
     differences = [f"{name} was {old[name]} and is now {new[name]}" for name in new if old[name] != new[name]]
-    if (before.tags, before.train_images) != (now.tags, now.train_images):
+    trained = len(now.tags)  # train.py --teach has added others since
+    same_tags = before.tags[:trained] == now.tags and before.taught().issuperset(tag.name for tag in before.tags[trained:])
+    if not same_tags or before.train_images != now.train_images:
         differences.append(f"it was trained on {before.data} and other tags or images")
     return differences
 

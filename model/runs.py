@@ -56,6 +56,11 @@ class Run:
         """The share of training images that have each tag, float64 (tags,)."""
         return np.array([tag.count for tag in self.tags]) / self.train_images
 
+    def taught(self) -> set[str]:
+        """Names of the outputs that train.py --teach added, or was about to add when it was killed."""
+        path = self.folder / "taught.json"
+        return set(records.read_json(path)) if path.exists() else set()
+
     def save(self) -> None:
         """Write `config.json` and `tags.csv`."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,8 @@ def search(space: JointSpace, index: PictureIndex, query: str, most: int) -> lis
     """
     if not query.strip():
         raise InputError("expected a picture or a sentence to search by, received nothing")
+    if os.path.isdir(query) and Path(query).name != query:  # noqa: PTH112 (as below)
+        raise InputError(f"{query} is a folder: python search.py --index {query} adds its pictures")
     if not _names_a_picture(query):
         return by_sentence(space, index, query, most)
     source = next(inputs.find([query]))

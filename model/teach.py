@@ -7,7 +7,6 @@ A run works at any moment while it is taught: thresholds are found by name, rows
 output are passed over (`model.predict`), and `model.keras` is replaced last.
 """
 
-import csv
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
@@ -22,7 +21,8 @@ from tqdm import tqdm
 from command import InputError, only_writer, say
 from dataset import duplicates, records
 from dataset.boards import CATEGORIES
-from dataset.boards.folder import ImageFinder
+from dataset.boards.folder import ImageFinder, is_number
+from dataset.boards.tag_table import read_table
 from model import inputs, runs
 from model.embedding_head import Examples, Head, fit_tag, fit_values
 from model.inputs import Source
@@ -50,12 +50,14 @@ def teach(name: str, pictures: Path, folder: Path, negatives: Path | None, table
     Raises:
         InputError: the run was trained with that tag, or the pictures or the table are missing, too few or of no use.
     """
+    name = name.strip()
     runs.load(folder)  # before a lock is put into what is no run
     with only_writer(folder):
         tagger = Tagger.load(folder)
         trained = [tag.name for tag in tagger.run.tags[: len(tagger.run.tags) - tagger.network.num_taught]]
-        if not name.strip() or name in trained:
-            raise InputError(f"--teach needs the name of a tag that {folder} was not trained with. Received: {name!r}")
+        if not name or name in trained or any(sign in name for sign in ",\r\n"):  # which separate tags
+            expected = f"the name of a tag that {folder} was not trained with, without commas"
+            raise InputError(f"--teach needs {expected}. Received: {name!r}")
         if not pictures.is_dir():
             raise InputError(f"--teach {name} needs a folder of pictures. Received: {pictures}")
         examples = embed(tagger, inputs.find([str(pictures)]), str(pictures))
@@ -68,6 +70,8 @@ def teach(name: str, pictures: Path, folder: Path, negatives: Path | None, table
         else:
             sources, represented = _negatives(tagger.run, negatives)
             without = embed(tagger, sources, f"without {name}")
+            if not len(without):
+                raise InputError(f"no picture without {name} can be read in {negatives or tagger.run.data}")
             head = fit_tag(examples, without, represented)
             say(f"{len(examples):,} pictures with {name}, {len(without):,} without")
         for figure, guess in GUESS.items():
@@ -107,6 +111,8 @@ def embed(tagger: Tagger, sources: Iterable[Source], title: str) -> Examples:
 def _negatives(run: Run, folder: Path | None) -> tuple[Iterable[Source], int]:
     """Pictures without the tag, and how many pictures they stand for."""
     if folder:
+        if not folder.is_dir():
+            raise InputError(f"--negatives needs a folder of pictures. Received: {folder}")
         sources = list(inputs.find([str(folder)]))
         chosen = np.random.default_rng(0).permutation(len(sources))[:MOST_NEGATIVES]
         return [sources[position] for position in chosen], len(sources)
@@ -117,21 +123,25 @@ def _negatives(run: Run, folder: Path | None) -> tuple[Iterable[Source], int]:
 
 
 def _graded(examples: Examples, folder: Path, table: Path, column: str) -> tuple[Examples, np.ndarray]:
-    """The examples that a table has a number for, and the numbers.
+    """The examples that a table has a number for, and the numbers; lines that are of no use are named.
 
     Raises:
-        InputError: it cannot be read, lacks a column, or holds something else than a number.
+        InputError: it cannot be read, or lacks a column.
     """
     relative = [Path(name).relative_to(folder).as_posix() for name in examples.names]
     finder, values = ImageFinder(folder, relative), {}
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                values |= {image: float(row[column]) for image in finder.find(row["id"])}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{table} needs the columns id,{column} and numbers in the latter. Received: {error!r}") from None
-    kept = [position for position, image in enumerate(relative) if np.isfinite(values.get(image, np.nan))]
+    for row in read_table(table, lambda name: bool(finder.find(name)), [column]):
+        found, [cell] = finder.find(row.id), row.numbers
+        if len(found) == 1 and is_number(cell):
+            values[found[0]] = float(cell)
+        elif found:
+            problem = f"fits {len(found)} files" if len(found) > 1 else f"{cell!r} is no number"
+            say(f"left out: {table}, line {row.line}: {row.id}: {problem}")
+    kept = [position for position, image in enumerate(relative) if image in values]
     say(f"{table} has a number for {len(kept):,} of {len(relative):,} pictures")
+    if len(kept) < FEWEST_PICTURES:
+        expected = f"a number for {FEWEST_PICTURES} pictures of {folder} at least"
+        raise InputError(f"{table}: expected {expected}, received {len(kept)}")
     return examples.take(kept), np.array([values[relative[position]] for position in kept])
 
 
@@ -149,6 +159,7 @@ def _write(tagger: Tagger, name: str, head: Head, pictures: int) -> None:
     network = network.with_taught(position, head.weights * tagger.temperature, head.bias * tagger.temperature)
     taught = run.folder / "taught.json"
     facts = records.read_json(taught) if taught.exists() else {}
+    facts = {known: fact for known, fact in facts.items() if known in names}  # not what a kill kept from being added
     records.write_json(taught, facts | {name: {"pictures": pictures, "threshold": head.threshold, **head.expected}})
     runs.save_thresholds(replace(run, tags=tags), thresholds, tagger.temperature)
     records.write_tags(run.folder / "tags.csv", tags)

@@ -67,9 +67,19 @@ def read_decisions(path: Path) -> dict[tuple[str, str], bool]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            answers = {(row["id"], row["tag"]): ANSWERS[row["decision"].strip().lower()] for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: expected decisions.csv of a review page, or review.csv filled in") from None
-    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: expected the columns id,tag,decision, and yes or no. Received: {error}") from None
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        expected = "expected decisions.csv of a review page, or review.csv filled in"
+        raise InputError(f"{path} cannot be read ({error.strerror}): {expected}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: expected a table in UTF-8. Received: {error}") from None
+    answers = {}
+    for number, row in enumerate(rows, 1):
+        post_id, tag, decision = (row.get(column) for column in ("id", "tag", "decision"))
+        if post_id is None or tag is None or decision is None:
+            columns = ",".join(map(str, row))
+            raise InputError(f"{path}: expected the columns id,tag,decision, separated by commas. Received: {columns}")
+        if decision.strip().lower() not in ANSWERS:
+            raise InputError(f"{path}, row {number}, {post_id}, {tag}: expected yes, no or nothing. Received: {decision!r}")
+        answers[post_id, tag] = ANSWERS[decision.strip().lower()]
     return {pair: answer for pair, answer in answers.items() if answer is not None}

@@ -185,6 +185,16 @@ def test_duplicates_are_listed_in_sets(space, pictures, tmp_path):
     assert str(pictures / "same.jpg") in done.stdout and "sets" in done.stderr
 
 
+def test_pictures_that_have_all_gone_are_forgotten(space, pictures, tmp_path):
+    folder = tmp_path / "index"
+    picture_index.update(folder, space, [str(pictures)], shown)
+    for path in pictures.iterdir():
+        path.unlink()
+    assert picture_index.update(folder, space, [], shown).dropped == NUMBER
+    with pytest.raises(InputError, match="no pictures are indexed"):
+        PictureIndex(folder, space.version)
+
+
 def test_the_graph_finds_what_comparing_all_finds():
     random = np.random.default_rng(0)
     vectors = unit(random.normal(size=(20, 64))[random.integers(20, size=3000)] + random.normal(size=(3000, 64)))
@@ -197,7 +207,7 @@ def test_the_graph_finds_what_comparing_all_finds():
 
 
 def test_what_cannot_be_done_is_said(space, pictures, emoji_onnx, tmp_path):
-    with pytest.raises(InputError, match="no index at"):
+    with pytest.raises(InputError, match="no pictures are indexed"):
         PictureIndex(tmp_path / "none", space.version)
     with pytest.raises(InputError, match="--index needs"):
         picture_index.update(tmp_path / "empty", space, [], shown)
@@ -211,6 +221,8 @@ def test_what_cannot_be_done_is_said(space, pictures, emoji_onnx, tmp_path):
         search.search(space, index, " ", 3)
     with pytest.raises(InputError, match="No such file"):
         search.search(space, index, "missing.png", 3)
+    with pytest.raises(InputError, match="is a folder"):
+        search.search(space, index, str(pictures), 3)
     plain = JointSpace(emoji_onnx)
     with pytest.raises(InputError, match="--align"):
         plain.sentences(["a dog"])

@@ -11,6 +11,7 @@ from PIL import Image
 from command import InputError
 from dataset import records
 from model import runs, teach
+from model.config import as_options
 from model.embedding_head import Examples, fit_tag, fit_values
 from model.predict import Tagger
 
@@ -209,7 +210,7 @@ def test_a_numeric_column_is_taught_and_shown_for_every_picture(emoji_run, emoji
     said = [tags["brightness"] for tags in Tagger.load(tmp_path / "run").tag(new)]
     assert np.corrcoef(said, shades[50:])[0, 1] > 0.5
     done = program("train.py", "--teach", "weight", tmp_path / "pictures", *options)
-    assert done.returncode == 1 and "needs the columns id,weight" in done.stderr
+    assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr
 
 
 def test_the_benchmark_teaches_what_it_held_out(emoji_data, tmp_path):
@@ -224,3 +225,48 @@ def test_the_benchmark_teaches_what_it_held_out(emoji_data, tmp_path):
     assert {tag.name for tag in records.read_tags(less / "tags.csv")} == tags - {name}
     said = [record.labels for record in records.read(less, "train")]
     assert len(said) == len(list(records.read(emoji_data, "train"))) and any(said)
+
+
+def test_what_was_learned_before_goes_on_after_teaching(emoji_data, emoji_run, taught, tmp_path):
+    """Sentences are searched as before, and the run's own training command knows it still."""
+    run, pictures = tmp_path / "run", tmp_path / "pictures"
+    shutil.copytree(emoji_run, run)
+    write_pictures(emoji_data, pictures, 12, False)
+    for options in (("--align",), ("--index", pictures)):
+        done = program("search.py", *options, "--run", run)
+        assert done.returncode == 0, done.stderr
+    before = program("search.py", "a flag", "--run", run, "--json").stdout
+    for name in ("model.keras", "tags.csv", "thresholds.csv", "taught.json"):
+        shutil.copy(taught[0] / name, run)
+    done = program("search.py", "a flag", "--run", run)
+    assert done.returncode == 1 and "python search.py --index" in done.stderr and "Traceback" not in done.stderr
+    done = program("search.py", "--index", "--run", run)
+    assert done.returncode == 0 and "12 were new or changed" in done.stdout, done.stderr
+    assert program("search.py", "a flag", "--run", run, "--json").stdout == before
+    config = runs.load(run).config
+    done = program("train.py", "--data", emoji_data, "--run", run, *as_options(config))
+    assert done.returncode == 0 and "trained already" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["two, three", "two\nthree", "  "])
+def test_a_name_that_would_be_two_is_refused(emoji_run, tmp_path, name):
+    done = program("train.py", "--teach", name, tmp_path, "--run", emoji_run)
+    assert done.returncode == 1 and "without commas" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (None, "cannot be read: No such file"),
+        ("id,brightness\n", "received 0"),
+        ("brightness,id\n5\n", "received 0"),
+        ("id;brightness\n" + "".join(f"{number}.png;x\n" for number in range(30)), "line 2: 0.png: 'x' is no number"),
+        ("id,brightness\n" + "x" * 200_000 + ",1\n", "received 0"),
+    ],
+)
+def test_a_table_of_no_use_is_named(taught, tmp_path, table, said):
+    path = tmp_path / "table.csv"
+    if table is not None:
+        path.write_text(table)
+    done = program("train.py", "--teach", "brightness", taught[2], "--values", path, "--run", taught[0])
+    assert done.returncode == 1 and said in done.stderr and str(path) in done.stderr and "Traceback" not in done.stderr

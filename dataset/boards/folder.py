@@ -131,7 +131,7 @@ class FolderBoard:
                 self.rejected.append((row.id, "no such file"))
             elif len(found) > 1:
                 self.rejected.append((row.id, f"ambiguous: fits {len(found)} files, {', '.join(found[:3])}"))
-            elif not all(map(_is_number, row.numbers)):
+            elif not all(map(is_number, row.numbers)):
                 self.rejected.append((found[0], f"no number: {', '.join(row.numbers)}"))
             else:
                 tags[found[0]].update(dict.fromkeys((*self._numbers, *(row.tags or ()))))
@@ -140,6 +140,8 @@ class FolderBoard:
                     groups.setdefault(found[0], row.group)
         labels: dict[str, dict[str, float]] = defaultdict(dict)
         for place, name in enumerate(self._numbers):
+            if len({numbers[place] for numbers in values.values()}) == 1:
+                raise InputError(f"{table} has the same {name} on every line: there is nothing to learn")
             column = ranks([numbers[place] for numbers in values.values()])
             for relative, rank in zip(values, column.tolist(), strict=True):
                 labels[relative][name] = rank
@@ -221,7 +223,8 @@ def image_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a table's cell is a finite number."""
     try:
         return math.isfinite(float(cell))
     except ValueError:

@@ -209,6 +209,8 @@ def test_a_numeric_column_is_taught_and_shown_for_every_picture(emoji_run, emoji
     new = [tmp_path / "pictures" / f"{index}.png" for index in range(50, 60)]
     said = [tags["brightness"] for tags in Tagger.load(tmp_path / "run").tag(new)]
     assert np.corrcoef(said, shades[50:])[0, 1] > 0.5
+    done = program("test.py", new[0], "--run", tmp_path / "run", "--sidecar", "overwrite", "--threshold", 0)
+    assert done.returncode == 0 and "brightness" not in new[0].with_suffix(".txt").read_text(), done.stderr
     done = program("train.py", "--teach", "weight", tmp_path / "pictures", *options)
     assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr
 

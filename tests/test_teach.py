@@ -252,23 +252,25 @@ def test_what_was_learned_before_goes_on_after_teaching(emoji_data, emoji_run, t
 
 @pytest.mark.parametrize("name", ["two, three", "two\nthree", "  "])
 def test_a_name_that_would_be_two_is_refused(emoji_run, tmp_path, name):
-    done = program("train.py", "--teach", name, tmp_path, "--run", emoji_run)
-    assert done.returncode == 1 and "without commas" in done.stderr and "Traceback" not in done.stderr
+    with pytest.raises(InputError, match="without commas"):
+        teach.teach(name, tmp_path, emoji_run, None, None)
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "expected", "said"),
     [
-        (None, "cannot be read: No such file"),
-        ("id,brightness\n", "received 0"),
-        ("brightness,id\n5\n", "received 0"),
-        ("id;brightness\n" + "".join(f"{number}.png;x\n" for number in range(30)), "line 2: 0.png: 'x' is no number"),
-        ("id,brightness\n" + "x" * 200_000 + ",1\n", "received 0"),
+        (None, "cannot be read: No such file", ""),
+        ("id,brightness\n", "received 0", ""),
+        ("brightness,id\n5\n", "received 0", ""),
+        ("id;brightness\n0.png;x\n1.png;1,5\n2.png;7\n", "received 1", "line 2: 0.png: 'x' is no number"),
+        (f"id,brightness\n{'x' * 200_000},1\n", "received 0", ""),
     ],
+    ids=["missing", "header alone", "short line", "no number", "long cell"],
 )
-def test_a_table_of_no_use_is_named(taught, tmp_path, table, said):
+def test_a_table_of_no_use_is_named(taught, tmp_path, capsys, table, expected, said):
     path = tmp_path / "table.csv"
     if table is not None:
         path.write_text(table)
-    done = program("train.py", "--teach", "brightness", taught[2], "--values", path, "--run", taught[0])
-    assert done.returncode == 1 and said in done.stderr and str(path) in done.stderr and "Traceback" not in done.stderr
+    with pytest.raises(InputError, match=f"table.csv.*{expected}"):
+        teach.teach("brightness", taught[2], taught[0], None, path)
+    assert said in capsys.readouterr().err

@@ -4,7 +4,7 @@
     python bench.py peers --data data/openmoji       other trainers' recipes and networks, at equal epochs and equal time
     python bench.py stability --data data/openmoji   few or many tags, images, images a step, pixels
     python bench.py labels --data data/openmoji      wrong labels before and after cleaning; a student and its teacher
-    python bench.py transfer --data data/openmoji data/clipart    a trunk taken over, beside training from scratch
+    python bench.py transfer --data data/openmoji data/openclipart   a trunk taken over, beside training from scratch
     python bench.py teach --data data/openmoji       tags taught from 50 pictures each, beside full training
     python bench.py input --data data/openmoji       batches a second: the decoder alone, the pipeline of 2021
     python bench.py step --preset base               training steps: the device's peak, ResNet-50

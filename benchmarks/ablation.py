@@ -64,21 +64,21 @@ def measure(options: argparse.Namespace) -> None:
     }
     results = trials.run_all(list(runs), options.jobs)
     found = {}
+    wrong = f"{options.noise:.0%} of the training labels wrong, " if options.noise else ""
     suffix = f"-noise-{options.noise:g}" if options.noise else ""
     for data in options.data:
         found[data] = trials.rows_of({trial: figures for trial, figures in results.items() if runs[trial] == data})
-        wrong = f"{options.noise:.0%} of the training labels wrong, " if options.noise else ""
         print(f"{data}: {wrong}test split, {options.epochs} epochs, mean of {options.seeds} seeds ± half their range")
         kept = {name: [trials.shown(figures) for figures in row] for name, row in found[data].items()}
         facts = {"epochs": options.epochs, "noise": options.noise, "rows": kept}
         report(f"ablation-{data.resolve().name}{suffix}", ["", *trials.SHOWN.values()], trials.cells(found[data]), facts)
     if FIRST in options.rows:
         path = Path("bench") / f"ablation{suffix}.svg"
-        path.write_text(_chart(found, options.epochs), encoding="utf-8")
+        path.write_text(_chart(found, f"{wrong}{options.epochs} epochs"), encoding="utf-8")
         print(f"{path}")
 
 
-def _chart(found: dict[Path, dict[str, list[dict | str]]], epochs: int) -> str:
+def _chart(found: dict[Path, dict[str, list[dict | str]]], how: str) -> str:
     """What each change is worth, seed by seed, in the figures that count."""
     panels = {}
     for key in ("average_precision_macro", "auc_roc_macro"):
@@ -87,7 +87,7 @@ def _chart(found: dict[Path, dict[str, list[dict | str]]], epochs: int) -> str:
             for data, rows in found.items()
         }
     names = [name for name in next(iter(found.values())) if name != FIRST]
-    return chart.differences(f"One change at a time, {epochs} epochs, test split", names, panels)
+    return chart.differences(f"One change at a time, {how}, test split", names, panels)
 
 
 def _differences(row: list[dict | str], default: list[dict | str], key: str) -> list[float]:

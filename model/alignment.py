@@ -72,10 +72,9 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
     return Pairs(np.concatenate(seen), words, np.array(groups))
 
 
-def learn(space: JointSpace, pairs: Pairs, tower: str, seed: int = 0) -> Projections:
-    """Learn the projections from the training split."""
+def learn(names: list[str], pairs: Pairs, tower: str, seed: int = 0) -> Projections:
+    """Learn the projections from the training split, whose probabilities are of these tags."""
     keras.utils.set_random_seed(seed)
-    names = [tag.name for tag in space.tagger.run.tags]
     described = describer(sentences.load(tower), names)(pairs.words)
     num_tags = len(names)
     tags_part = described[:, -num_tags:]
@@ -141,7 +140,7 @@ def info_nce(same, likeness):
     return (one_way(same, likeness) + one_way(ops.transpose(same), ops.transpose(likeness))) / 2
 
 
-def evaluate(space: JointSpace, projections: Projections, pairs: Pairs) -> dict:
+def evaluate(projections: Projections, pairs: Pairs) -> dict:
     """Search held-out pictures by sentences: the words of each group, among all groups.
 
     A group is found where any picture of it is, or of another with the same words. The plain ways that it is compared with
@@ -205,8 +204,9 @@ def align(space: JointSpace, data: Path, tower: str) -> dict:
     Raises:
         InputError: see `read_pairs`.
     """
-    projections = learn(space, read_pairs(space, data, "train"), tower)
-    values = evaluate(space, projections, read_pairs(space, data, "test"))
+    names = [tag.name for tag in space.tagger.run.tags]
+    projections = learn(names, read_pairs(space, data, "train"), tower)
+    values = evaluate(projections, read_pairs(space, data, "test"))
     projections.save(space.folder / FILE)
     records.write_json(space.folder / "metrics.json", {"data": str(data), "tower": tower} | values)
     return values

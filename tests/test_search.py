@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,13 +75,12 @@ def test_words_that_were_never_together_are_found():
     seen = np.concatenate([seen, np.full((len(seen), 1), 0.5)], axis=1).astype(np.float32)  # a tag that says nothing
     all_words = np.repeat(words, 3)
     held_out = np.arange(len(seen)) // 3 % 7 == 0
-    space = SimpleNamespace(run=SimpleNamespace(tags=[SimpleNamespace(name="thing")]))
 
     def pairs(chosen):
         return alignment.Pairs(seen[chosen], all_words[chosen].tolist(), all_words[chosen])
 
-    projections = alignment.learn(space, pairs(~held_out), "wordllama")
-    values = alignment.evaluate(space, projections, pairs(held_out))
+    projections = alignment.learn(["thing"], pairs(~held_out), "wordllama")
+    values = alignment.evaluate(projections, pairs(held_out))
     assert values["ways"]["sentences"]["recall_at_1"] >= 0.8 and values["sentences"] == 6
     assert values["ways"]["tags, by their meaning"]["median_rank"] > 2
 

@@ -71,21 +71,10 @@ def _clean(run: Trial, options: argparse.Namespace) -> str:
     """Clean a run's data by each rule; what clean.py says last where it fails."""
     for rule in RULES:
         out = _cleaned(run.data, rule)
-        given = (
-            "--run",
-            run.folder,
-            "--data",
-            run.data,
-            "--out",
-            out,
-            "--rule",
-            rule,
-            "--folds",
-            options.folds,
-            "--review",
-            0,
-        )
-        if not out.exists() and (error := trials.program("clean.py", [*map(str, given)], options.jobs)):
+        what = {"--run": run.folder, "--data": run.data, "--out": out}
+        how = {"--rule": rule, "--folds": options.folds, "--review": 0}
+        words = [str(word) for pair in (what | how).items() for word in pair]
+        if not out.exists() and (error := trials.program("clean.py", words, options.jobs)):
             return error
     return ""
 

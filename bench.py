@@ -2,6 +2,7 @@
 
     python bench.py ablation --data data/openmoji    what each choice of the recipe is worth, on the test split
     python bench.py peers --data data/openmoji       other trainers' recipes and networks, at equal epochs and equal time
+    python bench.py published --data data/openmoji   the recipe of 2021, with the errors of its code put back
     python bench.py stability --data data/openmoji   few or many tags, images, images a step, pixels
     python bench.py labels --data data/openmoji      wrong labels before and after cleaning; a student and its teacher
     python bench.py transfer --data data/openmoji data/openclipart   a trunk taken over, beside training from scratch
@@ -34,6 +35,7 @@ from command import Parser, import_quietly, run, use_cpu
 SUBJECTS = (
     "ablation",
     "peers",
+    "published",
     "stability",
     "labels",
     "transfer",

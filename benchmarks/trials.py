@@ -75,11 +75,16 @@ def run_all(trials: list[Trial], jobs: int) -> dict[Trial, dict | str]:
         return dict(zip(trials, pool.map(run, trials), strict=True))
 
 
+def training_options(trial: Trial) -> list[str]:
+    """With which train.py trains it."""
+    folders = ["--data", str(trial.data), "--run", str(trial.folder)]
+    return [*folders, *trial.options, "--epochs", str(trial.epochs), "--seed", str(trial.seed)]
+
+
 def _figures(trial: Trial, jobs: int) -> dict | str:
-    data, folder = str(trial.data), str(trial.folder)
-    training = ["--data", data, "--run", folder, *trial.options, "--epochs", str(trial.epochs), "--seed", str(trial.seed)]
     made = trial.folder / "metrics.json"
-    for script, options in (("train.py", training), ("eval.py", [folder, "--data", data])):
+    evaluation = [str(trial.folder), "--data", str(trial.data)]
+    for script, options in (("train.py", training_options(trial)), ("eval.py", evaluation)):
         if script == "eval.py" and made.exists():
             continue
         if error := program(script, options, jobs):

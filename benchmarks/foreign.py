@@ -92,11 +92,11 @@ def torchvision_resnet18(tags: int, image_size: int, steps: int) -> Network:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.001, total_steps=steps, pct_start=0.2)
 
     def prepared(pixels):
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1  # (batch, 3, size, size)
+        return torch.tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1  # (batch, 3, size, size)
 
     def learn(pixels, labels):
         network.train()
-        labels = torch.from_numpy(labels)
+        labels = torch.tensor(labels)
         wrong = torch.sigmoid(network(prepared(pixels)))
         shifted = (wrong - 0.05).clamp(min=0)
         positive = labels * torch.log(wrong.clamp(min=1e-8))

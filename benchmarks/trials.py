@@ -138,7 +138,9 @@ def cells(rows: dict[str, list[dict | str]], shown: dict[str, str] = SHOWN) -> l
 def _cell(key: str, values: list[float]) -> str:
     if key == "images_per_second":
         return f"{max(values):,.0f}"
+    if key == "epochs":
+        return f"{values[0]:,.3g}"
     mean, spread = sum(values) / len(values), (max(values) - min(values)) / 2
-    if mean >= 10 or all(isinstance(value, int) for value in values):
-        return f"{mean:,.3g}" if mean < 10 else f"{mean:,.0f}"
+    if key == "seconds":
+        return f"{mean:,.0f}"
     return f"{mean:.3f}" + (f" ±{spread:.3f}" if len(values) > 1 else "")

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from benchmarks import published
 from model import losses
+from model.config import Config
+from model.tagger import TaggerNetwork
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 ROBUST, ADAPTIVE, FOCAL = (GOLDEN[key] for key in ("robust_general", "robust_adaptive", "tfa_focal"))
@@ -111,3 +114,23 @@ def test_the_networks_gradient_does_not_grow_as_the_scale_shrinks():
 def test_log_odds():
     assert np.allclose(1 / (1 + np.exp(-losses.log_odds([0.001, 0.5, 0.9]))), [0.001, 0.5, 0.9])
     assert np.isfinite(losses.log_odds([0.0, 1.0])).all()
+
+
+def test_the_errors_of_2021_are_in_what_is_built_while_they_are_put_back():
+    labels, logits = (np.float32(FOCAL[key]) for key in ("y_true", "logits"))
+    errors = published.Error(loss=published.focal_over_the_mean, parameter_rate=0.0)
+
+    def built():
+        network = TaggerNetwork(labels.shape[1], Config(preset="tiny", loss="robust").as_dict())
+        return network.robust.parameter_rate, float(network.compute_loss(y=labels, y_pred={"logit": logits}))
+
+    before = built()
+    with published._put_back(errors):
+        rate, loss = built()
+    wrong = np.where(labels, 1, 0) - 1 / (1 + np.exp(-logits))
+    weight = np.where(labels, losses.FOCAL_ALPHA, 1 - losses.FOCAL_ALPHA) * wrong**losses.FOCAL_GAMMA
+    mean = (np.logaddexp(0, logits) - labels * logits).mean(axis=1, keepdims=True)
+    robust = ops.convert_to_numpy(losses.general_robust(np.float32(2 * weight * mean), 1.0, 1.0))
+    assert rate == 0 and before[0] == 0.01
+    assert np.isclose(loss, robust.sum(axis=1).mean(), rtol=1e-4) and not np.isclose(loss, before[1], rtol=0.01)
+    assert built() == before

@@ -76,7 +76,7 @@ def keras_resnet50(tags: int, image_size: int, steps: int) -> Network:
 
 
 def torchvision_resnet18(tags: int, image_size: int, steps: int) -> Network:
-    """Torchvision's ResNet-18 with asymmetric loss, Adam and one cycle, as that loss's authors train (arXiv 2009.14119).
+    """Torchvision's ResNet-18 with asymmetric loss, AdamW and one cycle, as that loss's authors train (arXiv 2009.14119).
 
     Raises:
         InputError: PyTorch or torchvision is not installed.
@@ -92,14 +92,15 @@ def torchvision_resnet18(tags: int, image_size: int, steps: int) -> Network:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.001, total_steps=steps, pct_start=0.2)
 
     def prepared(pixels):
+        # A copy: PyTorch warns of arrays that cannot be written to.
         return torch.tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1  # (batch, 3, size, size)
 
     def learn(pixels, labels):
         network.train()
         labels = torch.tensor(labels)
-        wrong = torch.sigmoid(network(prepared(pixels)))
-        shifted = (wrong - 0.05).clamp(min=0)
-        positive = labels * torch.log(wrong.clamp(min=1e-8))
+        probability = torch.sigmoid(network(prepared(pixels)))
+        shifted = (probability - 0.05).clamp(min=0)
+        positive = labels * torch.log(probability.clamp(min=1e-8))
         negative = (1 - labels) * shifted**4 * torch.log((1 - shifted).clamp(min=1e-8))
         optimizer.zero_grad()
         (-(positive + negative).sum() / len(labels)).backward()

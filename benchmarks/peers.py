@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace) -> None:
             print(f"{data}: test split, equal {equal}, mean of {options.seeds} seeds ± half their range")
             titles = ["", *SHOWN.values()]
             facts = {"epochs": options.epochs, "rows": rows}
-            report(f"peers-{data.name}-equal-{equal}", titles, trials.cells(rows, SHOWN), facts)
+            report(f"peers-{data.resolve().name}-equal-{equal}", titles, trials.cells(rows, SHOWN), facts)
 
 
 def _in_time(data: Path, name: str, row: list[dict | str], seconds: float, seeds: int) -> list[dict | str]:

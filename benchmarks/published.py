@@ -55,6 +55,7 @@ class Error:
     parameter_rate: float | None = None
 
 
+EPOCHS = 4  # the recipe's own
 RECIPE = "2021 recipe"  # shared with bench.py peers, and so are its runs
 TURNED = "--vertical-flip --rotation 90 --colour 0.25"
 ROWS = {
@@ -69,7 +70,7 @@ ROWS = {
     "all four": Error(TURNED, residual_not_rooted(focal_over_the_mean), 0.0),
     "no robust loss": Error("--loss focal"),
 }
-SHORT = {"default, one epoch": 1.0, "default, one epoch of half": 0.5}  # ▶ share of the training pictures
+SHORT = {"default, one epoch": 1.0, "default, one epoch of half": 0.5}  # ▶ share of the training pictures, the first
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -81,25 +82,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> None:
     """Train every row with every seed for the recipe's four epochs, one at a time on all cores; a table and a JSON."""
     runs = {
-        Trial(options.data, name, (*PEERS[RECIPE].split(), *error.options.split()), 4, seed): error
+        Trial(options.data, name, (*PEERS[RECIPE].split(), *error.options.split()), EPOCHS, seed): error
         for name, error in ROWS.items()
         for seed in range(options.seeds)
     }
     images = records.read_json(options.data / "manifest.json")["splits"]["train"]["written"]
     for name, share in SHORT.items():
-        data = resized(options.data, None, round(share * images))
+        data = options.data if share == 1 else resized(options.data, None, round(share * images))
         runs |= {Trial(data, name, (), 1, seed): Error() for seed in range(options.seeds)}
     failed = {trial: line for trial, error in runs.items() if (line := _train(trial, error))}
     results = failed | trials.run_all([trial for trial in runs if trial not in failed], jobs=1)
     rows = trials.rows_of({trial: results[trial] for trial in runs})
-    shown = {name: title for name, title in trials.SHOWN.items() if name != "images_per_second"} | {"seconds": "seconds"}
+    columns = {name: title for name, title in trials.SHOWN.items() if name != "images_per_second"} | {"seconds": "seconds"}
     print(f"{options.data}: test split, mean of {options.seeds} seeds ± half their range")
-    facts = {"rows": {name: [trials.shown(figures) for figures in row] for name, row in rows.items()}}
-    report(f"published-{options.data.resolve().name}", ["", *shown.values()], trials.cells(rows, shown), facts)
+    facts = {"epochs": EPOCHS, "rows": {name: [trials.shown(figures) for figures in row] for name, row in rows.items()}}
+    report(f"published-{options.data.resolve().name}", ["", *columns.values()], trials.cells(rows, columns), facts)
 
 
 def _train(trial: Trial, error: Error) -> str:
-    """In this process, where the error is; the line with which it failed, else nothing. An unfinished run goes on."""
+    """In this process, where the error is; the line with which it failed, else nothing. An unfinished run goes on.
+
+    Runs are known by the names of their rows alone: an error that is changed needs another name.
+    """
     if (trial.folder / "model.keras").exists():
         return ""
     say(f"{trial.folder}")

@@ -125,7 +125,8 @@ def rows_of(results: dict[Trial, dict | str]) -> dict[str, list[dict | str]]:
 
 def cells(rows: dict[str, list[dict | str]], shown: dict[str, str] = SHOWN) -> list[list[str]]:
     """For a table: mean and half of the range of each row's figures, but the highest of images a second, which other
-    programs only ever lower. A row of which a run failed says so; the reason is on standard error and in the JSON."""
+    programs only ever lower, the mean of seconds, and the epochs of the first. A row of which a run failed says so; the
+    reason is on standard error and in the JSON."""
     table = []
     for name, results in rows.items():
         if any(isinstance(figures, str) for figures in results):

@@ -1,5 +1,6 @@
 """The device that a run computes on: found, named, refused where it is not the one the user has, and shared."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,7 +26,8 @@ def check(cpu: bool) -> None:
     Raises:
         InputError: there is a GPU and it cannot be used; the message says why.
     """
-    if cpu or gpus() or not (seen := _nvidia_gpu()):
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == "-1"  # by the user, or by bench.py --cpu for what it starts
+    if cpu or hidden or gpus() or not (seen := _nvidia_gpu()):
         return
     backend = keras.backend.backend()
     raise InputError(f"{seen}, but {backend} does not see it: most likely {WITHOUT_GPU[backend]}. Or give --cpu")

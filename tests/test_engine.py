@@ -158,12 +158,14 @@ def test_a_gpu_that_cannot_be_used_is_named(emoji_data, tmp_path):
     program_file = tmp_path / "nvidia-smi"
     program_file.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA GeForce GTX 970 (UUID: GPU-1234)'\n")
     program_file.chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "0"}
     done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", env=environment)
     assert done.returncode == 1 and "GTX 970" in done.stderr and "tensorflow[and-cuda]" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
-    resumed = program("train.py", "--resume", "--cpu", "--run", tmp_path / "run", env=environment)
-    assert "GPU" not in resumed.stderr and "no run folder at" in resumed.stderr
+    hidden = environment | {"CUDA_VISIBLE_DEVICES": "-1"}
+    for options, variables in ((("--cpu",), environment), ((), hidden)):
+        resumed = program("train.py", "--resume", *options, "--run", tmp_path / "run", env=variables)
+        assert "GPU" not in resumed.stderr and "no run folder at" in resumed.stderr
 
 
 class _Full(Exception):

@@ -111,7 +111,7 @@ def _train(trial: Trial, error: Error) -> str:
     before = sys.argv
     sys.argv = ["train.py", *trials.training_options(trial)]
     try:
-        with _put_back(error):
+        with put_back(error):
             train.main()
     except InputError as line:
         return str(line)
@@ -121,7 +121,7 @@ def _train(trial: Trial, error: Error) -> str:
 
 
 @contextmanager
-def _put_back(error: Error) -> Iterator[None]:
+def put_back(error: Error) -> Iterator[None]:
     """While it lasts, networks are built with the error."""
     robust, loss = losses.AdaptiveRobust, tagger.LOSSES["robust"]
     tagger.LOSSES["robust"] = error.loss

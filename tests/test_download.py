@@ -233,7 +233,7 @@ def test_killed_and_interrupted_runs_end_with_the_files_of_an_undisturbed_one(tm
     assert records.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
     already = len(list((tmp_path / "disturbed").glob(".spool/*/*")))
     disturbed = start("disturbed")
-    wait_for(disturbed, ".spool/*/*", already + 1)
+    wait_for(disturbed, ".spool/*/*", already + 20)
     disturbed.send_signal(signal.SIGINT)
     code, _, err = finish(disturbed)
     assert code == 1

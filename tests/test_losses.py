@@ -125,9 +125,9 @@ def test_the_errors_of_2021_are_in_what_is_built_while_they_are_put_back():
         return network.robust.parameter_rate, float(network.compute_loss(y=labels, y_pred={"logit": logits}))
 
     before = built()
-    with published._put_back(errors):
+    with published.put_back(errors):
         rate, loss = built()
-    wrong = np.where(labels, 1, 0) - 1 / (1 + np.exp(-logits))
+    wrong = labels - 1 / (1 + np.exp(-logits))
     weight = np.where(labels, losses.FOCAL_ALPHA, 1 - losses.FOCAL_ALPHA) * wrong**losses.FOCAL_GAMMA
     mean = (np.logaddexp(0, logits) - labels * logits).mean(axis=1, keepdims=True)
     robust = ops.convert_to_numpy(losses.general_robust(np.float32(2 * weight * mean), 1.0, 1.0))

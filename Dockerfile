@@ -6,8 +6,12 @@ WORKDIR /app
 COPY requirements-serve.txt requirements-search.txt ./
 RUN pip install --no-cache-dir -r requirements-serve.txt -r requirements-search.txt
 COPY command.py serve.py test.py ./
+COPY common common
 COPY dataset dataset
 COPY model model
+COPY inference inference
+COPY labels labels
+COPY retrieval retrieval
 COPY web web
 RUN mkdir /events && chown 10001 /events
 USER 10001

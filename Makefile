@@ -1,27 +1,39 @@
-# The whole suite in two commands: `make demo`, `make test`. Each makes its own environment in .venv.
+# `make help` lists the commands. Each makes its own environment in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo compare test lint clean
+.PHONY: help demo compare lint test test-all clean
 
-demo: $(VENV)/installed
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+demo: $(VENV)/installed ## download pictures, train, evaluate and tag a picture, in under ten minutes on two CPU cores
 	$(BIN)/python download.py --board openmoji --out data/openmoji --size 64 --tags 256 --min-positives 8 --val 10 --test 10
 	$(BIN)/python train.py --data data/openmoji --run runs/openmoji --epochs 4
 	$(BIN)/python eval.py runs/openmoji
 	$(BIN)/python test.py $$(ls runs/openmoji/examples/*.jpg | head -n 1) --run runs/openmoji
 
-# The demo's recipe beside other trainers': the same data and image size, as many epochs, and as much time.
-compare: $(VENV)/installed
-	$(BIN)/python bench.py peers --data data/openmoji --seeds 1
+compare: $(VENV)/installed ## compare the demo's recipe with other trainers', for the same epochs and for the same time
+	$(BIN)/python -m benchmarks peers --data data/openmoji --seeds 1
 
-test: $(VENV)/installed-dev
+lint: $(VENV)/installed-dev ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# pytest comes last: CI reads its closing line.
+test: lint ## lint, and every test that is not marked slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# A data folder of some hundred pictures is enough to be killed on: five kills take some minutes.
+test-all: lint ## lint, all tests, and a training run that is killed and resumed
+	$(BIN)/python download.py --board openmoji --out data/killed --size 64 --tags 12 --positives 25 --val 15 --test 15
+	$(BIN)/python tests/kill_and_resume.py --data data/killed --kills 5 --epochs 4 --batch-size 16
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-clean:
-	rm -rf $(VENV) data/openmoji runs/openmoji
+clean: ## remove the environment and what the commands above made
+	rm -rf $(VENV) data/openmoji data/killed runs/openmoji
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +41,6 @@ $(VENV)/installed: requirements.txt
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-export.txt requirements-search.txt requirements-serve.txt $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@

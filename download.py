@@ -4,7 +4,7 @@
     python download.py --board openmoji
     python download.py --board folder --images ~/pictures --csv tags.csv --out data/mine
 
-Stop it with Ctrl-C at any time: the same command goes on where it stopped.
+Ctrl-C stops it at any time: the same command continues where it stopped.
 """
 
 import argparse
@@ -16,23 +16,31 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from command import InputError, Parser, run, say
-from dataset.boards import BOARDS, CATEGORIES, open_board
-from dataset.parts import Part
+from command import Parser, run
+from common.errors import InputError, say
+from dataset.boards.board import BOARDS, open_board
+from dataset.build.parts import Part
+from dataset.records import CATEGORIES
+
+if TYPE_CHECKING:
+    from dataset.boards.e621 import Access
+    from dataset.boards.post_filter import Filters
 
 E621_ARGUMENTS = ("user", "board_url", "rate", "ratings", "exclude", "min_score", "min_tags", "after", "before")
 
 
 def main() -> None:
+    """Check the arguments, build the data folder or continue it, and print a summary."""
     arguments = parse_arguments()
     out = arguments.out or Path("data") / arguments.board
 
-    from dataset.data_folder import build
-    from dataset.selection import Options
+    from dataset.build.build import build
+    from dataset.build.selection import Options
 
-    access, filters = e621_of(arguments, out) if arguments.board == "e621" else (None, None)
+    access, filters = e621_settings(arguments, out) if arguments.board == "e621" else (None, None)
     images, table = (str(path) if path else None for path in (arguments.images, arguments.csv))
     options = Options(
         board=arguments.board,
@@ -80,33 +88,40 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, metavar="DIR", help="your images, for --board folder")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="table of id and tags; without it, .txt beside images")
     parser.add_argument(
-        "--numbers", nargs="+", default=[], metavar="COLUMN", help="columns of numbers to learn, of all images"
+        "--numbers", nargs="+", default=[], metavar="COLUMN", help="columns of numbers to learn from all images"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the data folder to write (default data/BOARD)")
-    parser.add_argument("--tags", type=int, default=1024, help="how many tags, the most frequent (default %(default)s)")
+    add_selection_arguments(parser)
+    parser.add_argument("--part", type=part, default="1/1", metavar="I/N", help="make part I of N, for several machines")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be downloaded, and stop")
+    parser.add_argument(
+        "--size", type=int, default=320, help="short side of stored images at most, in pixels (default %(default)s)"
+    )
+    add_e621_arguments(parser)
+    arguments = parser.parse_args()
+    check_arguments(arguments)
+    return arguments
+
+
+def add_selection_arguments(parser: Parser) -> None:
+    """Add the options that decide which tags and posts are chosen, and their splits."""
+    parser.add_argument("--tags", type=int, default=1024, help="number of tags, the most frequent (default %(default)s)")
     parser.add_argument("--positives", type=int, default=512, help="posts wanted for each tag (default %(default)s)")
     parser.add_argument(
         "--sampling",
         choices=("cover", "e6tag"),
         default="cover",
-        help="cover: few posts that serve many tags; e6tag: each post counts for its rarest tag (default %(default)s)",
+        help="cover: few posts with many tags each; e6tag: each post counts for its rarest tag (default %(default)s)",
     )
-    parser.add_argument("--posts", type=int, default=0, help="the fewest posts in all (default %(default)s)")
-    parser.add_argument(
-        "--part", type=part, default="1/1", metavar="I/N", help="make this share of the sample: one machine of several"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, and stop")
+    parser.add_argument("--posts", type=int, default=0, help="smallest number of posts in total (default %(default)s)")
     parser.add_argument(
         "--min-positives",
         type=int,
         default=1,
-        help="leave out tags of fewer training posts, variants counted once (default %(default)s)",
+        help="leave out tags with fewer training posts; variants of a picture count once (default %(default)s)",
     )
     parser.add_argument(
-        "--size", type=int, default=320, help="short side of stored images at most, in pixels (default %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the choice of posts and of their order (default %(default)s)"
+        "--seed", type=int, default=0, help="seed for the choice and the order of posts (default %(default)s)"
     )
     parser.add_argument(
         "--val", type=float, default=5.0, help="validation split, percent of the groups (default %(default)g)"
@@ -118,46 +133,47 @@ def parse_arguments() -> argparse.Namespace:
         choices=CATEGORIES,
         default=["general"],
         metavar="CATEGORY",
-        help=f"categories that tags are chosen from: {', '.join(CATEGORIES)} (default general)",
+        help=f"categories from which tags are chosen: {', '.join(CATEGORIES)} (default general)",
     )
-    add_e621_arguments(parser)
-    arguments = parser.parse_args()
+
+
+def add_e621_arguments(parser: Parser) -> None:
+    """Add the options of the board e621: how to reach it, and which of its posts are eligible."""
+    group = parser.add_argument_group("--board e621")
+    group.add_argument("--user", metavar="NAME", help="your name on the site, which requires it (default $E6TAG_USER)")
+    group.add_argument("--board-url", metavar="URL", help="a site with the same interface (default https://e621.net)")
+    group.add_argument(
+        "--rate", type=float, help="requests per second to each host, 0: no limit (default 2, or the limit of robots.txt)"
+    )
+    group.add_argument("--ratings", nargs="+", choices=("s", "q", "e"), help="safe, questionable, explicit (default s)")
+    group.add_argument("--exclude", nargs="*", metavar="TAG", help="leave out posts with any of these (default comic)")
+    group.add_argument("--min-score", type=int, metavar="N", help="leave out posts with a lower score")
+    group.add_argument("--min-tags", type=int, metavar="N", help="leave out posts with fewer tags")
+    group.add_argument("--after", type=day, metavar="DATE", help="leave out posts before this day, such as 2020-12-31")
+    group.add_argument("--before", type=day, metavar="DATE", help="leave out posts from this day on")
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Raise an InputError if an argument is out of range or does not belong to the board."""
     for name in ("tags", "positives", "min_positives", "size"):
         if getattr(arguments, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be 1 or more, received {getattr(arguments, name)}")
     if arguments.posts < 0:
         raise InputError(f"--posts must be 0 or more, received {arguments.posts}")
     if arguments.out and arguments.out.exists() and not arguments.out.is_dir():
-        raise InputError(f"--out {arguments.out} is a file: expected a folder, or a name for one")
+        raise InputError(f"--out {arguments.out} is a file: expected a folder, or the name of a new one")
     if not (arguments.val >= 0 and arguments.test >= 0 and arguments.val + arguments.test < 100):
         raise InputError(
             "--val and --test are percentages, 0 or more, and must leave something for training: "
             f"received {arguments.val:g} and {arguments.test:g}"
         )
-    given = [name for name in E621_ARGUMENTS if getattr(arguments, name) is not None]
-    if given and arguments.board != "e621":
-        raise InputError(f"--{given[0].replace('_', '-')} belongs to --board e621, received --board {arguments.board}")
-    return arguments
-
-
-def add_e621_arguments(parser: Parser) -> None:
-    """Add what only the board e621 takes: how to reach it, and which of its posts may be chosen."""
-    group = parser.add_argument_group("--board e621")
-    group.add_argument("--user", metavar="NAME", help="your name on the site, which wants to know (default $E6TAG_USER)")
-    group.add_argument("--board-url", metavar="URL", help="a board that answers like it (default https://e621.net)")
-    group.add_argument(
-        "--rate", type=float, help="requests a second to each host, 0: no limit (default 2, or what robots.txt asks)"
-    )
-    group.add_argument("--ratings", nargs="+", choices=("s", "q", "e"), help="safe, questionable, explicit (default s)")
-    group.add_argument("--exclude", nargs="*", metavar="TAG", help="leave out posts with any of these (default comic)")
-    group.add_argument("--min-score", type=int, metavar="N", help="leave out posts of a lower score")
-    group.add_argument("--min-tags", type=int, metavar="N", help="leave out posts of fewer tags")
-    group.add_argument("--after", type=day, metavar="DATE", help="leave out posts from before this day, as 2020-12-31")
-    group.add_argument("--before", type=day, metavar="DATE", help="leave out posts from this day on")
+    e621_only = [name for name in E621_ARGUMENTS if getattr(arguments, name) is not None]
+    if e621_only and arguments.board != "e621":
+        raise InputError(f"--{e621_only[0].replace('_', '-')} belongs to --board e621, received --board {arguments.board}")
 
 
 def part(text: str) -> Part:
-    """Read the share of a sample, as 2/4."""
+    """Parse a part of the sample, for example 2/4."""
     try:
         return Part.parse(text)
     except ValueError:
@@ -165,29 +181,29 @@ def part(text: str) -> Part:
 
 
 def day(text: str) -> str:
-    """Check a date and return it as the board writes it."""
+    """Check a date, and return it in ISO format, which the board uses."""
     try:
         return datetime.date.fromisoformat(text).isoformat()
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a date like 2020-12-31, received {text!r}") from None
 
 
-def e621_of(arguments: argparse.Namespace, out: Path) -> tuple:
-    """How to reach the board, and which posts may be chosen, with defaults for what was not given.
+def e621_settings(arguments: argparse.Namespace, out: Path) -> "tuple[Access, Filters]":
+    """Return how to reach the board and which posts are eligible, with defaults for missing arguments.
 
-    The export is kept beside the data folders, in `.exports`: several of them are made from one.
+    The export is cached beside the data folders, in `.exports`, because several data folders use the same one.
 
     Raises:
         InputError: an argument is out of range.
     """
     from dataset.boards.e621 import SITE_URL, Access
-    from dataset.boards.sieve import Filters
+    from dataset.boards.post_filter import Filters
 
     url = (arguments.board_url or SITE_URL).rstrip("/")
     parts = urlsplit(url)
     try:
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, or none there can be
+    except ValueError:  # the port is not a number, or out of range
         usable = False
     if not usable:
         raise InputError(f"--board-url must be like https://e621.net, received {url!r}")
@@ -197,16 +213,16 @@ def e621_of(arguments: argparse.Namespace, out: Path) -> tuple:
     user = arguments.user or os.environ.get("E6TAG_USER", "")
     cache = out.parent / ".exports" / re.sub(r"[^\w.-]", "_", parts.netloc + parts.path)
     names = ("ratings", "exclude", "min_score", "min_tags", "after", "before")
-    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    given |= {name: sorted(set(given[name])) for name in ("ratings", "exclude") if name in given}
-    return Access(url, user, rate, cache), Filters(**given)
+    filters = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    filters |= {name: sorted(set(filters[name])) for name in ("ratings", "exclude") if name in filters}
+    return Access(url, user, rate, cache), Filters(**filters)
 
 
 def report(out: Path, manifest: dict) -> None:
-    """Print what a data folder holds."""
+    """Print a summary of a data folder."""
     from dataset.records import read_tags
 
-    print(f"{'split':<8}{'images':>10}{'labels':>12}{'a picture':>11}{'quarantined':>13}{'shards':>8}")
+    print(f"{'split':<8}{'images':>10}{'labels':>12}{'per image':>11}{'quarantined':>13}{'shards':>8}")
     for split, counts in manifest["splits"].items():
         mean = counts["labels"] / counts["written"] if counts["written"] else 0
         print(
@@ -217,21 +233,22 @@ def report(out: Path, manifest: dict) -> None:
     tags = sorted(read_tags(out / part.name("tags.csv")), key=lambda tag: (tag.count, tag.name))
     print(f"\n{len(tags):,} tags; fewest training images: " + ", ".join(f"{tag.name} {tag.count:,}" for tag in tags[:5]))
     if gone := sum(counts["gone"] for counts in manifest["splits"].values()):
-        print(f"{gone:,} gone: the board has no file of them any more")
+        print(f"{gone:,} pictures are no longer on the board")
     for reason, number in manifest["skipped"].items():
         print(f"{number:,} skipped: {reason}")
-    if (alike := manifest.get("alike", {})).get("pictures"):
-        print(f"{alike['pictures']:,} look like a picture of another group; {alike['moved']:,} moved to its split")
+    if (near_duplicates := manifest.get("alike", {})).get("pictures"):
+        pictures, moved = near_duplicates["pictures"], near_duplicates["moved"]
+        print(f"{pictures:,} pictures resemble one of another group; {moved:,} pictures were moved to the same split")
     with (out / part.name("quarantine.csv")).open(newline="", encoding="utf-8") as file:
-        # The kind of reason, without its particulars.
+        # The kind of reason, without the details after it.
         reasons = Counter(re.split(r"[:(]", row["reason"])[0].strip() for row in csv.DictReader(file))
     for reason, number in reasons.most_common(5):
         print(f"{number:,} quarantined: {reason}")
     if manifest["attribution"]:
         print(manifest["attribution"])
     if part.count > 1:
-        say(f"part {manifest['part']} is complete; when all are in one folder, the same command without --part joins them")
+        say(f"part {manifest['part']} is complete; when all parts are in one folder, the command without --part joins them")
 
 
 if __name__ == "__main__":
-    run(main, when_interrupted="Run the same command again to go on.")
+    run(main, when_interrupted="Run the same command again to continue.")

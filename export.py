@@ -1,48 +1,59 @@
-"""Write a run in the formats that other programs load, each checked against the run on real pictures."""
+"""Write a run in the formats that other programs load, and compare each file with the run on real pictures."""
 
 import importlib.util
 import os
 from pathlib import Path
 
-from command import InputError, Parser, import_quietly, run, say
+from command import Parser, run
+from common.errors import InputError, say
+from common.processes import import_quietly
 
 FORMATS = ("onnx", "trunk", "savedmodel", "litert", "int8")
 
 
 def main() -> None:
-    """Write each format, read it back, compare, and only then give it its name."""
+    """Write each format, read it back, compare it with the run, and only then give it its final name."""
     parser = Parser(__doc__)
     parser.add_argument("--run", type=Path, help="run folder (default: the newest under runs/)")
     parser.add_argument("--out", type=Path, help="folder to write (default: export/ in the run folder)")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx", "trunk"], help="default: onnx trunk")
-    parser.add_argument("--data", type=Path, help="pictures to check with (default: the data that the run was trained on)")
-    parser.add_argument("--pictures", type=int, default=512, help="how many of its test split (default: 512)")
-    given = parser.parse_args()
-    if given.pictures < 1:
-        raise InputError(f"--pictures has to be at least 1. Received: {given.pictures}")
+    parser.add_argument("--data", type=Path, help="data folder to check with (default: the run's own)")
+    parser.add_argument("--pictures", type=int, default=512, help="test pictures to check with (default: 512)")
+    options = parser.parse_args()
+    if options.pictures < 1:
+        raise InputError(f"--pictures has to be at least 1. Received: {options.pictures}")
 
-    if {"onnx", "trunk"} & set(given.format):
+    if {"onnx", "trunk"} & set(options.format):
         check_onnx()
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # the one backend that all converters know
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that all converters support
     import_quietly("keras")
-    from model import export, runs
-    from model.predict import Tagger
+    from evaluation.metrics.metrics import ranking
+    from inference import export_formats
+    from inference.tagger import Tagger
+    from model import run_folder
 
-    tagger = Tagger.load(given.run or runs.newest(Path("runs"), "model.keras", "train.py"))
-    pixels, labels = export.check_pictures(tagger, given.data or Path(tagger.run.data), given.pictures)
-    out = given.out or tagger.run.folder / "export"
+    tagger = Tagger.open(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"))
+    data = options.data or Path(tagger.run.data)
+    pixels, labels = export_formats.read_test_pictures(tagger, data, options.pictures)
+    out = options.out or tagger.run.folder / "export"
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: --out is the folder to write")
+        raise InputError(f"--out has to be a folder. Received the file {out}")
     out.mkdir(parents=True, exist_ok=True)
     say(f"checked on {len(pixels)} pictures of the test split")
     if tagger.run.config.resize != "pad":
-        say(f"front ends put pictures on a white square; this run was trained with --resize {tagger.run.config.resize}")
-    for name in dict.fromkeys(given.format):
-        print(export.write_checked(tagger, name, out, pixels, labels), flush=True)
+        resize = tagger.run.config.resize
+        say(f"warning: front ends put pictures on a white square, but this run was trained with --resize {resize}")
+    for name in dict.fromkeys(options.format):
+        export = export_formats.write_checked(tagger, name, out, pixels)
+        change = ""
+        if name == "int8":
+            before, after = (ranking(labels, scores)["auc_roc_macro"] for scores in (export.expected, export.received))
+            change = f", macro AUC {before:.4f} ▶ {after:.4f}"
+        print(f"{export.summary}{change}", flush=True)
 
 
 def check_onnx() -> None:
-    """Say what to install where the libraries for ONNX are missing, before anything takes time."""
+    """Raise an InputError that names what to install if a library for ONNX is missing."""
     for library in ("onnx", "onnxruntime", "tf2onnx"):
         if not importlib.util.find_spec(library):
             raise InputError(f"ONNX needs {library}: pip install -r requirements-export.txt")

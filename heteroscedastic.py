@@ -1,21 +1,21 @@
-"""A sigmoid output layer that knows how uncertain each of its logits is.
+"""A sigmoid output layer that also predicts how uncertain each of its logits is.
 
 Sigmoid factor analysis (Collier et al., "Correlated Input-Dependent Label Noise in Large-Scale Image Classification",
-arXiv 2105.10305): the logits of an input are Gaussian, with a mean, a diagonal and, if wanted, a low-rank covariance that
-are all linear in the features,
+arXiv 2105.10305): the logits of an input are Gaussian. Their mean, the diagonal of their covariance and, optionally, a
+low-rank part of it are linear in the features,
 
     z = (mean(x) + diagonal(x) ⊙ ε₁ + factors(x) ε₂) / temperature,   ε ~ N(0, I),
 
-and what the layer predicts is E[sigmoid(z)]. A tag whose labels are noisy for a kind of picture is given a wide logit
-there: its prediction moves towards ½ and its gradient shrinks.
+and the layer predicts E[sigmoid(z)]. Where the labels of a tag are noisy, the layer learns a large variance of its
+logit: the prediction moves towards ½ and its gradient shrinks.
 
-The paper averages 1,000 samples. The expectation needs none: it depends on each logit's own mean and variance only. The
-logistic function is a scale mixture of normal distribution functions (Andrews & Mallows, 1974, J. R. Statist. Soc. B 36:
+The paper averages 1,000 samples. The expectation needs no samples: it depends only on the mean and variance of each logit.
+The logistic function is a scale mixture of normal distribution functions (Andrews & Mallows, 1974, J. R. Statist. Soc. B 36:
 its scale is twice a Kolmogorov-Smirnov variable), and a normal distribution function under a Gaussian has a closed form:
 
     sigmoid(z) = E_λ[Φ(z/λ)]   ⇒   E[sigmoid(z)] = E_λ[Φ(μ / √(λ² + σ²))].
 
-Ten Gauss nodes for λ give it to 1e-8 at every μ and σ, where Gauss-Hermite nodes in z fail for wide logits: with 64 of
+With ten Gauss nodes for λ, the error is 1e-8 at every μ and σ. Gauss-Hermite nodes in z fail for large variances: with 64 of
 them the error is still 0.009 at σ = 13.
 """
 
@@ -35,20 +35,20 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
 
     Args:
         units: number of outputs (tags).
-        num_factors: rank of the covariance between tags; 0 leaves the noise of the tags independent. Given to each
-            output are `num_factors + 2` numbers a feature.
+        num_factors: rank of the covariance between tags; with 0, the noise of each tag is independent. Each output has
+            `num_factors + 2` weights for each feature.
         temperature: divides the noisy logits.
         min_scale: added to the diagonal standard deviation so that it cannot vanish.
-        num_samples: 0 for the exact expectation; otherwise the number of Monte Carlo samples it is estimated from.
+        num_samples: 0 for the exact expectation; otherwise the number of Monte Carlo samples that estimate it.
         bias_initializer: for the bias of the mean, such as the log-odds of the tags.
-        seed: of the samples.
+        seed: seed of the Monte Carlo samples.
 
     Input:
         (batch, features).
 
     Output:
-        A dictionary of float32 tensors (batch, units): `probability` is E[sigmoid(z)], `logit` its log-odds, precise
-        where the probability itself would round to 0 or 1, and `variance` is Var[sigmoid(z)].
+        A dictionary of float32 tensors (batch, units): `probability` is E[sigmoid(z)], `logit` is its log-odds,
+        precise even where the probability itself rounds to 0 or 1, and `variance` is Var[sigmoid(z)].
 
     Example:
         >>> layer = HeteroscedasticSigmoid(1024, num_factors=8)
@@ -96,7 +96,7 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
 
     def call(self, inputs):
         if self.num_samples:
-            return self._estimate(inputs)
+            return self._monte_carlo_estimate(inputs)
         mean, diagonal, factors = self.logit_distribution(inputs)
         variance = ops.square(diagonal)  # (batch, units)
         if factors is not None:
@@ -104,7 +104,10 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
         return expected_sigmoid(mean, ops.sqrt(variance))
 
     def logit_distribution(self, inputs):
-        """The Gaussian of the logits, temperature applied.
+        """Return the Gaussian distribution of the logits, divided by the temperature.
+
+        Args:
+            inputs: (batch, features).
 
         Returns:
             Mean (batch, units), standard deviation of the independent part (batch, units), and factor loadings
@@ -118,7 +121,7 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
         return mean, diagonal, ops.reshape(factors, (-1, self.units, self.num_factors))
 
     def sample(self, inputs, num_samples: int):
-        """Draw joint samples of all logits: (num_samples, batch, units)."""
+        """Draw samples from the joint distribution of all logits: (num_samples, batch, units)."""
         mean, diagonal, factors = self.logit_distribution(inputs)
         shape = (num_samples, *ops.shape(mean))  # (samples, batch, units)
         logits = mean + diagonal * keras.random.normal(shape, seed=self.seed_generator)
@@ -128,13 +131,13 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
             logits += ops.einsum("buf,sbf->sbu", factors, noise)
         return logits
 
-    def _estimate(self, inputs):
+    def _monte_carlo_estimate(self, inputs):
         samples = ops.sigmoid(self.sample(inputs, self.num_samples))  # (samples, batch, units)
         probability = ops.mean(samples, axis=0)
-        inside = ops.clip(probability, 1e-7, 1 - 1e-7)
+        clipped = ops.clip(probability, 1e-7, 1 - 1e-7)  # so that the logit is finite
         return {
             "probability": probability,
-            "logit": ops.log(inside) - ops.log(1.0 - inside),
+            "logit": ops.log(clipped) - ops.log(1.0 - clipped),
             "variance": ops.var(samples, axis=0),
         }
 
@@ -155,7 +158,7 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
 
 
 def expected_sigmoid(mean, stddev):
-    """Mean and variance of sigmoid(z) for z ~ N(mean, stddev²), exact to float32.
+    """Return mean and variance of sigmoid(z) for z ~ N(mean, stddev²), to the precision of float32.
 
     Args:
         mean: tensor of any shape.
@@ -166,8 +169,8 @@ def expected_sigmoid(mean, stddev):
     """
     sign = ops.where(mean >= 0, 1.0, -1.0)
     distance = mean * sign  # |mean|, with a gradient at 0 too
-    # In logarithms, the probability of the less likely side: nothing underflows, and positives that the network has all
-    # but excluded still have a gradient.
+    # The logarithm of the probability of the less likely side does not underflow, so that positives with a predicted
+    # probability near 0 still have a gradient.
     log_terms, slopes = [], []
     for scale, weight in zip(*logistic_mixture(NUM_NODES), strict=True):
         width = ops.sqrt(ops.square(stddev) + float(scale) ** 2)
@@ -186,9 +189,10 @@ def expected_sigmoid(mean, stddev):
 
 
 def _log_normal_tail(x):
-    """log Φ(-x) for x >= 0, to 2e-6 up to x = 80.
+    """Return log Φ(-x) for x >= 0, with an error of at most 2e-6 up to x = 80.
 
-    erfc(y) = t exp(-y² + P(t)) with t = 1 / (1 + y/2); P is our own minimax fit of degree 7 over t in (0, 1].
+    erfc(y) = t exp(-y² + P(t)) with t = 1 / (1 + y/2), where P is a minimax fit of degree 7 over t in (0, 1], made for
+    this file.
     """
     y = x * math.sqrt(0.5)
     t = 1.0 / (1.0 + 0.5 * y)
@@ -200,20 +204,20 @@ def _log_normal_tail(x):
 
 @functools.cache
 def logistic_mixture(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scales and weights with sigmoid(z) ≈ Σ weight Φ(z / scale).
+    """Return scales and weights of normal distribution functions with sigmoid(z) ≈ Σ weight Φ(z / scale).
 
-    Gauss quadrature in log λ for the density of λ (twice the Kolmogorov-Smirnov distribution), by the Stieltjes
-    recurrence on a fine grid and the eigenvalues of the Jacobi matrix (Golub & Welsch, 1969, Math. Comp. 23).
+    This is a Gauss quadrature in log λ for the density of λ (twice the Kolmogorov-Smirnov distribution). Its nodes are the
+    eigenvalues of the Jacobi matrix (Golub & Welsch, 1969, Math. Comp. 23), from the Stieltjes recurrence on a fine grid.
 
     Args:
-        num_nodes: 6, 8, 10 give the sigmoid with an absolute error of 1e-6, 9e-8, 7e-9.
+        num_nodes: number of terms; with 6, 8 and 10, the absolute error of the sigmoid is 1e-6, 9e-8 and 7e-9.
 
     Returns:
         float64 arrays (num_nodes,), scales ascending; the weights add up to 1.
     """
     log_v = np.linspace(math.log(0.15), math.log(5.0), 4001)
     v = np.exp(log_v)
-    # Two forms of the same density, each quick to converge on its side.
+    # Two series of the same density: `large` converges fast for large v, `small` for small v.
     k = np.arange(1, 60)[:, None]
     large = np.sum(8 * (-1.0) ** (k + 1) * k**2 * v * np.exp(-2 * k**2 * v**2), axis=0)
     a = (2 * k - 1) ** 2 * math.pi**2 / 8

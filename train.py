@@ -4,9 +4,14 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from command import InputError, Parser, import_quietly, only_writer, run, say, use_cpu
-from dataset.cache import WHERE
-from model.config import PRESETS, RECIPES, Config, resolve
+from command import Parser, run
+from common.errors import InputError, say
+from common.files import only_writer
+from common.processes import import_quietly, use_cpu
+from dataset.cache import CACHE_CHOICES
+from model.config import Config
+from model.presets import PRESETS
+from training.recipes import RECIPES, resolve
 
 AUTO = "auto"
 
@@ -22,74 +27,76 @@ def main() -> None:
         use_cpu()
     import_quietly("keras")
     import_quietly("tensorflow")  # reads the shards, whatever the backend
-    from model import checkpoints, devices, distillation, finder, overview, plan, reuse, runs, training
+    from model import devices, run_folder
+    from training import checkpoints, distillation, lr_finder, plan, run_table, train_run, transfer
 
     if options.list:
-        print(overview.table(Path("runs")))
+        print(run_table.table(Path("runs")))
         return
     devices.check(options.cpu)
     devices.leave_gpus_to_backend()
     if options.teach or options.negatives or options.values:
         print(teach_tag(options, given))
         return
-    devices.share(options.devices)
+    devices.distribute(options.devices)
     data, folder, before = choose_folders(options)
     if options.resume:
         given = before.config.as_dict() | given
     elif options.init:
-        given = reuse.settings(given)
+        given = transfer.inherited_settings(given)
     given["precision"] = devices.precision(given.get("precision", AUTO))
     devices.use_precision(given["precision"])
     if given.get("batch_size") == AUTO:
-        given |= training.choose_batch(given, before, data, folder, options.devices)
+        given |= train_run.choose_batch(given, before, data, folder, options.devices)
     todo = plan.plan_run(data, folder, resolve(given), options.devices)
     if (folder / "model.keras").exists() and not options.find_lr:
-        runs.check_network(folder / "model.keras")
-        checkpoints.remove(folder)  # a kill in its last moment may have left them
+        run_folder.check_network(folder / "model.keras")
+        train_run.remove_leftovers(folder)  # a kill in its last moment may have left them
         say(f"{folder} is trained already, with these options; for another run, give another --run")
         return
     todo = distillation.with_teacher(todo)
-    network = training.build_network(todo.run)
-    training.compile_network(todo, network)
+    network = train_run.build_network(todo.run)
+    train_run.compile_network(todo, network)
     if options.find_lr:
-        reuse.take_trunk(todo.run, network)
-        rates, losses = finder.range_test(todo, network)
-        print(f"{finder.save(folder, rates, losses)}: proposed --learning-rate {finder.proposal(rates, losses):g}")
+        transfer.load_trunk(todo.run, network)
+        rates, losses = lr_finder.range_test(todo, network)
+        print(f"{lr_finder.save(folder, rates, losses)}: proposed --learning-rate {lr_finder.proposal(rates, losses):g}")
         return
     with only_writer(folder):
         start = checkpoints.restore(folder, network)
-        if start == checkpoints.Position():
-            reuse.take_trunk(todo.run, network)
+        if start == checkpoints.TrainingPosition():
+            transfer.load_trunk(todo.run, network)
         say(plan.describe(todo, network, start))
         todo.run.save()
-        training.train(todo.with_cache(options.cache), network, start, options.checkpoint_minutes)
+        train_run.train(todo.with_cache(options.cache), network, start, options.checkpoint_minutes)
     print(f"{folder} is trained. Next: python eval.py {folder}")
 
 
 def teach_tag(options: argparse.Namespace, given: dict) -> str:
     """Add an output to a run; what is expected of it."""
-    from model import runs, teach
+    from model import run_folder
+    from training.teach_tag import teach
 
     if not options.teach or given or options.data or options.resume or (options.negatives and options.values):
         others = "--run, --cpu, and either --negatives or --values"
         raise InputError(f"--teach NAME FOLDER trains nothing but that one output: of other options, it goes with {others}")
     name, pictures = options.teach
-    folder = options.run or runs.newest(Path("runs"), "model.keras", "train.py")
-    return teach.teach(name, Path(pictures), folder, options.negatives, options.values)
+    folder = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
+    return teach(name, Path(pictures), folder, options.negatives, options.values)
 
 
 def choose_folders(options: argparse.Namespace):
     """The data folder, the run folder, and the run that is there already, or None."""
-    from model import runs
+    from model import run_folder
 
     folder = options.run
     if options.resume:
-        folder = folder or runs.newest(Path("runs"), "config.json", "train.py")
-        before = runs.load(folder)
+        folder = folder or run_folder.newest(Path("runs"), "config.json", "train.py")
+        before = run_folder.load(folder)
         return options.data or Path(before.data), folder, before
-    data = options.data or runs.newest(Path("data"), "manifest.json", "download.py")
+    data = options.data or run_folder.newest(Path("data"), "manifest.json", "download.py")
     folder = folder or Path("runs") / data.resolve().name
-    return data, folder, runs.load(folder) if (folder / "config.json").exists() else None
+    return data, folder, run_folder.load(folder) if (folder / "config.json").exists() else None
 
 
 def parser() -> Parser:
@@ -99,7 +106,7 @@ def parser() -> Parser:
     options.add_argument("--run", type=Path, help="folder to make (default: runs/ and the data folder's name)")
     options.add_argument("--resume", action="store_true", help="go on with --run, or the newest, with the options it has")
     options.add_argument("--checkpoint-minutes", type=float, default=10.0, help="between two checkpoints (default: 10)")
-    options.add_argument("--cache", choices=WHERE, default="none", help="keep the pictures decoded, where they fit")
+    options.add_argument("--cache", choices=CACHE_CHOICES, default="none", help="keep the pictures decoded, where they fit")
     options.add_argument("--devices", type=int, default=1, help="that share each batch, with KERAS_BACKEND=jax (default: 1)")
     options.add_argument("--cpu", action="store_true", help="compute on the CPU, even where there is a GPU")
     options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")
@@ -112,6 +119,8 @@ def parser() -> Parser:
         help_text = (
             f"{entry.metadata['help']} (default: {entry.default if entry.default != '' else 'none'}{_overrides(entry.name)})"
         )
+        if entry.metadata["hidden"]:
+            help_text = argparse.SUPPRESS
         choices = entry.metadata["choices"]
         kind = {"type": entry.type, "metavar": f"{{{','.join(choices)}}}" if choices else None}
         if entry.name == "batch_size":

@@ -1,1 +1,1 @@
-"""What bench.py measures: one module a subject, each with `add_options(parser)` and `measure(options)`."""
+"""The measurements behind every number in the documentation: one module for each subject, run by `python -m benchmarks`."""

@@ -1,50 +1,59 @@
-"""test.py on a folder of pictures, once and twice over, beside the same work in a process that has begun."""
+"""test.py on a folder of pictures, once and twice, beside the same work in a process that has already started.
+
+    python -m benchmarks folder PICTURES --run runs/openmoji
+
+Result: folder.json.
+"""
 
 import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.measuring import report, side_by_side
-from model import inputs
-from model.predict import Prediction, Tagger
+from benchmarks.measuring import side_by_side
+from benchmarks.reporting import Table, report
+from inference.sources import find
+from inference.tagger import Prediction, Tagger
 
 ROOT = Path(__file__).parent.parent
+RUNNING, ONCE, TWICE, SECOND = "in a process that has begun", "test.py", "test.py, twice", "test.py, the second time alone"
+RENAMED = {RUNNING: "in a running process", SECOND: "test.py, second pass alone"}  # name in the result ▶ in the table
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The run and the pictures."""
+    """Add the pictures, the run and the rounds."""
     parser.add_argument("pictures", type=Path, help="folder of pictures")
     parser.add_argument("--run", type=Path, required=True, help="run folder, or model.onnx")
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is timed (default: 3)")
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print the seconds of each, the rates, and the ratio of test.py's, once it has begun, to the process's."""
-    sources, tagger = list(inputs.find([str(options.pictures)])), Tagger.load(options.run)
+    """Time test.py and a running process in turns; print the seconds, the rates and the ratio of the rates."""
+    sources, tagger = list(find([str(options.pictures)])), Tagger.open(options.run)
 
-    def begun() -> None:
+    def in_this_process() -> None:
         for prediction in tagger.predict(sources):
             if isinstance(prediction, Prediction):
                 tagger.choose(prediction.probability)
 
     def program(times: int) -> None:
-        command = [
-            sys.executable,
-            str(ROOT / "test.py"),
-            *[str(options.pictures)] * times,
-            "--run",
-            str(options.run),
-            "--json",
-        ]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # bad ones: code 1
+        arguments = [*[str(options.pictures)] * times, "--run", str(options.run), "--json"]
+        command = [sys.executable, str(ROOT / "test.py"), *arguments]
+        subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )  # an unreadable picture: exit code 1
 
-    tasks = {"in a process that has begun": begun, "test.py": lambda: program(1), "test.py, twice": lambda: program(2)}
+    tasks = {RUNNING: in_this_process, ONCE: lambda: program(1), TWICE: lambda: program(2)}
     seconds = side_by_side(tasks, options.rounds)
-    begun_seconds, once, twice = seconds.values()
-    seconds["test.py, the second time alone"] = twice - once
-    rows = []
+    figures = {"files": len(sources), "seconds": seconds | {SECOND: seconds[TWICE] - seconds[ONCE]}}
+    report("folder", table(figures), figures)
+
+
+def table(figures: dict) -> Table:
+    """Return the table of a result. Rates need the number of files, which results of earlier versions do not hold."""
+    seconds, files, rows = figures["seconds"], figures.get("files"), []
     for name, value in seconds.items():
-        rate = len(sources) * (2 if value == twice else 1) / value
-        rows.append([name, f"{value:.2f}", f"{rate:,.1f}", f"{rate * begun_seconds / len(sources):.2f}"])
-    report("folder", [f"{len(sources):,} files", "seconds", "files/s", "of begun"], rows, {"seconds": seconds})
+        times = 2 if name == TWICE else 1
+        rate = f"{times * files / value:,.1f}" if files else ""
+        rows.append([RENAMED.get(name, name), f"{value:.2f}", rate, f"{times * seconds[RUNNING] / value:.2f}"])
+    return Table(["", "seconds", "files/s", "rate, of the running process's"], rows)

@@ -1,4 +1,4 @@
-"""Networks that are not ours, trained from scratch on the same batches, each the way its own trainers do."""
+"""Networks of other libraries, trained from scratch on the same batches, each with the recipe that its own library uses."""
 
 import math
 import sys
@@ -9,40 +9,47 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from command import InputError
+from common import files
+from common.errors import InputError
 from dataset import pipeline, records
-from model import devices, metrics
-from model.config import Config, resolve
+from dataset.augmentation import Augmentation
+from evaluation.metrics import metrics
+from model import devices
+from model.config import Config
+from training.recipes import resolve
 
-# Learns from a batch, uint8 (batch, size, size, 3) and float32 (batch, tags); scores one, float (batch, tags).
+# A function that trains on a batch, uint8 (batch, size, size, 3) and float32 (batch, tags), and one that returns the scores
+# of a batch, float (batch, tags).
 Network = tuple[Callable[[np.ndarray, np.ndarray], None], Callable[[np.ndarray], np.ndarray]]
 
 
 def train(build: Callable[[int, int, int], Network], data: Path, epochs: float, seed: int) -> dict:
-    """Train one, and rank the test split by it.
+    """Train a network, and score the test split with it.
 
     Args:
-        build: (tags, image size, steps) ▶ a network.
-        data: the data folder.
-        epochs: passes over its training split; a part of one, too.
-        seed: of weights, order and augmentation.
+        build: makes the network from the number of tags, the image size in pixels and the number of steps.
+        data: folder made by download.py.
+        epochs: passes over the training split; not necessarily a whole number.
+        seed: seed of weights, order and augmentation.
 
     Returns:
-        The figures of `metrics.ranking`, with `epochs` and `seconds`, which leave out the first batch, that compiles.
+        The figures of `metrics.ranking`, with `epochs`, and `seconds` without the first batch, which includes compilation.
     """
     config = resolve({"seed": seed})
     keras.utils.set_random_seed(seed)
-    devices.use_precision(devices.precision("auto"))  # as the suite's own programs
+    devices.use_precision(devices.precision("auto"))  # as train.py chooses it
     tags = len(records.read_tags(data / "tags.csv"))
-    steps_per_epoch = records.read_json(data / "manifest.json")["splits"]["train"]["written"] // config.batch_size
+    steps_per_epoch = files.read_json(data / "manifest.json")["splits"]["train"]["written"] // config.batch_size
     steps = max(2, round(epochs * steps_per_epoch))
     learn, score = build(tags, config.image_size, steps)
-    augmentation = pipeline.Augmentation(config.flip, False, config.shift, config.zoom, config.colour)
+    augmentation = Augmentation(flip=config.flip, shift=config.shift, zoom=config.zoom, colour=config.colour)
     batches = pipeline.training_batches(
-        data, tags, config.image_size, config.resize, config.batch_size, augmentation, seed, 0, math.ceil(epochs)
+        pipeline.TrainingData(data, tags, config.image_size, config.resize, config.batch_size, augmentation, seed),
+        0,
+        math.ceil(epochs),
     )
     started = 0.0
-    for pixels, labels in batches.take(steps).as_numpy_iterator():
+    for pixels, labels in batches.take(steps):
         learn(pixels, labels)
         started = started or time.monotonic()
     seconds = time.monotonic() - started
@@ -50,16 +57,17 @@ def train(build: Callable[[int, int, int], Network], data: Path, epochs: float, 
 
 
 def _rank(score: Callable[[np.ndarray], np.ndarray], data: Path, tags: int, config: Config) -> dict:
+    """Return the figures of `metrics.ranking` on the test split."""
     labels, scores = [], []
     batches = pipeline.evaluation_batches(data, "test", tags, config.image_size, config.resize, config.batch_size)
-    for batch in batches.as_numpy_iterator():
+    for batch in batches:
         labels.append(batch["labels"] > 0.5)
         scores.append(score(batch["pixels"]))
     return metrics.ranking(np.concatenate(labels), np.concatenate(scores).astype(np.float32))
 
 
 def keras_resnet50(tags: int, image_size: int, steps: int) -> Network:
-    """Keras' own ResNet-50 with another head, cross-entropy and Adam, as its guides train one."""
+    """Return Keras' ResNet-50 with an output for each tag, trained with cross-entropy and Adam as in Keras' guides."""
     network = keras.applications.ResNet50(
         weights=None, input_shape=(image_size, image_size, 3), classes=tags, classifier_activation=None
     )
@@ -76,23 +84,25 @@ def keras_resnet50(tags: int, image_size: int, steps: int) -> Network:
 
 
 def torchvision_resnet18(tags: int, image_size: int, steps: int) -> Network:
-    """Torchvision's ResNet-18 with asymmetric loss, AdamW and one cycle, as that loss's authors train (arXiv 2009.14119).
+    """Return torchvision's ResNet-18, trained with asymmetric loss, AdamW and one cycle as that loss's authors do (arXiv
+    2009.14119).
 
     Raises:
         InputError: PyTorch or torchvision is not installed.
     """
-    sys.modules.setdefault("triton", None)  # not imported: its LLVM and TensorFlow's end in a segmentation fault
+    # None: PyTorch does not import triton, whose LLVM crashes beside TensorFlow's.
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     try:
         import torch
         import torchvision
-    except (ImportError, RuntimeError):  # the latter where the two were not built for each other
-        raise InputError("skipped: PyTorch and torchvision are not installed, or not for each other") from None
+    except (ImportError, RuntimeError):  # RuntimeError: the two were not built for each other
+        raise InputError("skipped: PyTorch and torchvision are not installed, or are not built for each other") from None
     network = torchvision.models.resnet18(num_classes=tags)
     optimizer = torch.optim.AdamW(network.parameters(), 0.001, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.001, total_steps=steps, pct_start=0.2)
 
     def prepared(pixels):
-        # A copy: PyTorch warns of arrays that cannot be written to.
+        # A copy, because PyTorch warns of read-only arrays.
         return torch.tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1  # (batch, 3, size, size)
 
     def learn(pixels, labels):

@@ -1,4 +1,10 @@
-"""An exported run in other programs' hands: the tags that they give, beside test.py's."""
+"""An exported network in other programs' tagging code: the tags that they give, beside those of test.py.
+
+    python -m benchmarks frontends PICTURES-64 PICTURES-1024 --run runs/openmoji/export/model.onnx
+
+The pictures are folders; a program that is not installed (`dghs-imgutils`, `opencv-python-headless`) is skipped. Result:
+frontends.json.
+"""
 
 import argparse
 import csv
@@ -8,24 +14,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.measuring import report
-from command import InputError
+from benchmarks.reporting import Table, report
+from common.errors import InputError, say
 from dataset.boards.folder import image_files
-from model.predict import Tagger
+from inference.tagger import Tagger
 
-THRESHOLD = 0.35  # theirs by default
+THRESHOLD = 0.35  # the default of the other programs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The export and the pictures."""
+    """Add the folders of pictures and the export."""
     parser.add_argument("pictures", type=Path, nargs="+", help="folders of pictures")
     parser.add_argument("--run", type=Path, required=True, help="model.onnx, with selected_tags.csv beside it")
     parser.add_argument("--number", type=int, default=100, help="pictures of each folder (default: 100)")
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print how many pictures get the same tags, and of how many tags some are given by one of both only."""
-    tagger, rows, figures = Tagger.load(options.run), [], []
+    """Print how many pictures get the same tags from both, and how many tags only one of both gives."""
+    tagger, results = Tagger.open(options.run), []
     for folder in options.pictures:
         files = [folder / name for name in image_files(folder)[: options.number]]
         ours = [set(tags) for tags in tagger.tag(files, THRESHOLD)]
@@ -33,21 +39,33 @@ def measure(options: argparse.Namespace) -> None:
             try:
                 theirs = list(map(load(options.run), files))
             except InputError as error:
-                rows.append([f"{folder.name}: {name}", str(error), "", ""])
+                say(f"{folder.name}: {name}: {error}")
                 continue
-            same = sum(one == other for one, other in zip(ours, theirs, strict=True))
-            given = sum(len(one | other) for one, other in zip(ours, theirs, strict=True))
-            differ = sum(len(one ^ other) for one, other in zip(ours, theirs, strict=True))
-            rows.append([f"{folder.name}: {name}", f"{same} of {len(files)}", f"{given:,}", f"{differ}"])
-            figures.append({"pictures": folder.name, "front_end": name, "same": same, "tags": given, "differ": differ})
-    report("frontends", ["", "pictures with the same tags", "tags", "differ"], rows, {"rows": figures})
+            pairs = list(zip(ours, theirs, strict=True))
+            counts = {
+                "same": sum(one == other for one, other in pairs),
+                "tags": sum(len(one | other) for one, other in pairs),
+                "differ": sum(len(one ^ other) for one, other in pairs),
+            }
+            results.append({"pictures": folder.name, "front_end": name, "number": len(files)} | counts)
+    figures = {"rows": results}
+    report("frontends", table(figures), figures)
+
+
+def table(figures: dict) -> Table:
+    """Return the table of a result: one row for each folder and program."""
+    rows = []
+    for row in figures["rows"]:
+        same = f"{row['same']} of {row.get('number', 100)}"  # results of earlier versions are of 100 pictures
+        rows.append([f"{row['pictures']}: {row['front_end']}", same, f"{row['tags']:,}", f"{row['differ']}"])
+    return Table(["", "pictures with the same tags", "tags", "tags of one only"], rows)
 
 
 def imgutils(model: Path) -> Callable[[Path], set[str]]:
-    """`dghs-imgutils`, which asks the network for its models, and is given ours instead.
+    """Return the tagging function of `dghs-imgutils`, with the export in place of the model that it would download.
 
     Raises:
-        InputError: it is not installed.
+        InputError: `dghs-imgutils` is not installed.
     """
     try:
         from imgutils.tagging import wd14
@@ -62,7 +80,7 @@ def imgutils(model: Path) -> Callable[[Path], set[str]]:
 
 
 def kohya(model: Path) -> Callable[[Path], set[str]]:
-    """The steps of kohya's tagging script: a white square, OpenCV's resizing, BGR.
+    """Return a function that follows kohya's tagging script: a white square, OpenCV's resizing, BGR.
 
     Raises:
         InputError: OpenCV is not installed.

@@ -1,4 +1,4 @@
-"""Label noise made to order: what a board's taggers forget and mistake, in a known amount."""
+"""Training labels made wrong on purpose, by a known share: tags that taggers forget, and tags that they give by mistake."""
 
 from pathlib import Path
 
@@ -6,11 +6,12 @@ import numpy as np
 
 from benchmarks.trials import HOME
 from dataset import records
-from dataset.relabel import made_already, relabel, source_of
+from dataset.relabel import check_output_folder, data_fingerprint, relabel
 
 
-def noisy(data: Path, share: float, seed: int) -> Path:
-    """A data folder, or for any share of wrong training labels a copy under runs/bench/; see `noisy_copy`."""
+def noisy_folder(data: Path, share: float, seed: int) -> Path:
+    """Return a copy of a data folder under runs/bench/ with a share of wrong training labels, or the folder itself if the
+    share is 0; see `noisy_copy`."""
     if not share:
         return data
     HOME.mkdir(parents=True, exist_ok=True)
@@ -20,40 +21,40 @@ def noisy(data: Path, share: float, seed: int) -> Path:
 
 
 def noisy_copy(data: Path, out: Path, share: float, seed: int) -> None:
-    """Copy a data folder, with wrong labels on its training pictures; validation and test stay as they are.
+    """Copy a data folder and make a share of the training labels wrong; validation and test labels stay correct.
 
-    A share of the (picture, tag) pairs is dropped, drawn at random from all of them. The tag of each goes to another
-    picture, drawn from those that did not have it, so that a tag stays as frequent; one that nearly every picture has runs
-    out of those and becomes rarer.
+    A share of all (picture, tag) pairs is drawn at random and dropped. The tag of each goes to another picture, drawn from
+    those that did not have it, so that each tag stays as frequent as it was. A tag that nearly every picture has runs out of
+    such pictures and becomes rarer.
 
     Args:
         data: folder made by download.py.
         out: folder to make; one that the same call made is kept.
-        share: of the training labels that are dropped, and of those that are wrong afterwards, 0 to 1.
-        seed: the same one draws the same pairs.
+        share: share of the training labels that are dropped, and of those that are wrong afterwards, 0 to 1.
+        seed: the same seed draws the same pairs.
 
     Raises:
         InputError: `out` is something else.
     """
-    facts = {"from": source_of(data), "noise": share, "seed": seed}
-    if made_already(out, facts):
+    facts = {"from": data_fingerprint(data), "noise": share, "seed": seed}
+    if check_output_folder(out, facts):
         return
-    tags = len(records.read_tags(data / "tags.csv"))
-    before = [record.tags for record in records.read(data, "train")]
-    had = np.zeros((len(before), tags), bool)
-    for picture, of_picture in enumerate(before):
-        had[picture, of_picture] = True
-    has = with_noise(had, share, np.random.default_rng(seed))
-    relabel(data, out, [dict.fromkeys(np.flatnonzero(row).tolist(), 1.0) for row in has], facts)
+    num_tags = len(records.read_tags(data / "tags.csv"))
+    tags_of_pictures = [record.tags for record in records.read(data, "train")]
+    labels = np.zeros((len(tags_of_pictures), num_tags), bool)
+    for picture, tags in enumerate(tags_of_pictures):
+        labels[picture, tags] = True
+    noisy = with_noise(labels, share, np.random.default_rng(seed))
+    relabel(data, out, [dict.fromkeys(np.flatnonzero(row).tolist(), 1.0) for row in noisy], facts)
 
 
-def with_noise(had: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Labels, bool (pictures, tags), with a share of the positives moved to pictures without; see `noisy_copy`."""
-    has = had.copy()
-    pictures, tags = np.nonzero(had)
+def with_noise(labels: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Return labels, bool (pictures, tags), with a share of the positives given to pictures without; see `noisy_copy`."""
+    noisy = labels.copy()
+    pictures, tags = np.nonzero(labels)
     dropped = random.choice(len(pictures), round(share * len(pictures)), replace=False)
-    has[pictures[dropped], tags[dropped]] = False
-    for tag, number in enumerate(np.bincount(tags[dropped], minlength=had.shape[1])):
-        without = np.flatnonzero(~had[:, tag])
-        has[random.choice(without, min(number, len(without)), replace=False), tag] = True
-    return has
+    noisy[pictures[dropped], tags[dropped]] = False
+    for tag, number in enumerate(np.bincount(tags[dropped], minlength=labels.shape[1])):
+        without = np.flatnonzero(~labels[:, tag])
+        noisy[random.choice(without, min(number, len(without)), replace=False), tag] = True
+    return noisy

@@ -1,7 +1,9 @@
-"""Which way of drawing a heat map points at the right place.
+"""How often the maximum of a heat map lies on the part of the picture that has the tag, for several kinds of heat map.
 
-The pointing game (Zhang et al., arXiv 1608.00507) on pictures put together from four held-out ones: a map is right if its
-maximum lies in the one quarter that has the tag. Chance is 0.25.
+    python -m benchmarks pointing --run runs/openmoji
+
+It is the pointing game (Zhang et al., arXiv 1608.00507) on composites of four held-out pictures: a map is right if its
+maximum lies in the one quarter that has the tag. Chance is 0.25. Result: pointing.json.
 """
 
 import argparse
@@ -13,39 +15,40 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from model import export
-from model.heat import heat_map, of_tags, parts
-from model.predict import Tagger
+from benchmarks.reporting import Table, as_json, report
+from inference import export_formats
+from inference.saliency import gather_tag_logits, heat_map, split_network
+from inference.tagger import Tagger
 
 BATCH = 100
 Maps = np.ndarray  # (batch, height, width)
 
 
 def attention(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> Maps:
-    """The head's attention, averaged over its heads: the same for every tag."""
-    to_features, head, _ = parts(network)
+    """Return the attention weights, averaged over the attention heads; they are the same for every tag."""
+    to_features, head, _ = split_network(network)
     _, weights = head.attend(to_features(pixels, training=False))
     return keras.ops.convert_to_numpy(weights).mean(axis=1)
 
 
 def grad_cam(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> Maps:
-    """Grad-CAM (Selvaraju et al., arXiv 1610.02391): channels weighted by their mean gradient. Its negative parts, which it
-    cuts off, are left: a map without any others has a maximum too."""
-    to_features, head, to_logit = parts(network)
+    """Return Grad-CAM (Selvaraju et al., arXiv 1610.02391): channels weighted by their mean gradient. The negative parts,
+    which the paper sets to 0, stay: a map without positive parts has a maximum too."""
+    to_features, head, to_logit = split_network(network)
     features = to_features(pixels, training=False)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        logit = of_tags(to_logit(head(features), training=False), tags)
+        logit = gather_tag_logits(to_logit(head(features), training=False), tags)
     weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2), keepdims=True)
     return np.sum((weights * features).numpy(), axis=-1)
 
 
 def saliency(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> Maps:
-    """The size of the gradient at each pixel (Simonyan et al., arXiv 1312.6034), averaged over squares of 9 pixels."""
+    """Return the size of the gradient at each pixel (Simonyan et al., arXiv 1312.6034), averaged over squares of 9 by 9."""
     values = network.get_layer("rescale")(pixels)
     with tf.GradientTape() as tape:
         tape.watch(values)
-        logit = of_tags(_after_rescaling(network)(values, training=False), tags)
+        logit = gather_tag_logits(_after_rescaling(network)(values, training=False), tags)
     gradient = tf.reduce_sum(tf.abs(tape.gradient(logit, values)), axis=-1, keepdims=True)
     return tf.nn.avg_pool2d(gradient, 9, 1, "SAME").numpy()[..., 0]
 
@@ -59,65 +62,73 @@ METHODS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The run, and how many composites."""
+    """Add the run, the data folder and the number of composites."""
     parser.add_argument("--run", type=Path, required=True, help="run folder")
-    parser.add_argument("--data", type=Path, help="default: what the run was trained on")
-    parser.add_argument("--composites", type=int, default=500, help="default: 500")
+    parser.add_argument("--data", type=Path, help="default: the data folder of the run")
+    parser.add_argument("--composites", type=int, default=500, help="composites (default: 500)")
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print each method's share of right answers."""
-    tagger = Tagger.load(options.run)
-    pixels, labels = export.check_pictures(tagger, options.data or Path(tagger.run.data), 4096)
-    shares = compare(tagger.network, pixels, labels, tagger.thresholds, options.composites)
-    composites, seen = shares.pop("count")
-    print(f"four pictures put together, {composites} times; in {seen} of them the network gives the tag. Chance: 0.25")
-    print(f"{'':<24}{'all':>8}{'given':>8}")
-    for name, (everywhere, where_given) in shares.items():
-        print(f"{name:<24}{everywhere:>8.3f}{where_given:>8.3f}")
+    """Print the share of right answers of each method."""
+    tagger = Tagger.open(options.run)
+    pixels, labels = export_formats.read_test_pictures(tagger, options.data or Path(tagger.run.data), 4096)
+    figures = compare(tagger.network, pixels, labels, tagger.thresholds, options.composites)
+    figures = {"options": as_json(options)} | figures
+    print(f"{figures['composites']} composites; in {figures['predicted']} of them the network gives the tag. Chance: 0.25")
+    report("pointing", table(figures), figures)
+
+
+def table(figures: dict) -> Table:
+    """Return the table of a result: one row for each method."""
+    rows = [[name, *(f"{share:.3f}" for share in shares)] for name, shares in figures["right"].items()]
+    return Table(["heat map", "right, all", "right, where the tag is predicted"], rows)
 
 
 def compare(network: keras.Model, pixels: np.ndarray, labels: np.ndarray, thresholds: np.ndarray, number: int) -> dict:
     """Play the game with each method.
 
     Args:
-        network: the run's.
+        network: network of the run.
         pixels: uint8 (pictures, size, size, 3), held out.
         labels: bool (pictures, tags).
         thresholds: (tags,).
-        number: composites.
+        number: number of composites.
 
     Returns:
-        Method ▶ share of right answers over all composites, and over those where the network gives the tag; under `count`
-        the number of both.
+        `composites`, their number; `predicted`, in how many of them the network gives the tag; `right`, method ▶ the share
+        of right answers over all composites, and over those where the network gives the tag.
     """
     composites, tags, quarters = _composites(pixels, labels, number)
-    given: list[bool] = []
+    predicted: list[bool] = []
     right: dict[str, list[bool]] = {name: [] for name in METHODS}
     for start in range(0, number, BATCH):
-        batch, of_batch, answers = (values[start : start + BATCH] for values in (composites, tags, quarters))
+        batch, batch_tags, answers = (values[start : start + BATCH] for values in (composites, tags, quarters))
         probability = keras.ops.convert_to_numpy(network(batch, training=False)["probability"])
-        given += (probability[np.arange(len(batch)), of_batch] >= thresholds[of_batch]).tolist()
+        predicted += (probability[np.arange(len(batch)), batch_tags] >= thresholds[batch_tags]).tolist()
         for name, method in METHODS.items():
-            right[name] += (_quarters_of_maxima(method(network, batch, of_batch)) == answers).tolist()
-    seen = np.array(given)
-    shares = {name: (np.mean(answers), np.mean(np.array(answers)[seen])) for name, answers in right.items()}
-    return shares | {"count": (len(seen), int(seen.sum()))}
+            right[name] += (_quarters_of_maxima(method(network, batch, batch_tags)) == answers).tolist()
+    is_predicted = np.array(predicted)
+    shares = {
+        name: [float(np.mean(answers)), float(np.mean(np.array(answers)[is_predicted]))] for name, answers in right.items()
+    }
+    return {"composites": number, "predicted": int(is_predicted.sum()), "right": shares}
 
 
 def _composites(pixels: np.ndarray, labels: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Four pictures put together, and a tag that one of them has: uint8 (number, size, size, 3), tags, quarters."""
+    """Return composites of four pictures, uint8 (number, size, size, 3), a tag that one of the four has, and its quarter."""
     random = np.random.default_rng(0)
     half = pixels.shape[1] // 2
     small = np.stack([np.asarray(Image.fromarray(picture).resize((half, half))) for picture in pixels])
-    composites, tags, quarters = [], [], []
+    composites: list[np.ndarray] = []
+    tags: list[int] = []
+    quarters: list[int] = []
     while len(tags) < number:
         four = random.integers(len(small), size=4)
-        candidates = np.flatnonzero(labels[four].sum(axis=0) == 1)  # in one of the four only
+        candidates = np.flatnonzero(labels[four].sum(axis=0) == 1)  # tags of exactly one of the four
         if not len(candidates):
             continue
         tags.append(random.choice(candidates))
-        quarters.append(np.argmax(labels[four, tags[-1]]))
+        quarters.append(int(np.argmax(labels[four, tags[-1]])))
         rows = [np.concatenate([small[a], small[b]], axis=1) for a, b in (four[:2], four[2:])]
         composites.append(np.concatenate(rows))
     return np.stack(composites), np.array(tags), np.array(quarters)

@@ -1,6 +1,9 @@
-"""An export of millions of posts, read and chosen from, beside Python's own csv module on the same file.
+"""Reading an export of millions of posts and choosing posts from it, beside Python's own csv module on the same file.
 
-The export is made up in data/.bench (2 GB and some 20 minutes for six million posts, the first time).
+    python -m benchmarks select
+
+The synthetic export is made in data/.bench the first time: 2 GB and some 20 minutes for six million posts. Result:
+select.json.
 """
 
 import argparse
@@ -14,56 +17,56 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.reporting import Table, report
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """How large the export is."""
-    parser.add_argument("--posts", type=int, default=6_000_000, help="of the export (default: %(default)s)")
+    """Add the size of the export."""
+    parser.add_argument("--posts", type=int, default=6_000_000, help="posts of the export (default: %(default)s)")
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Read an export and choose from it, each in a process of its own, and print time, peak memory and posts needed."""
-    from benchmarks.measuring import report, table
-    from dataset.boards.make_large_export import write_export
+    """Read an export and choose from it, each in a process of its own; print time, peak memory and the posts chosen."""
+    from benchmarks.large_export import write_export
 
-    num_posts = options.posts
-    paths = write_export(Path("data") / ".bench" / f"export-{num_posts}", num_posts)
-    measured = {
-        name: _alone(function, paths)
-        for name, function in {"csv.DictReader": _read_with_csv, "read": _read, "select": _select}.items()
-    }
-    baseline = measured["csv.DictReader"]["seconds"]
-    print(f"{num_posts:,} posts, {paths['posts'].stat().st_size / 1e9:.2f} GB gzipped")
-    rows = [
-        [
-            name,
-            f"{of['seconds']:.1f}",
-            f"{of['cpu_seconds']:.1f}",
-            f"{baseline / of['seconds']:.1f}",
-            f"{of['peak_mb']:,.0f}",
-        ]
-        for name, of in measured.items()
-    ]
-    print(table(["", "seconds", "CPU s", "times", "peak MB"], rows))
-    samplings = measured["select"]["samplings"]
-    rows = [
-        [name, f"{of['posts']:,}", f"{of['posts'] / samplings['e6tag']['posts']:.2f}"]
-        + [f"{of[key]:,}" for key in ("artists", "largest_artist", "largest_month")]
-        for name, of in samplings.items()
-    ]
-    report("select", ["sampling", "posts", "of e6tag", "artists", "largest", "month"], rows, {"posts": num_posts} | measured)
+    paths = write_export(Path("data") / ".bench" / f"export-{options.posts}", options.posts)
+    tasks = {"csv.DictReader": _read_with_csv, "read": _read, "select": _select}
+    figures = {"posts": options.posts} | {name: _in_own_process(task, paths) for name, task in tasks.items()}
+    print(f"{options.posts:,} posts, {paths['posts'].stat().st_size / 1e9:.2f} GB gzipped")
+    print(table(figures).as_text())
+    report("select", table_of_samplings(figures), figures)
 
 
-def _alone(function, *arguments) -> dict:
-    """Call a function in a fresh process; what it returns, with its time and peak memory, imports included."""
+def table(figures: dict) -> Table:
+    """Return time and memory of reading and choosing."""
+    rows = []
+    for name in ("csv.DictReader", "read", "select"):
+        values = figures[name]
+        times = f"{figures['csv.DictReader']['seconds'] / values['seconds']:.1f}"
+        rows.append([name, f"{values['seconds']:.1f}", f"{values['cpu_seconds']:.1f}", times, f"{values['peak_mb']:,.0f}"])
+    return Table(["", "seconds", "processor seconds", "times csv.DictReader", "peak MB"], rows)
+
+
+def table_of_samplings(figures: dict) -> Table:
+    """Return the number of posts that each way of sampling chooses, and how they are spread."""
+    samplings, rows = figures["select"]["samplings"], []
+    for name, values in samplings.items():
+        spread = [f"{values[key]:,}" for key in ("artists", "largest_artist", "largest_month")]
+        rows.append([name, f"{values['posts']:,}", f"{values['posts'] / samplings['e6tag']['posts']:.2f}", *spread])
+    return Table(["sampling", "posts", "of e6tag's", "artists", "largest artist", "largest month"], rows)
+
+
+def _in_own_process(function, *arguments) -> dict:
+    """Call a function in a fresh process; return its result with its time and peak memory, which include imports."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(_measured, function, *arguments).result()
 
 
 def _measured(function, *arguments) -> dict:
     started = time.perf_counter()
-    found = function(*arguments) or {}
+    result = function(*arguments) or {}
     figures = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time(), "peak_mb": float("nan")}
-    return figures | found  # what it measured itself counts
+    return figures | result  # what the function measured itself wins
 
 
 def _peak_mb() -> float:
@@ -85,9 +88,9 @@ def _read_with_csv(paths: dict[str, Path]) -> dict:
 
 
 def _board(paths: dict[str, Path]):
-    """The board e621 with an export that is there already."""
+    """Return the board e621 with an export that is already on the disk."""
     from dataset.boards.e621 import SITE_URL, Access, E621Board
-    from dataset.boards.sieve import Filters
+    from dataset.boards.post_filter import Filters
 
     board = E621Board(Access(SITE_URL, "bench", None, Path()), Filters())
     board.read_export(paths)
@@ -99,7 +102,7 @@ def _read(paths: dict[str, Path]) -> dict:
 
 
 def _select(paths: dict[str, Path]) -> dict:
-    from dataset.selection import Options, select
+    from dataset.build.selection import Options, select
 
     options = Options(
         board="e621", images=None, csv=None, tags=1024, positives=512, min_positives=1, size=320, seed=0, val=5.0, test=5.0,
@@ -110,15 +113,15 @@ def _select(paths: dict[str, Path]) -> dict:
     selection = select(board, options)
     figures = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time(), "peak_mb": _peak_mb()}
     catalogue = board.catalogue()
-    samplings = {"cover": _about(selection, catalogue)}
-    samplings["e6tag"] = _about(select(board, replace(options, sampling="e6tag")), catalogue)
+    samplings = {"cover": _spread(selection, catalogue)}
+    samplings["e6tag"] = _spread(select(board, replace(options, sampling="e6tag")), catalogue)
     board.catalogue = lambda: replace(catalogue, artists=None, months=None)
-    samplings["cover, no spread"] = _about(select(board, options), catalogue)
+    samplings["cover, no spread"] = _spread(select(board, options), catalogue)
     return figures | {"samplings": samplings}
 
 
-def _about(selection, catalogue) -> dict:
-    """How many posts a selection has, and how they are spread."""
+def _spread(selection, catalogue) -> dict:
+    """Return how many posts a selection has, and how they are spread over artists and months."""
     import numpy as np
 
     place = {post_id: number for number, post_id in enumerate(catalogue.ids)}

@@ -1,4 +1,9 @@
-"""serve.py with many clients at once, beside the rate of the same pictures in batches without a server (Linux)."""
+"""serve.py with many clients at once, beside the rate of the same pictures in batches without a server (Linux).
+
+    python -m benchmarks serve PICTURES --run runs/openmoji/export/model.onnx
+
+Server, clients and the comparison share the cores. Result: serve.json.
+"""
 
 import argparse
 import contextlib
@@ -14,65 +19,77 @@ import time
 import urllib.request
 from pathlib import Path
 
-from benchmarks.measuring import table
-from command import InputError
-from model import inputs
-from model.predict import Tagger
+from benchmarks.reporting import Table, report
+from common.errors import InputError
+from inference.sources import find
+from inference.tagger import Tagger
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 5
+BATCHES, SERVER, CLIENTS = "in batches, without a server", "serve.py", "its clients"
 BOUNDARY = "e6tag"
 
 
 def form(name: str, data: bytes) -> tuple[bytes, dict[str, str]]:
-    """A request's body with one file, and its headers."""
+    """Return the body of a request with one file, and its headers."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
     return body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The run, the pictures and the clients."""
+    """Add the pictures, the run and the number of clients."""
     parser.add_argument("pictures", type=Path, help="folder of pictures")
     parser.add_argument("--run", type=Path, required=True, help="run folder, or model.onnx")
-    parser.add_argument("--clients", type=int, default=64, help="default: 64")
+    parser.add_argument("--clients", type=int, default=64, help="clients at once (default: 64)")
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print rates, processor time a picture and how long clients waited."""
-    sources, tagger = list(inputs.find([str(options.pictures)])), Tagger.load(options.run)
-    paths, number = [source.path for source in sources], len(sources)
-    batches, serving, server_seconds, client_seconds, batch_seconds = [], [], 0.0, 0.0, 0.0
+    """Measure rates, processor time a picture and the latency of requests."""
+    sources, tagger = list(find([str(options.pictures)])), Tagger.open(options.run)
+    paths, number = [source.path for source in sources if source.path], len(sources)
+    rates, results = [], []
+    processor_seconds = dict.fromkeys((BATCHES, SERVER, CLIENTS), 0.0)
     with serving_run(options.run) as port:
-        load(port, paths, options.clients, 4 * options.clients)  # compiled, and threads started
-        for _ in range(ROUNDS):  # in turns, so that a busy machine is as busy for one as for the other
-            started, ours = time.perf_counter(), time.process_time()
+        load(port, paths, options.clients, 4 * options.clients)  # untimed: compilation, start of threads
+        for _ in range(ROUNDS):  # in turns, so that other work on the machine slows both
+            started, before = time.perf_counter(), time.process_time()
             for _ in tagger.predict(sources):
                 pass
-            batches.append(number / (time.perf_counter() - started))
-            batch_seconds += time.process_time() - ours
-            theirs, ours = gauge(port, "process_cpu_seconds_total"), time.process_time()
-            serving.append(load(port, paths, options.clients, number))
-            server_seconds += gauge(port, "process_cpu_seconds_total") - theirs
-            client_seconds += time.process_time() - ours
-    rates = [result["status"].get(200, 0) / result["seconds"] for result in serving]
-    ratio = statistics.median(a / b for a, b in zip(rates, batches, strict=True))
-    waits = statistics.quantiles((seconds for result in serving for seconds in result["latency"]), n=100)
+            rates.append(number / (time.perf_counter() - started))
+            processor_seconds[BATCHES] += time.process_time() - before
+            server_before, before = gauge(port, "process_cpu_seconds_total"), time.process_time()
+            results.append(load(port, paths, options.clients, number))
+            processor_seconds[SERVER] += gauge(port, "process_cpu_seconds_total") - server_before
+            processor_seconds[CLIENTS] += time.process_time() - before
+    served_rates = [result["status"].get(200, 0) / result["seconds"] for result in results]
+    waits = statistics.quantiles((seconds for result in results for seconds in result["latency"]), n=100)
+    print(f"{options.clients} clients, {number} requests, {ROUNDS} times: status {[one['status'] for one in results]}")
+    figures = {
+        "clients": options.clients,
+        "requests": number,
+        "images_per_second": {BATCHES: statistics.median(rates), SERVER: statistics.median(served_rates)},
+        "ratio": statistics.median(a / b for a, b in zip(served_rates, rates, strict=True)),
+        "processor_ms_per_image": {name: 1000 * value / ROUNDS / number for name, value in processor_seconds.items()},
+        "latency_ms": {"median": 1000 * waits[49], "p99": 1000 * waits[98]},
+    }
+    report("serve", table(figures), figures)
+    print(f"latency  median {figures['latency_ms']['median']:.0f} ms  p99 {figures['latency_ms']['p99']:.0f} ms")
+
+
+def table(figures: dict) -> Table:
+    """Return the table of a result: one row for the batches, the server and its clients."""
     rows = []
-    for name, rate, seconds in (
-        ("in batches, without a server", statistics.median(batches), batch_seconds),
-        (f"serve.py ({ratio:.2f} of that)", statistics.median(rates), server_seconds),
-        ("its clients", None, client_seconds),
-    ):
-        rows.append([name, f"{rate:.0f}" if rate else "", f"{1000 * seconds / ROUNDS / number:.2f}"])
-    print(f"{options.clients} clients, {number} requests, {ROUNDS} times: status {[r['status'] for r in serving]}")
-    print(table(["", "pictures a second", "processor ms a picture"], rows))
-    print(f"latency  median {1000 * waits[49]:.0f} ms  p99 {1000 * waits[98]:.0f} ms")
+    for name, milliseconds in figures["processor_ms_per_image"].items():
+        rate = figures["images_per_second"].get(name)
+        title = f"{name} ({figures['ratio']:.2f} of that)" if name == SERVER else name
+        rows.append([title, "" if rate is None else f"{rate:.0f}", f"{milliseconds:.2f}"])
+    return Table(["", "pictures a second", "processor ms a picture"], rows)
 
 
 @contextlib.contextmanager
 def serving_run(run: Path):
-    """serve.py in another process, answering: gives its port."""
+    """Start serve.py in another process, wait until it answers, and yield its port."""
     with tempfile.TemporaryDirectory() as folder:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -81,7 +98,7 @@ def serving_run(run: Path):
         try:
             while not _answers(port):
                 if server.poll() is not None:
-                    raise InputError("serve.py has ended, for the reason above")
+                    raise InputError("serve.py ended, for the reason printed above")
                 time.sleep(0.2)
             yield port
         finally:
@@ -90,10 +107,10 @@ def serving_run(run: Path):
 
 
 def load(port: int, pictures: list[Path], clients: int, requests: int) -> dict:
-    """Send requests of one picture each from clients that each wait for an answer before they ask again.
+    """Send requests with one picture each; every client waits for its answer before it sends the next request.
 
     Returns:
-        `seconds` in all, `status` ▶ count, and `latency`, the seconds of each answer with status 200.
+        `seconds`, the time of all requests; `status`, status ▶ count; `latency`, the seconds of each answer with status 200.
     """
     bodies = [form(path.name, path.read_bytes()) for path in pictures]
     latency: list[float] = []
@@ -128,7 +145,7 @@ def load(port: int, pictures: list[Path], clients: int, requests: int) -> dict:
 
 
 def gauge(port: int, name: str) -> float:
-    """A figure without labels of the server's `/metrics`."""
+    """Return a figure without labels from the server's `/metrics`."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         return next(float(line.split()[1]) for line in answer.read().decode().splitlines() if line.startswith(f"{name} "))
 

@@ -1,31 +1,40 @@
-"""A training step on synthetic pictures, beside ResNet-50s at the same size and batch."""
+"""A training step on synthetic pictures, beside ResNet-50s of other libraries at the same size and batch.
+
+    KERAS_BACKEND=jax python -m benchmarks step
+    python -m benchmarks step --preset base
+
+MFU (model FLOP utilization) is the share of the operations a second that a large matrix product reaches. Result: step.json.
+"""
 
 import argparse
 
 import keras
 import numpy as np
 
-from benchmarks.measuring import forward_flops, given, peak_flops, report, side_by_side, use_xla
+from benchmarks.measuring import forward_flops, peak_flops, side_by_side, use_xla
+from benchmarks.reporting import Table, as_json, report
 from model import devices
-from model.config import PRESETS, resolve
-from model.optimizers import build_optimizer
-from model.tagger import TaggerNetwork
+from model.network import TaggerNetwork
+from model.presets import PRESETS
+from training.optimizers import build_optimizer
+from training.recipes import resolve
 
-STEPS = 8
+STEPS = 8  # timed together
+PEER = "Keras ResNet-50"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Sizes and precision."""
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny", help="default: tiny")
-    parser.add_argument("--image-size", type=int, help="default: the preset's")
-    parser.add_argument("--batch-size", type=int, help="default: the preset's")
-    parser.add_argument("--tags", type=int, default=1024, help="default: 1024")
+    """Add the sizes and the precision."""
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny", help="network (default: tiny)")
+    parser.add_argument("--image-size", type=int, help="of the preset if left out")
+    parser.add_argument("--batch-size", type=int, help="of the preset if left out")
+    parser.add_argument("--tags", type=int, default=1024, help="number of tags (default: 1024)")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is timed (default: 5)")
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Time some steps of each network in turns."""
+    """Time some steps of each network, in turns."""
     sizes = {name: value for name in ("image_size", "batch_size") if (value := getattr(options, name))}
     precision = devices.precision(options.precision)
     config = resolve({"preset": options.preset, "precision": precision} | sizes)
@@ -33,7 +42,7 @@ def measure(options: argparse.Namespace) -> None:
     networks = {
         f"e6tag {options.preset}": _e6tag(config, options.tags),
         f"e6tag {options.preset}, noise": _e6tag(resolve(config.as_dict() | {"noise": "diagonal"}), options.tags),
-        "Keras ResNet-50": _keras_resnet(config.image_size, options.tags),
+        PEER: _keras_resnet(config.image_size, options.tags),
     }
     flops = {name: 3 * forward_flops(network) for name, network in networks.items()}  # backward: twice the forward pass
     random = np.random.default_rng(0)
@@ -47,26 +56,28 @@ def measure(options: argparse.Namespace) -> None:
     runs = {name: steps(network) for name, network in networks.items()}
     if (torch_steps := _torchvision_steps(pixels, labels, config.batch_size, precision)) is not None:
         runs["torchvision ResNet-50"] = torch_steps
-        flops["torchvision ResNet-50"] = flops["Keras ResNet-50"]
+        flops["torchvision ResNet-50"] = flops[PEER]
     seconds = side_by_side(runs, options.rounds)
     peak = peak_flops(precision)
-    figures, rows = {}, []
+    networks_figures = {}
     for name, value in seconds.items():
-        rate, used = images / value, flops[name] * images / value / peak
-        ratio = value / seconds["Keras ResNet-50"]
-        figures[name] = {"images_per_second": rate, "flops_per_image": flops[name], "mfu": used}
-        cells = (
-            f"{rate:,.1f}",
-            f"{1000 * value / STEPS:,.1f}",
-            f"{flops[name] / 1e9:.2f}",
-            f"{used:.1%}",
-            f"{1 / ratio:.2f}",
-        )
-        rows.append([name, *cells])
-    print(f"{devices.name()}, {precision}, {side} px, batch {config.batch_size}, {options.tags:,} tags")
+        mfu = flops[name] * images / value / peak
+        networks_figures[name] = {"images_per_second": images / value, "flops_per_image": flops[name], "mfu": mfu}
+    print(f"{devices.describe()}, {precision}, {side} px, batch {config.batch_size}, {options.tags:,} tags")
     print(f"peak, measured by a matrix product: {peak / 1e12:.3f} TFLOP/s")
-    titles = ["training", "images/s", "ms/step", "GFLOP/image", "MFU", "x ResNet-50"]
-    report("step", titles, rows, {"options": given(options), "peak_flops": peak, "networks": figures})
+    figures = {"options": as_json(options), "peak_flops": peak, "networks": networks_figures}
+    report("step", table(figures), figures)
+
+
+def table(figures: dict) -> Table:
+    """Return the table of a result: one row for each network."""
+    options, networks, rows = figures["options"], figures["networks"], []
+    batch_size = options["batch_size"] or PRESETS[options["preset"]]["batch_size"]
+    for name, network in networks.items():
+        rate = network["images_per_second"]
+        cells = [f"{rate:,.1f}", f"{1000 * batch_size / rate:,.1f}", f"{network['flops_per_image'] / 1e9:.2f}"]
+        rows.append([name, *cells, f"{network['mfu']:.1%}", f"{rate / networks[PEER]['images_per_second']:.2f}"])
+    return Table(["training", "images/s", "ms/step", "GFLOP/image", "MFU", f"times {PEER}"], rows)
 
 
 def _e6tag(config, num_tags: int) -> keras.Model:
@@ -85,7 +96,7 @@ def _keras_resnet(side: int, num_tags: int) -> keras.Model:
 
 
 def _torchvision_steps(pixels: np.ndarray, labels: np.ndarray, batch_size: int, precision: str):
-    """The same steps by PyTorch, eager, in channels-last layout; None where torchvision is not installed."""
+    """Return a function that makes the same steps with PyTorch, eager and channels last; None if torchvision is missing."""
     try:
         import torch
         import torchvision

@@ -1,4 +1,4 @@
-"""Training runs for comparison, made with the suite's own programs; a folder each under runs/bench/, which is kept."""
+"""Training runs for comparisons, made by train.py and eval.py themselves; each is kept in a folder under runs/bench/."""
 
 import os
 import subprocess
@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
-from command import say
-from dataset.records import read_json
-from model.runs import read_history
+from benchmarks.reporting import Table
+from common.errors import say
+from common.files import read_json
+from common.progress import progress
+from model.run_folder import read_history
 
 HOME = Path("runs/bench")
 ROOT = Path(__file__).parent.parent
-# Key in the figures of a trial ▶ title of its column.
-SHOWN = {
+# Name of a figure of a trial ▶ title of its column.
+COLUMNS = {
     "val_average_precision_macro": "val mAP",
     "average_precision_macro": "mAP",
     "auc_roc_macro": "macro AUC",
@@ -31,10 +31,11 @@ class Trial:
     """One run of train.py and eval.py.
 
     Attributes:
-        data: the data folder.
-        name: of the row it belongs to.
-        options: for train.py.
-        epochs, seed: likewise.
+        data: data folder that it is trained and tested on.
+        name: the table row that it belongs to.
+        options: options of train.py.
+        epochs: passes over the training split.
+        seed: seed of weights, order and augmentation.
     """
 
     data: Path
@@ -50,19 +51,19 @@ class Trial:
 
 
 def run_all(trials: list[Trial], jobs: int) -> dict[Trial, dict | str]:
-    """Train and evaluate what is not there yet.
+    """Train and evaluate the trials whose folders are not finished yet.
 
     Args:
-        trials: what to do.
-        jobs: how many at once; they share the cores. Two runs on a core each are done sooner than one after the other on
-            two, and their images a second compare as well.
+        trials: what to train.
+        jobs: how many at once; they share the cores. Two runs with one core each finish sooner than one after the other with
+            both cores, and their images a second can be compared as well.
 
     Returns:
-        The figures of each on the test split, with those of `history.csv`, or the line with which it failed.
+        For each trial its figures on the test split and from `history.csv`, or the line with which it failed.
     """
     with (
         ThreadPoolExecutor(jobs) as pool,
-        tqdm(total=len(trials), unit=" runs", desc="runs", disable=None, dynamic_ncols=True) as bar,
+        progress(total=len(trials), unit="runs", description="runs") as bar,
     ):
 
         def run(trial: Trial) -> dict | str:
@@ -76,32 +77,32 @@ def run_all(trials: list[Trial], jobs: int) -> dict[Trial, dict | str]:
 
 
 def training_options(trial: Trial) -> list[str]:
-    """With which train.py trains it."""
+    """Return the options of train.py for a trial."""
     folders = ["--data", str(trial.data), "--run", str(trial.folder)]
     return [*folders, *trial.options, "--epochs", str(trial.epochs), "--seed", str(trial.seed)]
 
 
 def _figures(trial: Trial, jobs: int) -> dict | str:
-    made = trial.folder / "metrics.json"
+    metrics = trial.folder / "metrics.json"
     evaluation = [str(trial.folder), "--data", str(trial.data)]
     for script, options in (("train.py", training_options(trial)), ("eval.py", evaluation)):
-        if script == "eval.py" and made.exists():
+        if script == "eval.py" and metrics.exists():
             continue
         if error := program(script, options, jobs):
             return error
     history = read_history(trial.folder)
     seconds = sum(float(row["seconds"]) for row in history)
-    key = "val_average_precision_macro"  # of the weights or of their average, whichever became the run
-    chosen = max(float(history[-1].get(name, 0)) for name in (key, f"averaged_{key}"))
-    return read_json(made) | {
-        key: chosen,
+    key = "val_average_precision_macro"  # of the weights or of their average, whichever became model.keras
+    best = max(float(history[-1].get(name, 0)) for name in (key, f"averaged_{key}"))
+    return read_json(metrics) | {
+        key: best,
         "seconds": seconds,
         "images_per_second": float(history[-1]["images_per_second"]),
     }
 
 
 def program(script: str, options: list[str], jobs: int) -> str:
-    """Run one of the suite's commands on a share of the cores; what it says last if it fails, else nothing."""
+    """Run one of the suite's commands on its share of the cores; return its last line if it failed, else an empty string."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = os.environ | {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
     command = [sys.executable, str(ROOT / script), *options]
@@ -110,30 +111,34 @@ def program(script: str, options: list[str], jobs: int) -> str:
     return last.removeprefix("error: ") if done.returncode else ""
 
 
-def shown(figures: dict | str) -> dict | str:
-    """Of a trial's figures, those of the tables, and the seconds it trained."""
-    return figures if isinstance(figures, str) else {name: figures[name] for name in (*SHOWN, "seconds")}
+def to_store(figures: dict | str) -> dict | str:
+    """Return the figures of a trial that a result file holds: those of `COLUMNS`, and the seconds of training."""
+    return figures if isinstance(figures, str) else {name: figures[name] for name in (*COLUMNS, "seconds")}
 
 
-def rows_of(results: dict[Trial, dict | str]) -> dict[str, list[dict | str]]:
-    """The results by row, in the order of the trials."""
+def by_row(results: dict[Trial, dict | str]) -> dict[str, list[dict | str]]:
+    """Group results by table row, in the order of the trials."""
     rows: dict[str, list[dict | str]] = {}
     for trial, figures in results.items():
         rows.setdefault(trial.name, []).append(figures)
     return rows
 
 
-def cells(rows: dict[str, list[dict | str]], shown: dict[str, str] = SHOWN) -> list[list[str]]:
-    """For a table: mean and half of the range of each row's figures, but the highest of images a second, which other
-    programs only ever lower, the mean of seconds, and the epochs of the first. A row of which a run failed says so; the
-    reason is on standard error and in the JSON."""
-    table = []
+def table(rows: dict[str, list[dict | str]], columns: dict[str, str]) -> Table:
+    """Return a table with one row for each name.
+
+    A cell is the mean over the runs and half of their range. Of images a second it is the highest, because other programs
+    can only lower it; of seconds the mean; of epochs the first run's. A row with a failed run says "failed": the reason is
+    on standard error and in the JSON.
+    """
+    cells = []
     for name, results in rows.items():
-        if any(isinstance(figures, str) for figures in results):
-            table.append([name, "failed", *[""] * (len(shown) - 1)])
+        finished = [figures for figures in results if not isinstance(figures, str)]
+        if len(finished) < len(results):
+            cells.append([name, "failed", *[""] * (len(columns) - 1)])
         else:
-            table.append([name, *(_cell(key, [figures[key] for figures in results]) for key in shown)])
-    return table
+            cells.append([name, *(_cell(key, [figures[key] for figures in finished]) for key in columns)])
+    return Table(["", *columns.values()], cells)
 
 
 def _cell(key: str, values: list[float]) -> str:

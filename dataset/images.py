@@ -1,8 +1,8 @@
-"""Bytes ▶ pixels: the one way an image is read, for shards, training, evaluation and prediction alike.
+"""Decoding and resizing of images, for shards, training, evaluation and prediction.
 
-`normalise` runs once per picture, when a shard is written or a new picture is tagged. `fit` makes the network's input
-from a normalised picture. Prediction calls both in turn, so a picture gives the network the same pixels whether it comes
-from a shard or from a file.
+`normalise` runs once for each picture, when a shard is written or a new picture is tagged. `fit` makes the network's input
+from a normalised picture. Prediction calls one after the other, so that the network gets the same pixels from a shard and
+from a file.
 """
 
 import contextlib
@@ -17,30 +17,30 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "MPO")
-MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: a quarter of a gigabyte as 24-bit RGB
-MAX_FILE_BYTES = 256 * 2**20  # no picture of so many pixels is larger; a misnamed video is
-MAX_ASPECT = 8  # a longer strip is shrunk until its long side is this many times `size`, to bound memory
+MAX_PIXELS = 89_478_485  # from here Pillow warns of decompression bombs: a quarter of a gigabyte as 24-bit RGB
+MAX_FILE_BYTES = 256 * 2**20  # a picture of MAX_PIXELS is smaller; a misnamed video is not
+MAX_ASPECT = 8  # a longer picture is shrunk until its long side is this many times `size`, to limit memory
 JPEG_QUALITY = 95
-LARGE_PIXELS = 2**24  # from here a picture takes hundreds of megabytes while it is read: one at a time
-BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # without EXIF, colour profile or comments
+LARGE_PIXELS = 2**24  # decoding takes hundreds of megabytes from here on: one such picture at a time
+BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # of a JPEG without EXIF, colour profile or comments
 RESIZE_MODES = ("pad", "squish", "crop")
-SHARP = 2  # times the size wanted: what a stored JPEG is decoded at; from there on the eye sees no difference
+DRAFT_SCALE = 2  # a JPEG is decoded at this many times the stored size or more: the loss of sharpness is not visible
 WHITE = (255, 255, 255)
-GRAY = (0.299, 0.587, 0.114)  # what red, green and blue weigh (ITU-R BT.601)
+GRAY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 _one_large_picture = threading.Lock()
 
 
 class ImageError(Exception):
-    """The bytes are not an image that can be read; the message is the reason, in a few words."""
+    """An image that cannot be decoded; the message is a short reason."""
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of an image file.
+    """Return the bytes of an image file.
 
     Raises:
-        ImageError: it is no file, or larger than any picture that can be decoded.
-        OSError: it cannot be read.
+        ImageError: the path is not a file, or the file is larger than any picture that can be decoded.
+        OSError: the file cannot be read.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -52,7 +52,7 @@ def read_file(path: str | Path) -> bytes:
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decode any supported picture to 8-bit RGB, upright, first frame, transparency composited on white.
+    """Decode the first frame of a picture to 8-bit RGB, upright, with transparency composited on white.
 
     Args:
         data: an encoded image file.
@@ -67,21 +67,21 @@ def decode(data: bytes) -> Image.Image:
 
 
 def network_input(data: bytes, image_size: int, resize: str) -> np.ndarray:
-    """An encoded picture as the network sees it: uint8 (image_size, image_size, 3); see `decode_to_fit` and `fit`."""
+    """Decode and resize a picture for the network: uint8 (image_size, image_size, 3); see `decode_to_fit` and `fit`."""
     return np.array(fit(decode_to_fit(data, image_size, resize), image_size, resize))
 
 
 def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
-    """Decode a picture for `fit`: a JPEG of twice the size needed or more at 1/2, 1/4 or 1/8 of its size, which costs less.
+    """Decode a picture for `fit`; a JPEG of twice the needed size or more at 1/2, 1/4 or 1/8 scale, which is faster.
 
-    Training, evaluation and prediction all decode with this, so that they see the same pixels.
+    Training, evaluation and prediction all use this function, so that their pixels are the same.
 
     Args:
         data: an encoded image file.
-        image_size, resize: as for `fit`.
+        image_size, resize: see `fit`.
 
     Returns:
-        A Pillow image of mode RGB, at least as large as `fit` draws it without enlargement, if the picture is.
+        A Pillow image of mode RGB. It is at least as large as `fit` needs, or has the original size.
 
     Raises:
         ImageError: see `decode`.
@@ -95,11 +95,11 @@ def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
 
 
 def normalise(data: bytes, size: int) -> bytes:
-    """Re-encode any supported picture as the JPEG that a record holds; what is one already comes back as it is.
+    """Re-encode a picture as the JPEG that a record holds. A small enough RGB JPEG without metadata is returned unchanged.
 
     Args:
         data: an encoded image file.
-        size: the short side, in pixels, that larger pictures are brought down to; smaller ones keep their size.
+        size: longest short side, in pixels; larger pictures are shrunk, smaller ones keep their size.
 
     Returns:
         JPEG bytes without chroma subsampling or metadata.
@@ -108,14 +108,14 @@ def normalise(data: bytes, size: int) -> bytes:
         ImageError: see `decode`.
     """
     image = _open(data)
-    kept = image.format == "JPEG" and image.mode == "RGB" and set(image.info) <= BARE_JPEG_INFO
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the cost.
-    image.draft("RGB", (SHARP * size, SHARP * size))
+    is_plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and set(image.info) <= BARE_JPEG_INFO
+    # Decoding a JPEG at 1/2, 1/4 or 1/8 scale takes a fraction of the time.
+    image.draft("RGB", (DRAFT_SCALE * size, DRAFT_SCALE * size))
     with _one_large_picture if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
         image = _to_rgb(image)
     short, long = sorted(image.size)
     scale = min(1.0, size / short, MAX_ASPECT * size / long)
-    if scale == 1 and kept:
+    if scale == 1 and is_plain_jpeg:
         return data
     if scale < 1:
         image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
@@ -134,8 +134,8 @@ def fit(
     """Resize a picture to the network's square input.
 
     Args:
-        image: an RGB picture of any shape.
-        image_size: the side of the square, in pixels.
+        image: an RGB picture of any size.
+        image_size: side of the square, in pixels.
         resize: `pad` keeps the whole picture and its proportions on white, `crop` keeps the proportions and fills the
             square from the picture's centre, `squish` keeps the whole picture and fills the square.
         scale: enlargement about the centre (augmentation).
@@ -150,8 +150,8 @@ def fit(
     else:
         side = max(width, height) if resize == "pad" else min(width, height)
         drawn_width, drawn_height = (pixels * image_size * scale / side for pixels in (width, height))
-    # The whole picture, drawn this large about the canvas's centre, would cover left..right, top..bottom; what falls on
-    # the canvas is resampled once, antialiased, straight from the source.
+    # The whole picture, drawn at this size, begins at (left, top) of the canvas. The part that lies on the canvas is
+    # resampled once, antialiased, directly from the source.
     left = (image_size - drawn_width) / 2 + shift[0] * image_size
     top = (image_size - drawn_height) / 2 + shift[1] * image_size
     x0, x1 = _span(left, drawn_width, image_size)
@@ -173,7 +173,7 @@ def fit(
 
 
 def recolour(image: Image.Image, brightness: float, contrast: float, saturation: float) -> Image.Image:
-    """Change all three in one pass, and so with one rounding.
+    """Change brightness, contrast and saturation in one matrix product, so that values are rounded once.
 
     Args:
         image: an RGB picture.
@@ -186,18 +186,19 @@ def recolour(image: Image.Image, brightness: float, contrast: float, saturation:
     offset = brightness * (1 - contrast) * mean_gray
     matrix = []
     for channel in range(3):
-        mixed = [saturation * (other == channel) + (1 - saturation) * weight for other, weight in enumerate(GRAY)]
-        matrix += [*(brightness * contrast * share for share in mixed), offset]
+        mixture = [saturation * (other == channel) + (1 - saturation) * weight for other, weight in enumerate(GRAY)]
+        matrix += [*(brightness * contrast * weight for weight in mixture), offset]
     return image.convert("RGB", matrix)
 
 
 def _span(start: float, length: float, canvas: int) -> tuple[int, int]:
-    """The whole pixels of the canvas that an interval covers: at least one."""
+    """Return the first and end pixel of the canvas that an interval covers: at least one pixel."""
     first = min(max(0, round(start)), canvas - 1)
     return first, max(first + 1, min(canvas, round(start + length)))
 
 
 def _open(data: bytes) -> Image.Image:
+    """Read the header of an image without decoding its pixels."""
     if not data:
         raise ImageError("empty file")
     try:
@@ -217,11 +218,13 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _known_formats() -> dict:
+    """Return the formats that this build of Pillow reads."""
     Image.init()
     return Image.OPEN
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """Decode the pixels; see `decode`."""
     try:
         image.load()
         image = ImageOps.exif_transpose(image)

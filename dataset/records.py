@@ -1,35 +1,49 @@
-"""The record schema and the data folder: the one place where both are written and read.
+"""The format of records and data folders: everything that reads or writes it is here.
 
 A data folder, `data/NAME/`, holds `{train,val,test}-00000-of-00016.tfrecord`, `tags.csv`, `manifest.json` and
-`quarantine.csv`. A record holds one post: the encoded image, the indices of its tags into `tags.csv`, the post's id, the MD5
-of the original file, the name of the post's group (variants of one picture), and the words that describe it, for search;
-records of older folders lack the last two. Where labels are soft, as clean.py makes them, it also holds the label of each
-tag, from 0 to 1.
+`quarantine.csv`. A record holds one post: the encoded image, the indices of its tags in `tags.csv`, the id of the
+post, the MD5 of the original file, the name of the post's group (variants of one picture) and a caption for search. Records
+of older folders lack the last two. If labels are soft, as clean.py makes them, a record also holds the label of each tag,
+from 0 to 1.
 """
 
 import contextlib
 import csv
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from command import InputError
+from common.errors import InputError
+from common.files import write_csv
 
 SPLITS = ("train", "val", "test")
+
+# Numbers of e621. The categories of other boards are mapped to them.
+CATEGORIES = {
+    "general": 0,
+    "artist": 1,
+    "contributor": 2,
+    "copyright": 3,
+    "character": 4,
+    "species": 5,
+    "invalid": 6,
+    "meta": 7,
+    "lore": 8,
+    "number": 9,  # not a tag but a column of numbers in a user's table, stored as ranks from 0 to 1
+}
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A row of `tags.csv`; its index in a record is its row number from 0.
+    """A row of `tags.csv`; records hold its row number, from 0.
 
     Attributes:
-        tag_id: the board's own number of the tag, or the row number where it has none.
+        tag_id: the board's number of the tag, or the row number if the board has none.
         name: the tag.
-        category: e621's number of the tag's category (0 general, 5 species, …).
-        count: positives among the training posts of this data folder.
-        implies: other tags that every picture with this one has, by the board's rules; not all need be chosen.
+        category: the number of the tag's category in `CATEGORIES`.
+        count: number of positives in the training split of this data folder.
+        implies: other tags of every picture with this tag, by the board's rules.
     """
 
     tag_id: int
@@ -41,10 +55,10 @@ class Tag:
 
 @dataclass(frozen=True)
 class Record:
-    """A record as it is stored; see the top of this file.
+    """The content of a record; see the top of this file.
 
     Attributes:
-        labels: tag ▶ label, over 0 and at most 1; a tag that is not there has 0.
+        labels: tag index ▶ label, over 0 and at most 1; other tags have the label 0.
     """
 
     id: str
@@ -52,31 +66,26 @@ class Record:
     md5: str
     image: bytes
     labels: dict[int, float]
-    words: str = ""
+    caption: str = ""
 
     @property
     def tags(self) -> list[int]:
-        """The tags that the picture has rather than not."""
+        """Indices of the tags whose label is over 0.5."""
         return [tag for tag, label in self.labels.items() if label > 0.5]
 
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
-    """Write `tags.csv`; with the column `implies` only where a tag implies another."""
+    """Write `tags.csv`; the column `implies` is left out if no tag implies another."""
     rows = [asdict(tag) | {"implies": " ".join(tag.implies)} for tag in tags]
     columns = [field.name for field in fields(Tag) if field.name != "implies" or any(row["implies"] for row in rows)]
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
+    write_csv(path, columns, ([row[column] for column in columns] for row in rows))
 
 
 def read_tags(path: Path) -> list[Tag]:
     """Read `tags.csv`.
 
     Raises:
-        InputError: the file is missing or has other columns.
+        InputError: the file is missing, or a column is missing or malformed.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -97,50 +106,21 @@ def read_tags(path: Path) -> list[Tag]:
 
 
 def write_quarantine(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    """Write `quarantine.csv`: the id of each post without a picture, and the reason."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "reason"))
-        writer.writerows(rows)
-    partial.replace(path)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file that appears under its name only when complete."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON file.
-
-    Raises:
-        InputError: the file is missing or is no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}: restore it from a copy, or make {path.parent} again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: expected a JSON object, received {type(content).__name__}")
-    return content
+    """Write `quarantine.csv`: the id of each post without a usable picture, and the reason."""
+    write_csv(path, ("id", "reason"), rows)
 
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
-    """The shards of a split, in order.
+    """Return the paths of the shards of a split, in order.
 
     Raises:
-        InputError: one is missing, or there are some of another set.
+        InputError: a shard is missing, or shards of another set are in the folder.
     """
     paths = sorted(folder.glob(f"{split}-?????-of-?????.tfrecord"))
     names = [f"{split}-{position:05}-of-{len(paths):05}.tfrecord" for position in range(len(paths))]
     if [path.name for path in paths] != names:
         raise InputError(
-            f"the {len(paths)} {split} shards of {folder} are not one whole set: delete it and download it again"
+            f"the {len(paths)} {split} shards of {folder} are not one complete set: delete it and download it again"
         )
     return paths
 
@@ -152,9 +132,16 @@ def encode(
     md5: str,
     group: str,
     weights: Mapping[int, float] | None = None,
-    words: str = "",
+    caption: str = "",
 ) -> bytes:
-    """Serialise one post as a `tf.train.Example`; `weights` are the labels of its tags where they are not all 1."""
+    """Serialise one post as a `tf.train.Example`.
+
+    Args:
+        image: the encoded picture.
+        tag_indices: rows of `tags.csv`.
+        post_id, md5, group, caption: see `Record`.
+        weights: label of each tag; None if all are 1.
+    """
     import tensorflow as tf
 
     def bytes_feature(value: bytes) -> tf.train.Feature:
@@ -167,17 +154,17 @@ def encode(
         "id": bytes_feature(post_id.encode()),
         "md5": bytes_feature(md5.encode()),
         "group": bytes_feature(group.encode()),
-        "words": bytes_feature(words.encode()),
+        "words": bytes_feature(caption.encode()),
     }
     if weights and set(weights.values()) != {1}:
         values = [weights[tag] for tag in tags]
         features["weights"] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    # A protobuf map is otherwise written in an order that changes from process to process.
+    # Without `deterministic`, the order of a protobuf map changes from process to process.
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def decode(record, num_tags: int) -> dict:
-    """Parse one record: `decode_batch` without the first dimension."""
+    """Parse one record; as `decode_batch`, without the batch dimension."""
     import tensorflow as tf
 
     return {name: values[0] for name, values in decode_batch(tf.expand_dims(record, 0), num_tags).items()}
@@ -188,11 +175,11 @@ def decode_batch(records, num_tags: int) -> dict:
 
     Args:
         records: a string tensor (batch,).
-        num_tags: the number of rows of `tags.csv`.
+        num_tags: number of rows of `tags.csv`.
 
     Returns:
-        `image` (encoded bytes), `id`, `md5`, `group` and `words` (empty where the record has none), strings (batch,), and
-        `labels`, float32 (batch, num_tags), 1 for each tag, or its label where labels are soft.
+        `image` (encoded bytes), `id`, `md5`, `group` and `caption` (the last two may be empty): strings (batch,);
+        `labels`: float32 (batch, num_tags).
     """
     import tensorflow as tf
 
@@ -206,17 +193,18 @@ def decode_batch(records, num_tags: int) -> dict:
         "words": tf.io.FixedLenFeature([], tf.string, default_value=""),
     }
     examples = tf.io.parse_example(records, schema)
+    examples["caption"] = examples.pop("words")
     tags = examples.pop("tags")
-    where = tf.stack([tags.indices[:, 0], tags.values], axis=1)  # (tags of all posts, 2): post, tag
+    positions = tf.stack([tags.indices[:, 0], tags.values], axis=1)  # (tags of all posts, 2): post, tag
     weights = tf.sparse.reset_shape(examples.pop("weights"), tags.dense_shape)
     weights = tf.gather_nd(tf.sparse.to_dense(weights, 1.0), tags.indices)  # (tags of all posts,)
     shape = tf.stack([tf.shape(records, tf.int64)[0], num_tags])
-    labels = tf.scatter_nd(where, weights, shape)  # (batch, num_tags)
+    labels = tf.scatter_nd(positions, weights, shape)  # (batch, num_tags)
     return examples | {"labels": tf.ensure_shape(labels, (None, num_tags))}
 
 
 def read(folder: Path, split: str) -> Iterator[Record]:
-    """Yield every record of a split, in order, outside a pipeline of tensors.
+    """Yield the records of a split, in order, as Python objects.
 
     Raises:
         InputError: a shard is damaged.
@@ -226,7 +214,7 @@ def read(folder: Path, split: str) -> Iterator[Record]:
 
 
 def read_shard(path: Path) -> Iterator[Record]:
-    """Yield every record of a shard; see `read`."""
+    """Yield the records of a shard; see `read`."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
@@ -239,15 +227,15 @@ def read_shard(path: Path) -> Iterator[Record]:
         except (tf.errors.DataLossError, DecodeError):
             damage = f"{path} is damaged after {number:,} records"
             raise InputError(f"{damage}: delete {path.parent} and download it again") from None
-        post_id, group, md5, image, words = (
+        post_id, group, md5, image, caption = (
             features[name].bytes_list.value[0] if name in features else b""
             for name in ("id", "group", "md5", "image", "words")
         )
-        yield Record(post_id.decode(), group.decode(), md5.decode(), image, labels_of(features), words.decode())
+        yield Record(post_id.decode(), group.decode(), md5.decode(), image, labels_by_tag(features), caption.decode())
 
 
-def labels_of(features: Mapping) -> dict[int, float]:
-    """The labels, by tag, that a parsed record's features hold."""
+def labels_by_tag(features: Mapping) -> dict[int, float]:
+    """Return tag index ▶ label from the features of a parsed record."""
     tags = features["tags"].int64_list.value
     weights = features["weights"].float_list.value if "weights" in features else [1.0] * len(tags)
     return dict(zip(tags, weights, strict=True))
@@ -255,28 +243,28 @@ def labels_of(features: Mapping) -> dict[int, float]:
 
 @contextlib.contextmanager
 def writer(path: Path) -> Iterator[Callable[[Record], None]]:
-    """Within it, write records that were read into a shard.
+    """Open a shard for writing, and yield a function that appends a record.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the shard cannot be written.
     """
     import tensorflow as tf
 
     try:
         with tf.io.TFRecordWriter(str(path)) as file:
             yield lambda record: file.write(
-                encode(record.image, record.labels, record.id, record.md5, record.group, record.labels, record.words)
+                encode(record.image, record.labels, record.id, record.md5, record.group, record.labels, record.caption)
             )
     except tf.errors.OpError as error:
         raise InputError(f"cannot write {path}: {error.message}") from error
 
 
-def images_of(folder: Path, split: str, ids: set[str]) -> dict[str, bytes]:
-    """The encoded pictures of some posts of a split, by id."""
-    found: dict[str, bytes] = {}
+def images_by_id(folder: Path, split: str, ids: set[str]) -> dict[str, bytes]:
+    """Return post id ▶ encoded picture for some posts of a split."""
+    pictures: dict[str, bytes] = {}
     for record in read(folder, split):
-        if len(found) == len(ids):
+        if len(pictures) == len(ids):
             break
         if record.id in ids:
-            found[record.id] = record.image
-    return found
+            pictures[record.id] = record.image
+    return pictures

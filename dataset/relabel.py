@@ -1,7 +1,7 @@
-"""A data folder again, with other labels on its training pictures.
+"""Copies of a data folder with other labels for the training pictures.
 
-Pictures, their order and their division into shards stay, so that two runs differ by the labels alone. The validation and
-test splits are the same files: their labels are never touched.
+The pictures, their order and their shards stay the same, so that runs on both folders differ only by the labels. The
+validation and test splits are the same files: their labels never change.
 """
 
 import hashlib
@@ -13,83 +13,85 @@ from pathlib import Path
 
 import numpy as np
 
-from command import InputError, only_writer
+from common import files
+from common.errors import InputError
+from common.files import only_writer
+from common.progress import progress
 from dataset import records
 
 
-def source_of(data: Path) -> dict:
-    """What tells whether a folder was made from the same data: its path, and the MD5 of its manifest.
+def data_fingerprint(data: Path) -> dict:
+    """Return what identifies a data folder: its path and the MD5 of its manifest.
 
     Raises:
-        InputError: it is no complete data folder.
+        InputError: the folder is not a complete data folder.
     """
-    if not records.read_json(data / "manifest.json").get("complete"):
+    if not files.read_json(data / "manifest.json").get("complete"):
         raise InputError(f"{data} is unfinished: run its download.py command again")
     return {"data": str(data.resolve()), "manifest": hashlib.md5((data / "manifest.json").read_bytes()).hexdigest()}
 
 
-def made_already(out: Path, facts: dict) -> bool:
-    """Whether `relabel` has made a folder with these facts, among others.
+def check_output_folder(out: Path, facts: dict) -> bool:
+    """Return whether `relabel` has already made a folder with these facts.
+
+    Args:
+        out: the folder.
+        facts: entries that its manifest must hold under `relabelled`, perhaps beside others.
 
     Raises:
-        InputError: there is something else.
+        InputError: the path exists and is something else.
     """
     if not out.exists():
         return False
     if not (out / "manifest.json").is_file():
-        raise InputError(f"{out} is there and is no data folder: give another name for the folder to make")
-    made = records.read_json(out / "manifest.json").get("relabelled") or {}
-    differing = ", ".join(f"{name} is {made.get(name)!r}" for name in facts if made.get(name) != facts[name])
+        raise InputError(f"{out} exists and is not a data folder: give another name for the new folder")
+    recorded = files.read_json(out / "manifest.json").get("relabelled") or {}
+    differing = ", ".join(f"{name} is {recorded.get(name)!r}" for name in facts if recorded.get(name) != facts[name])
     if differing:
-        raise InputError(f"{out} holds other data ({differing}): give another name for the folder to make, or delete it")
+        raise InputError(f"{out} holds other data ({differing}): give another name for the new folder, or delete this one")
     return True
 
 
 def relabel(data: Path, out: Path, labels: Sequence[Mapping[int, float]], facts: dict) -> None:
-    """Write a data folder with other labels on its training pictures; it appears when whole, and one that is there is kept.
+    """Write a copy of a data folder with other training labels, unless a folder with these facts exists already.
 
     Args:
         data: folder made by download.py.
-        out: folder to make.
-        labels: of each training picture, in the order of `records.read`: tag ▶ label, over 0 and at most 1.
-        facts: what was done, for the manifest, under `relabelled`.
+        out: the new folder; it appears under this name when complete.
+        labels: for each training picture, in the order of `records.read`: tag index ▶ label, over 0 and at most 1.
+        facts: how the labels were made, for the manifest, under `relabelled`.
 
     Raises:
-        InputError: `out` is something else, or there is another number of labels than of pictures.
+        InputError: `out` is something else, or the number of labels differs from the number of pictures.
     """
-    from tqdm import tqdm
-
-    if made_already(out, facts):
+    if check_output_folder(out, facts):
         return
-    manifest, tags = records.read_json(data / "manifest.json"), records.read_tags(data / "tags.csv")
+    manifest, tags = files.read_json(data / "manifest.json"), records.read_tags(data / "tags.csv")
     images = manifest["splits"]["train"]["written"]
     if len(labels) != images:
-        raise InputError(f"{data} has {images:,} training pictures, and there are labels for {len(labels):,}")
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with only_writer(partial):
+        raise InputError(f"{data} has {images:,} training pictures. Received: labels for {len(labels):,}")
+    with only_writer(out.parent, f".lock-{out.name}"), files.atomic_folder(out) as partial:
         for split in ("val", "test"):
             for path in records.shard_paths(data, split):
-                link(path, partial / path.name)
+                link_or_copy(path, partial / path.name)
         shutil.copyfile(data / "quarantine.csv", partial / "quarantine.csv")
-        of_pictures = iter(labels)
-        for path in tqdm(records.shard_paths(data, "train"), unit=" shards", desc=out.name, leave=False, disable=None):
+        remaining_labels = iter(labels)
+        for path in progress(records.shard_paths(data, "train"), unit="shards", description=out.name, leave=False):
             with records.writer(partial / path.name) as write:
                 for record in records.read_shard(path):
-                    write(replace(record, labels=next(of_pictures)))
+                    write(replace(record, labels=next(remaining_labels)))
         sums = np.zeros(len(tags))
-        for of_picture in labels:
-            sums[list(of_picture)] += list(of_picture.values())
-        counts = map(round, sums)  # what training takes the tags' frequencies from
+        for picture_labels in labels:
+            sums[list(picture_labels)] += list(picture_labels.values())
+        counts = map(round, sums)  # training takes the frequencies of tags from them
         records.write_tags(partial / "tags.csv", [replace(tag, count=n) for tag, n in zip(tags, counts, strict=True)])
         manifest["splits"]["train"]["labels"] = sum(map(len, labels))
-        records.write_json(partial / "manifest.json", manifest | {"relabelled": facts})
-    partial.replace(out)
+        files.write_json(partial / "manifest.json", manifest | {"relabelled": facts})
 
 
-def link(path: Path, to: Path) -> None:
-    """The same file under another name, or a copy where the file system has no such links."""
+def link_or_copy(path: Path, target: Path) -> None:
+    """Make a hard link to a file, or a copy if the file system does not support links."""
     try:
-        os.link(path.resolve(), to)
+        os.link(path.resolve(), target)
     except OSError:
-        shutil.copyfile(path, to)
+        shutil.copyfile(path, target)

@@ -1,4 +1,4 @@
-"""What a teacher says of every training picture, kept in a file of the run that learns from it."""
+"""A teacher's probabilities for the training pictures, stored in the run folder of the student."""
 
 import zipfile
 from collections.abc import Iterable
@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = "soft_targets.npz"  # in the run folder, until the run is finished
+from common.files import atomic_write
+
+FILE = "soft_targets.npz"  # in the run folder until training is complete
 
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """Probabilities by picture.
+    """A probability for each training picture and tag.
 
     Attributes:
-        ids: of the training pictures, text (pictures,), in the order of the shards and of the records in them.
+        ids: post ids, text (pictures,), in the order of the shards and of the records in them.
         probability: float16 (pictures, tags).
-        source: what they were computed from.
+        source: identifies the teacher and the data from which the probabilities were computed.
     """
 
     ids: np.ndarray
@@ -29,27 +31,25 @@ class SoftTargets:
     def _rows(self) -> dict[bytes, int]:
         return {name.encode(): row for row, name in enumerate(self.ids.tolist())}
 
-    def of_ids(self, ids: Iterable[bytes]) -> np.ndarray:
-        """float32 (pictures, tags)."""
-        return self.of_numbers([self._rows[name] for name in ids])
+    def by_ids(self, ids: Iterable[bytes]) -> np.ndarray:
+        """Return the probabilities of posts, float32 (pictures, tags)."""
+        return self.by_positions([self._rows[name] for name in ids])
 
-    def of_numbers(self, numbers: Iterable[int]) -> np.ndarray:
-        """float32 (pictures, tags), by position in the split."""
-        return self.probability[np.asarray(numbers)].astype(np.float32)
+    def by_positions(self, positions: Iterable[int]) -> np.ndarray:
+        """Return the probabilities of pictures by their positions in the split, float32 (pictures, tags)."""
+        return self.probability[np.asarray(positions)].astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write the file, which appears when whole."""
-        partial = (folder / FILE).with_suffix(".partial")
-        with partial.open("wb") as file:
+        """Write the file into a run folder."""
+        with atomic_write(folder / FILE, "wb") as file:
             np.savez(file, ids=self.ids, probability=self.probability, source=self.source)
-        partial.replace(folder / FILE)
 
     @classmethod
     def load(cls, folder: Path, source: str) -> "SoftTargets | None":
-        """Read what `save` wrote; None where that was computed from something else, or is missing or damaged."""
+        """Read the file of a run folder. Return None if it is missing, damaged or computed from another source."""
         try:
             with np.load(folder / FILE, allow_pickle=False) as file:
-                found = cls(file["ids"], file["probability"], str(file["source"]))
+                targets = cls(file["ids"], file["probability"], str(file["source"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        return found if found.source == source else None
+        return targets if targets.source == source else None

@@ -1,72 +1,83 @@
-"""Every choice of a training run in one flat, typed record; train.py's options are made from it."""
+"""All settings of a training run in one flat, typed dataclass. The options of train.py are made from it."""
 
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 
-from command import InputError
+from common.errors import InputError
 from dataset.images import RESIZE_MODES
+from model.presets import ARCHITECTURES, PRESETS
 
-LARGEST_IMAGE = 4096  # side of what a network sees, in pixels
+LARGEST_IMAGE = 4096  # side of the network's input, in pixels
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
+# Settings of earlier versions, so that their runs can still be read.
+RENAMED = {"output_rank": "bottleneck", "average": "ema_decay"}  # old name ▶ new name
+REMOVED = {"cycles": 1}  # name ▶ the only value that this version can still do
 
-def choice(default, help_text: str, options: tuple[str, ...] | None = None):
-    """A field of `Config` with what `--help` says of it and the values it may take."""
-    return field(default=default, metadata={"help": help_text, "choices": options})
+
+def choice(default, help_text: str, options: tuple[str, ...] | None = None, hidden: bool = False):
+    """Return a field of `Config`.
+
+    Args:
+        default: the default value.
+        help_text: its description in `--help`.
+        options: the allowed values, if they are names.
+        hidden: leave it out of `--help`. Only the recipe as published in 2021 and its benchmarks need such a field.
+    """
+    return field(default=default, metadata={"help": help_text, "choices": options, "hidden": hidden})
 
 
 @dataclass(frozen=True)
 class Config:
-    """A run's configuration, as `config.json` holds it.
+    """The configuration of a run, stored in its `config.json`.
 
     Raises:
-        InputError: a value is not one of its choices, or out of range.
+        InputError: a value is not one of the allowed ones, or out of range.
     """
 
-    preset: str = choice("tiny", "the network", ("tiny", "base", "large", "mobilenet", "efficientnet"))
-    recipe: str = choice("default", "how it is trained", ("default", "plain", "e6tag"))
+    preset: str = choice("tiny", "size of the network", tuple(PRESETS))
+    recipe: str = choice("default", "set of training options", ("default", "plain", "e6tag"))
     epochs: int = choice(4, "passes over the training split")
-    batch_size: int = choice(32, "images a step; auto: the most that fit in memory, up to --effective-batch")
-    effective_batch: int = choice(0, "images an update, whose gradients are added up over several steps; 0: one step's")
-    seed: int = choice(0, "of weights, order and augmentation")
+    batch_size: int = choice(32, "images per step; auto: the most that fit in memory and divide --effective-batch")
+    effective_batch: int = choice(0, "images per update: the gradients of several steps are summed; 0: one step per update")
+    seed: int = choice(0, "random seed of weights, order and augmentation")
     image_size: int = choice(64, "side of the network's input, in pixels")
-    resize: str = choice("pad", "how a picture becomes a square", RESIZE_MODES)
-    activation: str = choice("relu", "of the trunk", ("relu", "silu"))
-    head: str = choice("attention", "pooling with an attention residual, or alone", ("attention", "pool"))
-    output_rank: int = choice(0, "numbers that the output sees, fewer than the embedding's; 0: the embedding itself")
-    noise: str = choice("none", "noise on the logits", ("none", "diagonal", "low-rank"))
-    num_factors: int = choice(8, "rank of the low-rank noise")
-    noise_samples: int = choice(0, "of the noise, from which its expectation is estimated; 0: exact")
-    temperature: float = choice(1.0, "of the noise layer")
-    loss: str = choice("bce", "of each tag", ("bce", "focal", "robust", "asymmetric"))
-    label_smoothing: float = choice(0.0, "share by which labels are drawn from 0 and 1 towards a half")
-    reduction: str = choice("sum", "of the loss over tags", ("sum", "mean"))
-    optimizer: str = choice("muon", "what makes an update of a gradient", ("sgd", "adamw", "muon"))
-    weight_decay: float = choice(1.0, "share of a weight that adamw and muon take off an update, at learning rate 1")
-    learning_rate: float = choice(0.0, "maximum of the cycle; 0: the optimizer's own at batch 32, and its rule for others")
-    first_learning_rate: float = choice(0.04, "start of the cycle, as a share of the maximum")
-    last_learning_rate: float = choice(0.0, "end of the cycle, as a share of the maximum")
-    cycle: str = choice("cosine", "form of the cycle", ("triangle", "cosine"))
-    warmup: float = choice(0.3, "share of a cycle on which the rate rises")
-    cycles: int = choice(1, "number of cycles, one after the other")
-    momentum: float = choice(0.95, "at both ends of the cycle")
-    lowest_momentum: float = choice(0.85, "where the learning rate is highest")
-    clip_norm: float = choice(1.0, "longest gradient, over all weights; 0 for no limit")
-    average: float = choice(0.0, "also keep an average of the weights that remembers this share of itself an update (0.999)")
-    init: str = choice("", "run folder whose trunk this one starts from; imagenet: for --preset mobilenet and efficientnet")
-    freeze: bool = choice(False, "with --init: train the output alone and leave the trunk as it is")
-    unfreeze_after: int = choice(0, "with --init: epochs for which the trunk is frozen and after which it is trained too")
-    trunk_rate: float = choice(0.1, "with --init: the trunk's first stage's share of the learning rate; later ones get more")
-    precision: str = choice("auto", "of the network's arithmetic; auto: what the device is fast at", PRECISIONS)
-    gradient_checkpointing: bool = choice(False, "less memory: compute each block again in the backward pass")
-    teacher: str = choice("", "run whose probabilities are learned beside the labels (distillation)")
-    teacher_weight: float = choice(0.5, "of the teacher's probabilities in the loss; the labels weigh the rest")
-    teacher_temperature: float = choice(1.0, "that softens the teacher's probabilities, and the student's beside them")
+    resize: str = choice("pad", "how a picture becomes a square: white borders, distortion or a cut", RESIZE_MODES)
+    activation: str = choice("relu", "activation function of the trunk", ("relu", "silu"))
+    head: str = choice("attention", "attention pooling, or global average pooling alone", ("attention", "pool"))
+    bottleneck: int = choice(0, "width of a linear layer before the output; 0: none")
+    noise: str = choice("none", "covariance of the noise layer; none: no noise layer", ("none", "diagonal", "low-rank"))
+    num_factors: int = choice(8, "rank of the covariance of --noise low-rank")
+    noise_samples: int = choice(0, "Monte Carlo samples that estimate the expectation over the noise; 0: exact", hidden=True)
+    temperature: float = choice(1.0, "number by which the noise layer divides the logits")
+    loss: str = choice("bce", "loss of each tag", ("bce", "focal", "robust", "asymmetric"))
+    label_smoothing: float = choice(0.0, "fraction by which the labels 0 and 1 are moved towards 0.5")
+    reduction: str = choice("sum", "how the losses of the tags are combined", ("sum", "mean"), hidden=True)
+    optimizer: str = choice("muon", "optimizer", ("sgd", "adamw", "muon"))
+    weight_decay: float = choice(1.0, "decoupled weight decay of adamw and muon, multiplied by the learning rate")
+    learning_rate: float = choice(0.0, "maximum learning rate; 0: chosen for the optimizer and the images per update")
+    first_learning_rate: float = choice(0.04, "learning rate at the start of the cycle, as a fraction of the maximum")
+    last_learning_rate: float = choice(0.0, "learning rate at the end of the cycle, as a fraction of the maximum")
+    cycle: str = choice("cosine", "shape of the learning-rate cycle", ("triangle", "cosine"))
+    warmup: float = choice(0.3, "fraction of the cycle in which the learning rate rises")
+    momentum: float = choice(0.95, "momentum at both ends of the cycle")
+    lowest_momentum: float = choice(0.85, "momentum where the learning rate is highest")
+    clip_norm: float = choice(1.0, "largest norm of the gradient of all weights together; 0: no limit")
+    ema_decay: float = choice(0.0, "decay of the exponential moving average of the weights, for example 0.999; 0: off")
+    init: str = choice("", "start from the trunk of this run folder; imagenet: for --preset mobilenet and efficientnet")
+    freeze: bool = choice(False, "with --init: train only the output and leave the trunk unchanged")
+    unfreeze_after: int = choice(0, "with --init: number of epochs in which the trunk is frozen; then it is trained as well")
+    trunk_rate: float = choice(0.1, "with --init: fraction of the learning rate for the first stage; later stages have more")
+    precision: str = choice("auto", "number format of the computation; auto: the fastest one of the device", PRECISIONS)
+    gradient_checkpointing: bool = choice(False, "save memory: compute each block a second time in the backward pass")
+    teacher: str = choice("", "run folder of a teacher, whose probabilities are learned beside the labels (distillation)")
+    teacher_weight: float = choice(0.5, "weight of the teacher's probabilities in the loss; the labels have the rest")
+    teacher_temperature: float = choice(1.0, "divides the logits of teacher and student in the teacher's part of the loss")
     flip: bool = choice(True, "augmentation: mirror left and right")
-    vertical_flip: bool = choice(False, "augmentation: mirror top and bottom")
-    shift: float = choice(0.0, "augmentation: largest translation, as a share of the side")
-    zoom: float = choice(0.0, "augmentation: largest change of scale, as a share")
-    colour: float = choice(0.0, "augmentation: largest change of brightness, contrast and saturation, as a share")
+    vertical_flip: bool = choice(False, "augmentation: mirror top and bottom", hidden=True)
+    shift: float = choice(0.0, "augmentation: largest translation, as a fraction of the side")
+    zoom: float = choice(0.0, "augmentation: largest change of scale, as a fraction")
+    colour: float = choice(0.0, "augmentation: largest change of brightness, contrast and saturation, as a fraction")
     rotation: float = choice(0.0, "augmentation: largest rotation, in degrees")
 
     def __post_init__(self):
@@ -77,14 +88,14 @@ class Config:
             if entry.type is float and not math.isfinite(value):
                 raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
         rates = ("learning_rate", "first_learning_rate", "last_learning_rate")
-        for name in ("seed", *rates, "weight_decay", "clip_norm", "rotation", "noise_samples", "output_rank"):
+        for name in ("seed", *rates, "weight_decay", "clip_norm", "rotation", "noise_samples", "bottleneck"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise InputError(f"{_flag(name)} has to be at least 0 and under {2**32}. Received: {getattr(self, name)}")
-        counts = ("epochs", "batch_size", "image_size", "num_factors", "cycles")
+        counts = ("epochs", "batch_size", "image_size", "num_factors")
         for name in (*counts, "temperature", "teacher_temperature", "trunk_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
-        for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "average", "label_smoothing"):
+        for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "ema_decay", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{_flag(name)} has to be at least 0 and under 1. Received: {getattr(self, name)}")
         if not 0 <= self.teacher_weight <= 1:
@@ -97,107 +108,38 @@ class Config:
         if self.gradient_checkpointing and not ARCHITECTURES[self.preset].widths:
             raise InputError(f"--gradient-checkpointing is for tiny, base and large. Received: --preset {self.preset}")
         if (self.freeze or self.unfreeze_after) and not self.init:
-            raise InputError("--freeze and --unfreeze-after need --init RUN, whose trunk they are about")
+            raise InputError("--freeze and --unfreeze-after need --init RUN: they freeze its trunk")
         if not 0 <= self.unfreeze_after < self.epochs:
             raise InputError(f"--unfreeze-after has to be under --epochs, {self.epochs}. Received: {self.unfreeze_after}")
 
     @property
     def frozen_epochs(self) -> int:
-        """Epochs, from the first on, in which the trunk stays as it is."""
+        """Number of epochs at the start in which the trunk is frozen."""
         return self.unfreeze_after or (self.epochs if self.freeze else 0)
 
     def as_dict(self) -> dict:
-        """For `config.json`."""
+        """Return the settings as a dictionary, as stored in `config.json`."""
         return asdict(self)
 
 
 def from_dict(values: dict) -> Config:
-    """The configuration that `as_dict` gave.
+    """Return the configuration from a dictionary that `as_dict` made, in this version or an earlier one.
 
     Raises:
-        InputError: a key is unknown or a value wrong.
+        InputError: a key is unknown, or a value is wrong.
     """
+    values = {RENAMED.get(name, name): value for name, value in values.items()}
+    for name, value in REMOVED.items():
+        if values.pop(name, value) != value:
+            raise InputError(f"this version of e6tag cannot read a run with {_flag(name)} other than {value}")
     unknown = set(values) - {entry.name for entry in fields(Config)}
     if unknown:
         raise InputError(f"unknown settings in the configuration: {', '.join(sorted(unknown))}")
     return Config(**values)
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Widths and depths of a preset, see `model.resnet.trunk`; none of those in `model.applications`. And its head."""
-
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-    stem_stride: int
-    num_heads: int
-    head_size: int
-
-
-ARCHITECTURES = {
-    "tiny": Architecture((64, 128, 256, 512), (1, 1, 2, 2), 2, 8, 32),
-    "base": Architecture((256, 512, 1024, 2048), (3, 4, 6, 3), 4, 8, 64),
-    "large": Architecture((256, 512, 1024, 2048), (3, 4, 23, 3), 4, 16, 64),
-    "mobilenet": Architecture((), (), 2, 8, 32),
-    "efficientnet": Architecture((), (), 2, 8, 64),
-}
-
-# The learning rate at a batch of 32 images, and the power of the batch that it is proportional to. The gradient of SGD is a
-# mean, whose steps add up (Goyal et al., arXiv 1706.02677); AdamW and Muon divide it by its own size, which leaves the root
-# (Malladi et al., arXiv 2205.10287).
-LEARNING_RATES = {"sgd": (0.2, 1.0), "adamw": (0.0015, 0.5), "muon": (0.004, 0.5)}
-# What a preset or a recipe sets; an option given on the command line wins over both.
-PRESETS = {
-    "tiny": {"image_size": 64, "batch_size": 32},
-    "base": {"image_size": 224, "batch_size": 12},
-    "large": {"image_size": 320, "batch_size": 12},
-    "mobilenet": {"image_size": 128, "batch_size": 32},
-    "efficientnet": {"image_size": 224, "batch_size": 12},
-}
-RECIPES = {
-    "default": {},
-    # The plain ResNet that the default is measured against.
-    "plain": {
-        "head": "pool",
-        "optimizer": "sgd",
-        "momentum": 0.9,
-        "lowest_momentum": 0.9,
-        "clip_norm": 0.0,
-    },
-    # As published in 2021. These rates need a loss averaged over tags: summed, they diverge.
-    "e6tag": {
-        "batch_size": 12,
-        "epochs": 4,
-        "activation": "silu",
-        "noise": "low-rank",
-        "loss": "robust",
-        "optimizer": "sgd",
-        "reduction": "mean",
-        "learning_rate": 4.0,
-        "first_learning_rate": 0.025,
-        "last_learning_rate": 0.025,
-        "cycle": "triangle",
-        "warmup": 0.5,
-        "momentum": 0.99,
-        "lowest_momentum": 0.99,
-        "clip_norm": 0.0,
-    },
-}
-
-
-def resolve(given: dict) -> Config:
-    """The configuration for the options given on the command line, over the recipe's, the preset's and the defaults."""
-    base = Config(**{name: given[name] for name in ("preset", "recipe") if name in given})
-    config = replace(base, **(PRESETS[base.preset] | RECIPES[base.recipe] | given))
-    if config.learning_rate:
-        return config
-    rate, power = LEARNING_RATES[config.optimizer]
-    batch = max(config.batch_size, config.effective_batch)
-    return replace(config, learning_rate=float(f"{rate * (batch / 32) ** power:.2g}"))
-
-
 def as_options(config: Config) -> list[str]:
-    """The options with which train.py gets the same configuration."""
+    """Return the options of train.py that give this configuration."""
     options = []
     for name, value in config.as_dict().items():
         flag = _flag(name)

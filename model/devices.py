@@ -1,4 +1,4 @@
-"""The device that a run computes on: found, named, refused where it is not the one the user has, and shared."""
+"""The devices that the backend computes on: which there are, their names, and their number formats."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from command import InputError
+from common.errors import InputError
 
 WITHOUT_GPU = {
     "tensorflow": 'no CUDA libraries that fit it: pip install "tensorflow[and-cuda]" (on Windows, TensorFlow has no GPU '
@@ -18,31 +18,32 @@ WITHOUT_GPU = {
 
 
 def check(cpu: bool) -> None:
-    """Refuse to compute for days on the CPU of a machine whose GPU the backend does not see.
+    """Raise an error if the machine has a GPU that the backend does not see, because training would take days on the CPU.
 
     Args:
         cpu: the user asked for the CPU.
 
     Raises:
-        InputError: there is a GPU and it cannot be used; the message says why.
+        InputError: there is a GPU that cannot be used; the message gives the most likely reason.
     """
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == "-1"  # by the user, or by bench.py --cpu for what it starts
-    if cpu or hidden or gpus() or not (seen := _nvidia_gpu()):
+    # The user hides GPUs in this way, and so does `python -m benchmarks --cpu` for the programs that it starts.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == "-1"
+    if cpu or hidden or gpus() or not (found := _find_nvidia_gpu()):
         return
     backend = keras.backend.backend()
-    raise InputError(f"{seen}, but {backend} does not see it: most likely {WITHOUT_GPU[backend]}. Or give --cpu")
+    raise InputError(f"{found}, but {backend} does not see it: most likely {WITHOUT_GPU[backend]}. Or give --cpu")
 
 
 def leave_gpus_to_backend() -> None:
-    """Keep TensorFlow, which reads the shards, from taking memory of GPUs on which another backend computes."""
+    """Hide the GPUs from TensorFlow where it only reads the shards, so that the backend has all their memory."""
     if keras.backend.backend() != "tensorflow" and gpus():
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")
 
 
-def _nvidia_gpu() -> str:
-    """What says that this machine has an NVIDIA GPU, in words; empty where nothing does."""
+def _find_nvidia_gpu() -> str:
+    """Return a sentence about the NVIDIA GPU of this machine; empty if there is no sign of one."""
     if program := shutil.which("nvidia-smi"):
         try:
             done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=False)
@@ -56,7 +57,7 @@ def _nvidia_gpu() -> str:
 
 
 def gpus() -> list[str]:
-    """The GPUs that the backend sees."""
+    """Return the names of the GPUs that the backend sees."""
     if keras.backend.backend() == "torch":  # Keras lists no devices for it
         import torch
 
@@ -64,43 +65,46 @@ def gpus() -> list[str]:
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
-def own_kernels() -> bool:
-    """Whether TensorFlow computes on a CPU, where its own kernels convolve faster than what XLA makes of them."""
+def tensorflow_on_cpu() -> bool:
+    """Return whether TensorFlow computes on a CPU. Its own convolutions are faster there than those compiled by XLA."""
     return keras.backend.backend() == "tensorflow" and not gpus()
 
 
-def found() -> list[str]:
-    """The devices that the backend sees: GPUs, or else CPUs."""
+def list_devices() -> list[str]:
+    """Return the names of the devices that the backend sees: the GPUs, or the CPUs if there are no GPUs."""
     return gpus() or (["cpu:0"] if keras.backend.backend() == "torch" else keras.distribution.list_devices("cpu"))
 
 
-def share(number: int) -> None:
-    """Divide the batches of networks made from now on among so many devices.
+def distribute(number: int) -> None:
+    """Divide each batch of the networks built from now on among several devices.
 
-    JAX compiles one program for the whole batch and divides it, so that normalisation, clipping and loss are those of the
-    whole batch, as on one device.
+    JAX compiles one program for the whole batch and divides it. Normalisation, clipping and loss are computed over the whole
+    batch, as on one device.
+
+    Args:
+        number: number of devices.
 
     Raises:
-        InputError: there are fewer, or the backend is another.
+        InputError: there are fewer devices, or the backend is not JAX.
     """
     if number == 1:
         return
     if keras.backend.backend() != "jax":
         raise InputError(f"--devices {number} needs JAX: pip install jax, and KERAS_BACKEND=jax python train.py …")
-    if len(found()) < number:
-        raise InputError(f"--devices {number}: JAX sees {len(found())}: {', '.join(found())}")
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=found()[:number]))
+    if len(list_devices()) < number:
+        raise InputError(f"--devices {number}: JAX sees {len(list_devices())}: {', '.join(list_devices())}")
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=list_devices()[:number]))
 
 
-def name() -> str:
-    """The backend and the devices it computes on."""
+def describe() -> str:
+    """Return the devices in use and the backend, in words."""
     shared = keras.distribution.distribution()
-    used = shared.device_mesh.devices.flatten() if shared else found()[:1]
+    used = shared.device_mesh.devices.flatten() if shared else list_devices()[:1]
     return f"{', '.join(map(str, used))} ({keras.backend.backend()})"
 
 
 def gpu_model() -> str:
-    """The GPU's name and driver, as nvidia-smi tells them; empty without one."""
+    """Return the names and driver versions of the GPUs from nvidia-smi; empty without a GPU."""
     if not gpus() or not (program := shutil.which("nvidia-smi")):
         return ""
     query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
@@ -108,10 +112,11 @@ def gpu_model() -> str:
 
 
 def precision(wanted: str) -> str:
-    """What `auto` is on this device; any other value is returned as it is.
+    """Return the number format that `auto` means on this device; return any other value unchanged.
 
-    bfloat16 has float32's range and needs no loss scaling; GPUs compute fast in it from compute capability 8 (2020) on, in
-    float16 from 7 (2018) on, and TensorFlow on CPUs that have instructions for it. Elsewhere float32 is the fastest.
+    bfloat16 has the range of float32 and needs no loss scaling. It is fast on GPUs from compute capability 8 (2020) on, and
+    for TensorFlow on CPUs with instructions for it. float16 is fast on GPUs from compute capability 7 (2018) on. Elsewhere
+    float32 is the fastest.
     """
     if wanted != "auto":
         return wanted
@@ -122,7 +127,7 @@ def precision(wanted: str) -> str:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether Linux says so of an x86 processor."""
+    """Return whether Linux lists bfloat16 instructions of an x86 processor."""
     try:
         words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
@@ -131,7 +136,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _compute_capability() -> float:
-    """Of the first GPU."""
+    """Return the compute capability of the first GPU; 0 if unknown."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -150,5 +155,5 @@ def _compute_capability() -> float:
 
 
 def use_precision(name: str) -> None:
-    """Let layers made from now on compute in `name`; weights, the noise layer and the loss stay float32."""
+    """Set the number format of the layers built from now on. Weights, the noise layer and the loss stay float32."""
     keras.config.set_dtype_policy(name if name == "float32" else f"mixed_{name}")

@@ -9,73 +9,90 @@ ASYMMETRIC_GAMMA, ASYMMETRIC_MARGIN = 4.0, 0.05
 
 
 def binary_cross_entropy(labels, logits):
-    """Cross-entropy of each tag, from logits: same shape as `logits`."""
+    """Return the cross-entropy of each tag.
+
+    Args:
+        labels: 0 or 1, or probabilities; any shape.
+        logits: the same shape.
+
+    Returns:
+        The loss, in the same shape.
+    """
     return ops.softplus(logits) - labels * logits
 
 
 def focal(labels, logits, alpha: float = FOCAL_ALPHA, gamma: float = FOCAL_GAMMA):
-    """Focal loss of each tag (Lin et al., arXiv 1708.02002).
+    """Return the focal loss of each tag (Lin et al., arXiv 1708.02002).
 
-    The weight of an easy example is taken tag by tag: a weight taken after averaging over tags would see a batch of rare
-    tags as easy throughout.
+    The weight is computed for each tag. Computed from the average over the tags, it would be small for every picture,
+    because most tags are rare and therefore easy.
 
     Args:
-        labels: 0 or 1, or soft; any shape.
+        labels: 0 or 1, or probabilities; any shape.
         logits: the same shape.
-        alpha: weight of positives; negatives weigh 1 - alpha.
-        gamma: how quickly examples lose weight as they become easy.
+        alpha: weight of positives; the weight of negatives is 1 - alpha.
+        gamma: how fast the weight of an example falls as it becomes easy.
 
     Returns:
         The loss, in the same shape.
     """
     cross_entropy = binary_cross_entropy(labels, logits)
     probability = ops.sigmoid(logits)
-    wrong = labels * (1 - probability) + (1 - labels) * probability
-    # wrong ** gamma has no gradient at 0 for a fractional gamma; the floor keeps it finite.
-    modulation = ops.power(ops.maximum(wrong, 1e-12), gamma)
+    error = labels * (1 - probability) + (1 - labels) * probability
+    # error ** gamma has no finite gradient at 0 for gamma below 1; the floor keeps it finite.
+    modulation = ops.power(ops.maximum(error, 1e-12), gamma)
     return (labels * alpha + (1 - labels) * (1 - alpha)) * modulation * cross_entropy
 
 
 def asymmetric(labels, logits, gamma: float = ASYMMETRIC_GAMMA, margin: float = ASYMMETRIC_MARGIN):
-    """Asymmetric loss of each tag (Ridnik et al., arXiv 2009.14119): cross-entropy of positives, a focal loss of negatives,
-    none of negatives that are all but certain.
+    """Return the asymmetric loss of each tag (Ridnik et al., arXiv 2009.14119).
+
+    It is the cross-entropy for positives, a focal loss for negatives, and 0 for negatives with a probability below `margin`.
 
     Args:
-        labels: 0 or 1, or soft; any shape.
+        labels: 0 or 1, or probabilities; any shape.
         logits: the same shape.
-        gamma: how quickly negatives lose weight as they become easy.
-        margin: the probability below which a negative costs nothing.
+        gamma: how fast the weight of a negative falls as it becomes easy.
+        margin: the probability below which a negative has no loss.
 
     Returns:
         The loss, in the same shape.
     """
-    wrong = ops.maximum(ops.sigmoid(logits) - margin, 0.0)  # of a negative
-    negative = -ops.power(ops.maximum(wrong, 1e-12), gamma) * ops.log(1.0 - wrong)
+    shifted = ops.maximum(ops.sigmoid(logits) - margin, 0.0)
+    negative = -ops.power(ops.maximum(shifted, 1e-12), gamma) * ops.log(1.0 - shifted)
     return labels * ops.softplus(-logits) + (1 - labels) * negative
 
 
 def general_robust(squared_residual, alpha, scale):
-    """General robust loss rho (Barron, arXiv 1701.03077, eq. 13) of a residual given by its square.
+    """Return the general robust loss rho (Barron, arXiv 1701.03077, eq. 13) of a residual, from its square.
 
     Args:
         squared_residual: tensor, at least 0.
         alpha: shape; 2 is the squared error, 1 Charbonnier, 0 Cauchy, -2 Geman-McClure.
-        scale: the residual at which the loss leaves its quadratic bowl, above 0.
+        scale: the residual up to which the loss is about quadratic, above 0.
 
     Returns:
         The loss, in the shape of `squared_residual`.
     """
     squared = squared_residual / ops.square(scale)
-    # The formula is 0/0 at alpha 0 and 2 with finite limits; keeping off by 1e-6 reaches them to float32 precision.
+    # The formula is 0/0 at alpha 0 and 2, with finite limits. A distance of 1e-6 gives them to float32 precision.
     beta = ops.maximum(ops.abs(alpha - 2.0), 1e-6)
     alpha = ops.where(alpha >= 0, ops.maximum(alpha, 1e-6), ops.minimum(alpha, -1e-6))
     return beta / alpha * ops.expm1(alpha / 2 * ops.log1p(squared / beta))
 
 
 def log_partition(alpha, num_nodes: int = 64):
-    """log Z(alpha), where Z = ∫ exp(-rho(x, alpha, 1)) dx makes the robust loss a likelihood; alpha in [0, 2].
+    """Return log Z(alpha), where Z = ∫ exp(-rho(x, alpha, 1)) dx normalises the likelihood of the robust loss.
 
-    Gauss-Legendre in t, x = 2t / (1 - t): differentiable in alpha, where the paper's implementation has a fitted spline.
+    The integral is a Gauss-Legendre quadrature in t with x = 2t / (1 - t), which is differentiable in alpha. The paper's
+    implementation uses a fitted spline instead.
+
+    Args:
+        alpha: shape, scalar in [0, 2].
+        num_nodes: nodes of the quadrature.
+
+    Returns:
+        A scalar tensor.
     """
     t, weight = np.polynomial.legendre.leggauss(num_nodes)
     t, weight = (t + 1) / 2, weight / 2
@@ -88,14 +105,18 @@ def log_partition(alpha, num_nodes: int = 64):
 
 @keras.saving.register_keras_serializable(package="e6tag")
 class AdaptiveRobust(keras.layers.Layer):
-    """The general robust loss over a non-negative loss, with shape and scale as trained weights.
+    """The general robust loss of a non-negative loss, with shape and scale as trained weights.
 
-    The residual is x = √(2 loss), so that shape 2 and scale 1 give the loss back. Minimising the likelihood with the
-    network would let it shrink the scale and blow up its own gradient: so the network sees scale² rho, whose bowl is the
-    plain loss at any scale, and only shape and scale see the likelihood, at a slower rate.
+    The residual is x = √(2 loss), so that shape 2 and scale 1 return the loss unchanged. The network does not minimise the
+    negative log-likelihood: a shrinking scale would make its gradient arbitrarily large. It minimises scale² rho, which is
+    about equal to the plain loss for small losses at any scale. Only shape and scale minimise the negative log-likelihood,
+    with a lower learning rate.
 
     Args:
-        parameter_rate: the learning rate of shape and scale, as a share of the network's.
+        parameter_rate: learning rate of shape and scale, as a fraction of the network's.
+
+    Input, output:
+        Losses of any shape.
     """
 
     def __init__(self, parameter_rate: float = 0.01, **kwargs):
@@ -109,7 +130,7 @@ class AdaptiveRobust(keras.layers.Layer):
 
     @property
     def alpha(self):
-        """The shape, inside (0.001, 1.999), as in the paper's adaptive form."""
+        """The shape, between 0.001 and 1.999 as in the paper's adaptive form."""
         return 0.001 + 1.998 * ops.sigmoid(ops.convert_to_tensor(self.shape_logit))
 
     @property
@@ -118,13 +139,15 @@ class AdaptiveRobust(keras.layers.Layer):
         return ops.exp(ops.convert_to_tensor(self.log_scale)) + 1e-5
 
     def call(self, loss):
-        """What the network sees: the robust loss of each element, in the shape of `loss`."""
+        """Return the part of the loss that trains the network: the robust loss of each element, in the shape of `loss`."""
         scale = ops.stop_gradient(self.scale)
         return ops.square(scale) * general_robust(2 * loss, ops.stop_gradient(self.alpha), scale)
 
     def likelihood_term(self, loss):
-        """What shape and scale see: a scalar whose gradient is that of the mean likelihood, and whose value is 0, so that
-        the loss reported stays comparable with the plain one."""
+        """Return the part of the loss that trains shape and scale: a scalar with the gradient of the mean likelihood.
+
+        Its value is 0, so that the reported loss remains comparable with the plain one.
+        """
         likelihood = ops.mean(negative_log_likelihood(2 * ops.stop_gradient(loss), self.alpha, self.scale))
         return self.parameter_rate * (likelihood - ops.stop_gradient(likelihood))
 
@@ -133,11 +156,5 @@ class AdaptiveRobust(keras.layers.Layer):
 
 
 def negative_log_likelihood(squared_residual, alpha, scale):
-    """-log of the density exp(-rho(x, alpha, scale)) / (scale Z(alpha)) (Barron, eq. 16), alpha in [0, 2]."""
+    """Return -log of the density exp(-rho(x, alpha, scale)) / (scale Z(alpha)) (Barron, eq. 16), alpha in [0, 2]."""
     return general_robust(squared_residual, alpha, scale) + ops.log(scale) + log_partition(alpha)
-
-
-def log_odds(probability: np.ndarray, floor: float = 1e-6) -> np.ndarray:
-    """log(p / (1 - p)) in float64, with p kept off 0 and 1."""
-    inside = np.clip(np.asarray(probability, np.float64), floor, 1 - floor)
-    return np.log(inside) - np.log1p(-inside)

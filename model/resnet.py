@@ -1,30 +1,30 @@
-"""The trunk: a bottleneck ResNet (He et al., arXiv 1512.03385), with SiLU (Hendrycks & Gimpel, arXiv 1606.08415) if wanted.
+"""The trunk: a bottleneck ResNet (He et al., arXiv 1512.03385) with ReLU or SiLU (Hendrycks & Gimpel, arXiv 1606.08415).
 
-Two changes since found to help everywhere: the stride is taken by the 3x3 convolution, with an average pool in the
-shortcut (ResNet-D, He et al., arXiv 1812.01187), and the last normalisation of each block starts at zero, so that every
-block starts as the identity (Goyal et al., arXiv 1706.02677).
+It has two later improvements. The 3x3 convolution has the stride, and the shortcut an average pooling (ResNet-D, He et al.,
+arXiv 1812.01187). The scale of the last normalisation of each block starts at zero, so that every block starts as the
+identity (Goyal et al., arXiv 1706.02677).
 """
 
 import keras
 from keras import layers, ops
 
-from model.normalization import BatchNormalization
+from model.batch_norm import BatchNormalization
 
-BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 remembers more steps than a short run has, and then evaluates with stale statistics
+BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 averages over more steps than a short run has: its statistics would be stale
 
 
 def trunk(
     inputs, widths: tuple[int, ...], depths: tuple[int, ...], stem_stride: int, activation: str, recompute: bool = False
 ):
-    """The feature map of a picture.
+    """Return the feature map of a batch of pictures.
 
     Args:
         inputs: tensor (batch, height, width, 3), values in -1 to 1.
-        widths: channels that each stage gives; the 3x3 convolutions inside have a quarter of them.
-        depths: blocks of each stage; every stage after the first halves height and width.
-        stem_stride: how much the stem shrinks the picture: 2 (one convolution), or 4 (and a pool).
+        widths: output channels of each stage; the 3x3 convolutions inside have a quarter of them.
+        depths: number of blocks in each stage; every stage after the first halves height and width.
+        stem_stride: stride of the stem: 2 (a convolution) or 4 (a convolution and a pooling).
         activation: `relu` or `silu`.
-        recompute: keep only what each block gives for the backward pass; see `Recomputed`.
+        recompute: store only the outputs of the blocks for the backward pass; see `Recomputed`.
 
     Returns:
         Tensor (batch, height / stride, width / stride, widths[-1]), stride = stem_stride · 2 ** (stages - 1).
@@ -47,7 +47,7 @@ def trunk(
 
 
 def _bottleneck(x, width: int, stride: int, activation: str, name: str):
-    """(batch, h, w, channels) ▶ (batch, h / stride, w / stride, width)."""
+    """Return the output of a bottleneck block: (batch, h, w, channels) ▶ (batch, h / stride, w / stride, width)."""
     shortcut = x
     if stride > 1:
         shortcut = layers.AveragePooling2D(stride, padding="same", name=f"{name}_shortcut_pool")(shortcut)
@@ -71,17 +71,17 @@ def _normalise(x, activation: str, name: str):
 
 @keras.saving.register_keras_serializable(package="e6tag")
 class Recomputed(layers.Layer):
-    """Layers whose outputs are not kept for the backward pass but computed again (gradient checkpointing; Chen et al.,
-    arXiv 1604.06174): less memory for a third more arithmetic.
+    """A block whose inner outputs are not stored but computed a second time in the backward pass.
 
-    They are called without state, and their new statistics assigned here: computed again, normalisation would count a batch
-    twice.
+    This is gradient checkpointing (Chen et al., arXiv 1604.06174): it saves memory and costs a third more arithmetic. The
+    block is called without state, and its new statistics are assigned once, after the call. Otherwise batch normalisation
+    would count each batch twice.
 
     Args:
-        block: a functional model, of one input and one output.
+        block: a functional model with one input and one output.
 
     Input, output:
-        The block's.
+        Those of the block.
     """
 
     def __init__(self, block: keras.Model, **kwargs):

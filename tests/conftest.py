@@ -1,11 +1,14 @@
 """What several test files share: a small data folder of real pictures, made by download.py, and a run trained on it."""
 
+import io
 import os
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from filelock import FileLock
@@ -18,10 +21,54 @@ ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def program(script: str, *options, **kwargs) -> subprocess.CompletedProcess:
-    """Run one of the suite's commands as a user does, in another process."""
-    command = [sys.executable, str(ROOT / script), *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **kwargs)
+class Ended(BaseException):
+    """Raised in the place of os._exit, by which every command ends."""
+
+
+def program(script: str, *options, apart: bool = False, cwd=None, **kwargs) -> subprocess.CompletedProcess:
+    """Run one of the suite's commands as a user does.
+
+    Args:
+        script: its file.
+        options: of the command line.
+        apart: in another process. Otherwise in this one, where TensorFlow is imported already, with the same command
+            line, streams, working directory and exit code.
+        cwd: the working directory.
+        kwargs: further arguments of `subprocess.run`, for another process.
+    """
+    arguments = [str(ROOT / script), *map(str, options)]
+    if apart or kwargs:
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=600, cwd=cwd, encoding="utf-8", **kwargs
+        )
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="", write_through=True) for _ in range(2)]
+    here, environment = Path.cwd(), dict(os.environ)
+    keras = sys.modules.get("keras")
+    policy = keras.config.dtype_policy() if keras else "float32"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "_exit", _end)
+        patch.setattr(sys, "argv", arguments)
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        os.chdir(cwd or here)
+        try:
+            runpy.run_path(arguments[0], run_name="__main__")
+            code = 0
+        except (Ended, SystemExit) as end:
+            code = end.args[0] if end.args else 0
+        finally:
+            os.chdir(here)
+            os.environ.clear()
+            os.environ.update(environment)
+            if keras := sys.modules.get("keras"):
+                keras.config.set_dtype_policy(policy)
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
+    return subprocess.CompletedProcess(arguments, int(code or 0), out, err)
+
+
+def _end(code: int) -> NoReturn:
+    raise Ended(code)
 
 
 def made_once(tmp_path_factory, name: str, script: str, *options) -> Path:

@@ -66,10 +66,10 @@ def newest_step(folder: Path) -> int:
 
 def differences(folder: Path, other: Path) -> list[str]:
     """What differs between two finished runs, in words."""
-    from model import runs
+    from model import run_folder
 
     found = []
-    networks = [runs.load_network(path / "model.keras") for path in (folder, other)]
+    networks = [run_folder.load_network(path / "model.keras") for path in (folder, other)]
     for ours, theirs in zip(*(network.weights for network in networks), strict=True):
         if not np.array_equal(ours.numpy(), theirs.numpy()):
             found.append(f"{ours.path} by {np.abs(ours.numpy() - theirs.numpy()).max():.2g}")

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, strategies
 from PIL import Image
 
-from command import InputError
-from model import annotations, keywords
+from common.errors import InputError
+from common.files import PARTIAL
+from inference import annotations, keywords
 
 PACKET = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:mine="http://example.com/" mine:stars="5"><dc:subject>
@@ -46,7 +47,7 @@ def test_undo_gives_back_the_same_bytes_after_a_power_cut(tmp_path, mode):
     journal = tmp_path / annotations.JOURNAL
     journal.write_text('{"session": "9", "file": "b.t')  # torn: the power went while it was written
     assert annotations.write(text, ["b", "new"], mode, "8") and text.read_bytes() != before
-    (tmp_path / "a.txt.partial").write_text("half")
+    (tmp_path / f"{PARTIAL}a.txt").write_text("half")
     assert annotations.undo(tmp_path) == (1, []) and text.read_bytes() == before
     assert list(tmp_path.iterdir()) == [text]
 
@@ -103,13 +104,13 @@ def test_pictures_of_which_more_would_change_are_left_alone(exiv2, tmp_path, dat
 @pytest.mark.parametrize("word", ["a\x01", "\x1b", "\ud800"])
 def test_keywords_that_cannot_be_written_are_refused(exiv2, word):
     with pytest.raises(ValueError):
-        keywords.changed(picture("jpg"), [word])
+        keywords.replace_tags(picture("jpg"), [word])
 
 
 @given(strategies.lists(strategies.text(strategies.characters(exclude_categories=("C", "Z")), min_size=1), min_size=1))
 def test_any_keyword_is_read_as_it_was_written(words):
     pytest.importorskip("pyexiv2", reason="test.py --keywords needs it")
-    assert keywords.read(keywords.changed(picture("jpg"), words)) == words
+    assert keywords.read(keywords.replace_tags(picture("jpg"), words)) == words
 
 
 def test_where_the_library_is_missing_it_is_named(monkeypatch):
@@ -120,7 +121,7 @@ def test_where_the_library_is_missing_it_is_named(monkeypatch):
 
 
 def test_what_follows_the_picture_in_its_file_stays(exiv2):
-    assert keywords.changed(picture("jpg") + b"a film", ["new"]).endswith(b"a film")
+    assert keywords.replace_tags(picture("jpg") + b"a film", ["new"]).endswith(b"a film")
 
 
 def test_files_without_room_for_keywords_and_links_to_pictures_are_left_alone(exiv2, tmp_path):
@@ -148,7 +149,7 @@ def test_a_picture_that_was_edited_or_is_gone_is_not_put_back(exiv2, tmp_path):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).write_bytes(picture("jpg"))
         annotations.write(tmp_path / name, ["new"], "append", "1")
-    (tmp_path / "a.jpg").write_bytes(keywords.changed((tmp_path / "a.jpg").read_bytes(), ["mine"]))
+    (tmp_path / "a.jpg").write_bytes(keywords.replace_tags((tmp_path / "a.jpg").read_bytes(), ["mine"]))
     (tmp_path / "b.jpg").unlink()
     (tmp_path / "c.jpg").write_bytes(b"damaged")
     restored, changed = annotations.undo(tmp_path)

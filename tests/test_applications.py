@@ -8,11 +8,12 @@ import pytest
 from conftest import program
 from keras import ops
 
-from command import InputError
-from model import reuse, runs
-from model.applications import BUILD
-from model.config import resolve
-from model.tagger import TaggerNetwork
+from common.errors import InputError
+from model import run_folder
+from model.network import TaggerNetwork
+from model.pretrained import BUILD
+from training import transfer
+from training.recipes import resolve
 
 WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"  # as Keras calls them in its cache
 OPTIONS = ("--preset", "mobilenet", "--image-size", 32, "--epochs", 1, "--init", "imagenet", "--freeze")
@@ -30,7 +31,7 @@ def test_a_network_has_the_trunk_and_an_embedding(preset):
         network.train_on_batch(pixels, np.eye(4, 3, dtype=np.float32))
     changed = [not np.array_equal(one, other) for one, other in zip(before, network.trunk().trainable_weights, strict=True)]
     assert np.mean(changed) > 0.95
-    shares = reuse.shares(network, 0.1)
+    shares = transfer.lr_multipliers(network, 0.1)
     assert shares[0] == 0.1 and shares[-1] == 1 and len(set(shares)) > 4
 
 
@@ -42,7 +43,7 @@ def test_a_frozen_trunk_has_the_weights_of_imagenet(emoji_data, tmp_path):
     environment = os.environ | {"KERAS_HOME": str(tmp_path)}
     done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", *OPTIONS, env=environment)
     assert done.returncode == 0 and "trunk of imagenet, frozen" in done.stderr, done.stderr
-    network = runs.load_network(tmp_path / "run" / "model.keras")
+    network = run_folder.load_network(tmp_path / "run" / "model.keras")
     ours = {layer.name: layer.get_weights() for layer in network.trunk().layers}
     for layer in trained.layers:
         assert all(map(np.array_equal, layer.get_weights(), ours.get(layer.name, []))), layer.name
@@ -53,6 +54,6 @@ def test_a_frozen_trunk_has_the_weights_of_imagenet(emoji_data, tmp_path):
 
 def test_what_does_not_go_together_is_named():
     with pytest.raises(InputError, match="needs --preset mobilenet or efficientnet"):
-        reuse.settings({"init": "imagenet", "preset": "base"})
+        transfer.inherited_settings({"init": "imagenet", "preset": "base"})
     with pytest.raises(InputError, match="for tiny, base and large"):
         resolve({"preset": "mobilenet", "gradient_checkpointing": True})

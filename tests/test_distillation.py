@@ -9,18 +9,19 @@ import pytest
 from conftest import program
 
 from dataset import cache, pipeline, records, soft_targets
+from dataset.augmentation import Augmentation
 from dataset.soft_targets import SoftTargets
+from inference.tagger import Tagger
 from model import losses
-from model.config import resolve
-from model.predict import Tagger
-from model.tagger import TaggerNetwork
+from model.network import TaggerNetwork
+from training.recipes import resolve
 
 OPTIONS = ("--epochs", 4, "--batch-size", 8, "--image-size", 32)  # many steps more than the teacher had
 TAGS = 12
 
 
 @pytest.fixture(scope="module")
-def taught(emoji_data, emoji_run, tmp_path_factory):
+def added_outputs(emoji_data, emoji_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("taught") / "run"
     options = ("--data", emoji_data, "--run", folder, *OPTIONS, "--teacher", emoji_run, "--teacher-weight", 1)
     done = program("train.py", *options)
@@ -30,7 +31,7 @@ def taught(emoji_data, emoji_run, tmp_path_factory):
 
 def said_of_the_test_split(data, *folders):
     pictures = [record.image for record in records.read(data, "test")]
-    return [np.array([list(tags.values()) for tags in _by_name(Tagger.load(folder), pictures)]) for folder in folders]
+    return [np.array([list(tags.values()) for tags in _by_name(Tagger.open(folder), pictures)]) for folder in folders]
 
 
 def _by_name(tagger, pictures):
@@ -52,7 +53,7 @@ def test_killed_at_random_steps_it_goes_on_to_the_same_weights(emoji_data, emoji
 
 
 def test_another_backend_learns_from_it_too(emoji_data, emoji_run, tmp_path):
-    settings = (*OPTIONS, "--epochs", 1, "--average", 0.9)
+    settings = (*OPTIONS, "--epochs", 1, "--ema-decay", 0.9)
     options = ("--data", emoji_data, "--run", tmp_path / "run", "--teacher", emoji_run, *settings)
     done = program("train.py", *options, env=os.environ | {"KERAS_BACKEND": "jax"})
     assert done.returncode == 0 and "(jax)" in done.stderr, done.stderr
@@ -61,7 +62,7 @@ def test_another_backend_learns_from_it_too(emoji_data, emoji_run, tmp_path):
 def test_targets_of_another_teacher_or_that_are_damaged_are_computed_again(tmp_path):
     targets = SoftTargets(np.array(["a", "b"]), np.zeros((2, TAGS), np.float16), "this teacher")
     targets.save(tmp_path)
-    assert np.array_equal(SoftTargets.load(tmp_path, "this teacher").of_ids([b"b"]), np.zeros((1, TAGS)))
+    assert np.array_equal(SoftTargets.load(tmp_path, "this teacher").by_ids([b"b"]), np.zeros((1, TAGS)))
     assert SoftTargets.load(tmp_path, "another") is None
     (tmp_path / soft_targets.FILE).write_bytes(b"PK")
     assert SoftTargets.load(tmp_path, "this teacher") is None
@@ -85,10 +86,8 @@ def test_every_picture_gets_its_own_target_with_and_without_a_cache(emoji_data):
     tags_of = {number: set(record.tags) for number, record in enumerate(records.read(emoji_data, "train"))}
     kept = cache.open_cache(emoji_data, "memory", 32, "pad", True, 2**40)
     for which in (None, kept):
-        options = (TAGS, 32, "pad", 16, pipeline.Augmentation(), 0, 0, 1)
-        for _, both in pipeline.training_batches(
-            emoji_data, *options, cache=which, soft_targets=targets
-        ).as_numpy_iterator():
+        data = pipeline.TrainingData(emoji_data, TAGS, 32, "pad", 16, Augmentation(), cache=which, soft_targets=targets)
+        for _, both in pipeline.training_batches(data, 0, 1):
             for labels, target in both:
                 assert set(np.flatnonzero(labels)) == tags_of[round(float(target[0]) * 1024)]
 

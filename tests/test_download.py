@@ -14,13 +14,14 @@ from data_folders import contents, read_quarantine, read_split
 from odd_images import write_odd_images
 from PIL import Image
 
-from command import InputError
+from common import files
+from common.errors import InputError
 from dataset import images, records
-from dataset.boards import open_board
+from dataset.boards.board import open_board
 from dataset.boards.folder import FolderBoard
-from dataset.data_folder import build
-from dataset.sampling import splits_of
-from dataset.selection import Options
+from dataset.build.build import build
+from dataset.build.sampling import assign_splits
+from dataset.build.selection import Options
 
 ROOT = Path(__file__).parent.parent
 TAGS = ("red", "green", "blue", "dark", "odd")
@@ -110,7 +111,7 @@ def _wait_within(process: subprocess.Popen, gibibytes: float) -> tuple[str, str]
 
 def test_the_folder_holds_what_the_manifest_says(made):
     _, out, manifest = made
-    assert manifest == records.read_json(out / "manifest.json")
+    assert manifest == files.read_json(out / "manifest.json")
     assert manifest["complete"] is True
     assert manifest["posts"] == 90
     counts = Counter()
@@ -207,7 +208,7 @@ def test_a_stopped_run_goes_on_from_its_finished_shards(made, tmp_path, monkeypa
 
 def test_a_board_that_changed_in_between_is_refused(tmp_path, monkeypatch):
     table = draw_pictures(tmp_path / "pictures", 20)
-    monkeypatch.setattr("dataset.data_folder._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("dataset.build.build._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build_folder(table.parent, table, tmp_path / "data")
     monkeypatch.undo()
@@ -230,14 +231,14 @@ def test_killed_and_interrupted_runs_end_with_the_files_of_an_undisturbed_one(tm
     disturbed.kill()
     assert finish(disturbed)[0] == -signal.SIGKILL
     assert finish(undisturbed)[0] == 0
-    assert records.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
+    assert files.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
     already = len(list((tmp_path / "disturbed").glob(".spool/*/*")))
     disturbed = start("disturbed")
     wait_for(disturbed, ".spool/*/*", already + 20)
     disturbed.send_signal(signal.SIGINT)
     code, _, err = finish(disturbed)
     assert code == 1
-    assert err.splitlines()[-1] == "interrupted. Run the same command again to go on."
+    assert err.splitlines()[-1] == "interrupted. Run the same command again to continue."
     assert not list((tmp_path / "disturbed").glob("*.partial"))
     assert finish(start("disturbed"))[0] == 0
     assert contents(tmp_path / "disturbed") == contents(tmp_path / "undisturbed")
@@ -355,7 +356,7 @@ def test_copies_of_a_picture_in_other_groups_share_its_split(tmp_path):
     places = {record.id: split for split in records.SPLITS for record in read_split(tmp_path / "data", split)}
     assert len(places) == 80
     assert all(places[f"{number}.png"] == places[f"copy of {number}.jpg"] for number in range(40))
-    alone = dict(zip(places, (records.SPLITS[split] for split in splits_of(places, val=20, test=20)), strict=True))
+    alone = dict(zip(places, (records.SPLITS[split] for split in assign_splits(places, val=20, test=20)), strict=True))
     apart = [number for number in range(40) if alone[f"{number}.png"] != alone[f"copy of {number}.jpg"]]
     assert manifest["alike"] == {"pictures": 80, "moved": len(apart)}
     assert {places[name] for name in alone if alone[name] == "test"} == {"test"}, "nothing leaves the test split"

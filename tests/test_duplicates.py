@@ -6,7 +6,7 @@ import random
 import pytest
 from PIL import Image, ImageDraw
 
-from dataset.duplicates import alike, joined_splits, thumbnail
+from dataset.near_duplicates import merge_splits, near_duplicate_pairs, thumbnail
 
 
 def drawing(seed: int) -> Image.Image:
@@ -39,12 +39,15 @@ def jpeg(image: Image.Image, quality: int = 95) -> bytes:
 def test_copies_are_found_and_other_pictures_are_not(change):
     originals = [drawing(seed) for seed in range(60)]
     thumbnails = [thumbnail(jpeg(image)) for image in originals] + [thumbnail(change(image)) for image in originals[:40]]
-    assert sorted(alike(thumbnails)) == [(number, 60 + number) for number in range(40)]
+    assert sorted(near_duplicate_pairs(thumbnails)) == [(number, 60 + number) for number in range(40)]
 
 
 def test_blank_pictures_and_no_pictures_have_no_likeness():
-    assert alike([]) == []
-    assert alike([thumbnail(jpeg(Image.new("RGB", (50, 50), colour))) for colour in ("white", "white", "black")]) == []
+    assert near_duplicate_pairs([]) == []
+    assert (
+        near_duplicate_pairs([thumbnail(jpeg(Image.new("RGB", (50, 50), colour))) for colour in ("white", "white", "black")])
+        == []
+    )
 
 
 def test_the_same_drawing_in_another_colour_is_another_picture():
@@ -52,14 +55,14 @@ def test_the_same_drawing_in_another_colour_is_another_picture():
     red, blue = square.copy(), square.copy()
     red.paste("red", (20, 20, 60, 60))
     blue.paste("blue", (20, 20, 60, 60))
-    assert alike([thumbnail(jpeg(red)), thumbnail(jpeg(blue))]) == []
+    assert near_duplicate_pairs([thumbnail(jpeg(red)), thumbnail(jpeg(blue))]) == []
 
 
 def test_small_blocks_find_what_one_block_finds(monkeypatch):
     thumbnails = [thumbnail(jpeg(drawing(seed % 25))) for seed in range(60)]
-    whole = sorted(alike(thumbnails))
-    monkeypatch.setattr("dataset.duplicates.BLOCK_PICTURES", 7)
-    assert sorted(alike(thumbnails)) == whole
+    whole = sorted(near_duplicate_pairs(thumbnails))
+    monkeypatch.setattr("dataset.near_duplicates.BLOCK_PICTURES", 7)
+    assert sorted(near_duplicate_pairs(thumbnails)) == whole
     assert len(whole) == 10 * 3 + 15 * 1  # ten drawings are there three times, fifteen twice
 
 
@@ -73,10 +76,10 @@ def test_small_blocks_find_what_one_block_finds(monkeypatch):
     ],
 )
 def test_groups_that_look_alike_go_where_most_of_them_are(splits, pairs, expected):
-    assert joined_splits(["a", "b", "c"], splits, pairs) == expected
+    assert merge_splits(["a", "b", "c"], splits, pairs) == expected
 
 
 def test_a_group_moves_as_a_whole():
     groups, splits = ["a", "a", "b", "c", "c", "c"], ["val", "val", "train", "train", "train", "train"]
-    assert joined_splits(groups, splits, [(1, 2), (2, 3)]) == ["train"] * 6
-    assert joined_splits(groups, splits, [(1, 2)]) == ["val"] * 3 + ["train"] * 3
+    assert merge_splits(groups, splits, [(1, 2), (2, 3)]) == ["train"] * 6
+    assert merge_splits(groups, splits, [(1, 2)]) == ["val"] * 3 + ["train"] * 3

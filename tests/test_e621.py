@@ -16,14 +16,16 @@ import pytest
 from data_folders import Record, contents, read_quarantine, read_split
 from small_board import FAULTS, NUMBERS, RESTRICTED, UNUSABLE, WITH_SAMPLE, WITHOUT_SAMPLE, SmallBoard, colour, rating
 
-from command import InputError
-from dataset import fetch, images, records
+from common.errors import InputError
+from common.version import VERSION
+from dataset import images, records
+from dataset.boards import http_client
+from dataset.boards.database_export import discover, download, read_rows
 from dataset.boards.e621 import Access, E621Board, file_variant
-from dataset.boards.export import discover, download, read_rows
-from dataset.boards.sieve import Filters
+from dataset.boards.post_filter import Filters
 from dataset.boards.tag_rules import TagRules
-from dataset.data_folder import build
-from dataset.selection import Options
+from dataset.build.build import build
+from dataset.build.selection import Options
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = [number for number in NUMBERS if number not in RESTRICTED and number not in UNUSABLE and number != 40]
@@ -32,7 +34,7 @@ ALLOWED = [number for number in NUMBERS if number not in RESTRICTED and number n
 @pytest.fixture
 def board(monkeypatch):
     """A running small board; tries follow one another at once."""
-    monkeypatch.setattr(fetch, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(http_client, "BACKOFF_SECONDS", 0.001)
     with SmallBoard() as running:
         yield running
 
@@ -80,10 +82,10 @@ def test_records_are_those_of_the_export(board, tmp_path):
     assert tags["cat"].tag_id == 100
     implied = {name: set(tag.implies) for name, tag in tags.items() if tag.implies}
     assert implied == {"cat": {"mammal", "animal"}, "mammal": {"animal"}, "animal": {"mammal"}}
-    words = {int(record.id): record.words for record in records.read(tmp_path / "data", "train")}
+    words = {int(record.id): record.caption for record in records.read(tmp_path / "data", "train")}
     assert words and all(set(words[number].split()) >= expected_tags(number) - {"loop_a"} for number in words)
     assert not any("ann" in said.split() for said in words.values())  # an artist cannot be seen
-    assert board.agents == {"e6tag/1.0 (by tester on e621)"}
+    assert board.agents == {f"e6tag/{VERSION} (by tester on e621)"}
     assert {path.suffix for path in (tmp_path / "data").iterdir()} == {".tfrecord", ".csv", ".json"}
 
 
@@ -156,7 +158,7 @@ def test_aliases_in_a_circle_and_chains_end():
     aliases = [("a", "b"), ("b", "c"), ("c", "b"), ("x", "y"), ("y", "z"), ("me", "me")]
     rules = TagRules([], aliases, [("x", "b"), ("c", "x")])
     assert [rules.resolve(name) for name in ("a", "b", "c", "x", "me", "new")] == ["b", "b", "b", "z", "me", "new"]
-    assert {rules.names[number] for number in rules.meaning("a")} == {"b", "z"}
+    assert {rules.names[number] for number in rules.expand("a")} == {"b", "z"}
 
 
 def test_faults_change_no_record(board, tmp_path):
@@ -267,7 +269,7 @@ def test_a_board_that_keeps_refusing_is_left_alone_and_gone_on_with(board, tmp_p
     with pytest.raises(InputError, match="refused 16 requests in a row, the last with: 503"):
         make(board, tmp_path / "data")
     pictures = [path for path in board.requests if "db_export" not in path]
-    assert len(pictures) <= fetch.TRIES * (fetch.MAX_REFUSALS + fetch.THREADS)
+    assert len(pictures) <= http_client.TRIES * (http_client.MAX_REFUSALS + http_client.THREADS)
     board.faults.clear()
     make(board, tmp_path / "data")
     assert read_all(tmp_path / "data") == read_all(tmp_path / "clean")
@@ -289,7 +291,7 @@ def test_a_pacer_spaces_turns_over_threads():
         with lock:
             slept.append(seconds)
 
-    pacer = fetch.Pacer(4, clock=lambda: now[0], sleep=sleep)
+    pacer = http_client.Pacer(4, clock=lambda: now[0], sleep=sleep)
     threads = [threading.Thread(target=pacer.wait) for _ in range(9)]
     for thread in threads:
         thread.start()
@@ -311,18 +313,18 @@ def test_requests_keep_the_rate(board, tmp_path):
 
 def test_a_hosts_crawl_delay_is_kept_unless_a_rate_is_given(board):
     board.robots = "User-agent: *\nCrawl-delay: 4\n"
-    assert fetch.Client("tester", None).rate_of(board.url) == 0.25
-    assert fetch.Client("tester", 50).rate_of(board.url) == 50
+    assert http_client.Client("tester", None).rate_of(board.url) == 0.25
+    assert http_client.Client("tester", 50).rate_of(board.url) == 50
     board.robots = "User-agent: *\nCrawl-delay: 0.1\n"
-    assert fetch.Client("tester", None).rate_of(board.url) == fetch.MAX_RATE
+    assert http_client.Client("tester", None).rate_of(board.url) == http_client.MAX_RATE
 
 
 def test_the_sites_crawl_delay_is_kept_whatever_rate_is_given(monkeypatch):
-    monkeypatch.setattr(fetch.Client, "_robots_lines", lambda *_: ["User-agent: *", "Crawl-delay: 4"])
-    assert fetch.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 0.25
-    monkeypatch.setattr(fetch.Client, "_robots_lines", lambda *_: [])
-    assert fetch.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 2
-    assert fetch.Client("tester", 2).rate_of("https://e621.net/db_exports.json") == fetch.SITE_RATE
+    monkeypatch.setattr(http_client.Client, "_robots_lines", lambda *_: ["User-agent: *", "Crawl-delay: 4"])
+    assert http_client.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 0.25
+    monkeypatch.setattr(http_client.Client, "_robots_lines", lambda *_: [])
+    assert http_client.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 2
+    assert http_client.Client("tester", 2).rate_of("https://e621.net/db_exports.json") == http_client.SITE_RATE
 
 
 def program(board: SmallBoard, out: Path, *arguments: object) -> subprocess.Popen:
@@ -352,11 +354,11 @@ def test_killed_runs_end_with_the_files_of_an_undisturbed_one_and_ask_again_for_
     assert process.returncode == 0, err
     assert contents(tmp_path / "data") == contents(tmp_path / "undisturbed")
     asked = Counter(path for path in board.requests if path in board.files)
-    assert sum(asked.values()) - len(asked) <= 2 * fetch.THREADS
+    assert sum(asked.values()) - len(asked) <= 2 * http_client.THREADS
 
 
 def test_the_export_file_is_named_by_its_version(board, tmp_path):
-    client = fetch.Client("", 0)
+    client = http_client.Client("", 0)
     paths = defaultdict(set)
     for posts in (board.rows, board.rows[:9], board.rows):
         board.set_exports(posts)

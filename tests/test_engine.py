@@ -13,15 +13,17 @@ import pytest
 from conftest import ROOT, program
 from keras import ops
 
-from command import InputError
-from model import checkpoints, devices, finder, memory, overview
-from model.checkpoints import Position
-from model.config import Config, resolve
-from model.optimizers import CycledSGD
-from model.plan import plan_run
-from model.schedule import OneCycle
-from model.tagger import TaggerNetwork
-from model.training import build_network, compile_network
+from common.errors import InputError
+from model import devices
+from model.config import Config
+from model.network import TaggerNetwork
+from training import checkpoints, lr_finder, memory, run_table
+from training.checkpoints import TrainingPosition
+from training.one_cycle import OneCycle
+from training.optimizers import CycledSGD
+from training.plan import plan_run
+from training.recipes import resolve
+from training.train_run import build_network, compile_network
 
 STEPS = 6
 
@@ -66,7 +68,7 @@ def test_an_accumulated_gradient_is_that_of_the_large_batch(clip):
 
 
 def test_the_average_is_of_the_weights_after_each_update():
-    network = small_network(average=0.6, gradient_accumulation_steps=2)
+    network = small_network(ema_decay=0.6, gradient_accumulation_steps=2)
     expected, seen = None, []
     for index, batch in enumerate(split(batches(8), 2)):
         weights = train(network, [batch])[0]
@@ -88,9 +90,9 @@ def test_a_checkpoint_holds_everything_that_the_next_steps_depend_on(tmp_path, p
     train(whole, data)
     begun = small_network(**options)
     train(begun, data[:steps])
-    checkpoints.save(tmp_path, begun, Position(1, steps), 10)
+    checkpoints.save(tmp_path, begun, TrainingPosition(1, steps), 10)
     again = small_network(**options)
-    assert checkpoints.restore(tmp_path, again) == Position(1, steps)
+    assert checkpoints.restore(tmp_path, again) == TrainingPosition(1, steps)
     train(again, data[steps:])
     for ours, expected in zip(again.optimizer.variables, whole.optimizer.variables, strict=True):
         assert np.array_equal(ops.convert_to_numpy(ours), ops.convert_to_numpy(expected)), ours.path
@@ -103,7 +105,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_says_so(tmp_path
     network = small_network()
     for step in (1, 2, 3):
         train(network, batches(4, 1))
-        checkpoints.save(tmp_path, network, Position(0, step), 10)
+        checkpoints.save(tmp_path, network, TrainingPosition(0, step), 10)
     older, newest = checkpoints.paths(tmp_path)
     content = newest.read_bytes()
     middle = content.index(ops.convert_to_numpy(network.layers[0].kernel).tobytes()) + 10
@@ -111,33 +113,25 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_says_so(tmp_path
     flags = content.rindex(b"PK\x01\x02") + 8  # of the last file in the zip's directory
     encrypted = content[:flags] + b"\x01" + content[flags + 1 :]
     newest.write_bytes({"cut": content[:middle], "changed": changed, "empty": b"", "encrypted": encrypted}[damage])
-    assert checkpoints.restore(tmp_path, small_network()) == Position(0, 2)
+    assert checkpoints.restore(tmp_path, small_network()) == TrainingPosition(0, 2)
     assert newest.name in capsys.readouterr().err and checkpoints.paths(tmp_path) == [older]
     older.write_bytes(b"")
-    assert checkpoints.restore(tmp_path, small_network()) == Position()
+    assert checkpoints.restore(tmp_path, small_network()) == TrainingPosition()
 
 
 def test_weights_that_are_no_numbers_are_never_kept(tmp_path):
     network = small_network()
-    checkpoints.save(tmp_path, network, Position(0, 1), 10)
+    checkpoints.save(tmp_path, network, TrainingPosition(0, 1), 10)
     network.layers[0].kernel.assign(np.full((4, 8), np.nan))
     with pytest.raises(checkpoints.NotFinite, match="kernel"):
-        checkpoints.save(tmp_path, network, Position(0, 2), 10)
+        checkpoints.save(tmp_path, network, TrainingPosition(0, 2), 10)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000000001.npz"]
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    checkpoints.save(tmp_path, small_network(), Position(0, 1), 10)
+    checkpoints.save(tmp_path, small_network(), TrainingPosition(0, 1), 10)
     with pytest.raises(InputError, match="another network"):
-        checkpoints.restore(tmp_path, small_network(average=0.9))
-
-
-def test_cycles_repeat():
-    one, three = OneCycle(0.1, 1, 0, 20, 0.3, "cosine"), OneCycle(0.1, 1, 0, 60, 0.3, "cosine", cycles=3)
-    for step in range(20):
-        for cycle in range(3):
-            assert np.isclose(float(three(step + 20 * cycle)), float(one(step)), atol=1e-6)
-    assert float(three(60)) == float(three(80)) == 0
+        checkpoints.restore(tmp_path, small_network(ema_decay=0.9))
 
 
 def test_two_devices_equal_one():
@@ -208,8 +202,8 @@ def test_precision_and_batches_that_make_no_sense_are_named():
 def test_the_proposed_learning_rate_is_below_where_the_loss_runs_away(tmp_path):
     rates = np.geomspace(0.001, 10, 60)
     losses = 10 - 4 * np.clip(np.log10(rates / 0.01), 0, 1.5) + 3 * np.clip(np.log10(rates / 1.0), 0, None) ** 2
-    assert 0.3 <= finder.proposal(rates, losses) <= 1.5
-    assert finder.save(tmp_path, rates, losses).stat().st_size > 1000
+    assert 0.3 <= lr_finder.proposal(rates, losses) <= 1.5
+    assert lr_finder.save(tmp_path, rates, losses).stat().st_size > 1000
 
 
 def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path):
@@ -217,8 +211,8 @@ def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tm
     todo = plan_run(emoji_data, tmp_path, config)
     network = build_network(todo.run)
     compile_network(todo, network)
-    with pytest.raises(InputError, match=r"the loss ran away within .* try a lower --learning-rate than 1e\+09"):
-        finder.range_test(todo, network)
+    with pytest.raises(InputError, match=r"the loss diverged within .* try a lower --learning-rate than 1e\+09"):
+        lr_finder.range_test(todo, network)
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(emoji_run, tmp_path):
@@ -228,5 +222,5 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(emoji_run, tmp_path)
     shutil.copytree(emoji_run, tmp_path / "cut")
     history = tmp_path / "cut" / "history.csv"
     history.write_text(f"{history.read_text()}3,\n")
-    listed = overview.table(tmp_path)
+    listed = run_table.table(tmp_path)
     assert listed.count("cannot be read") == 2

@@ -14,7 +14,7 @@ from conftest import ROOT, program
 from PIL import Image
 
 from dataset import images, records
-from model.predict import Tagger
+from inference.tagger import Tagger
 
 ort = pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
 
@@ -29,7 +29,7 @@ def exported(emoji_run, emoji_onnx):
 @pytest.fixture(scope="module")
 def pictures(emoji_run, emoji_pictures):
     """Held-out pictures as files, and the run's probabilities."""
-    tagger = Tagger.load(emoji_run)
+    tagger = Tagger.open(emoji_run)
     pixels = np.stack([tagger.pixels(path.read_bytes()) for path in emoji_pictures])
     return emoji_pictures, tagger.probabilities(pixels)
 
@@ -76,7 +76,7 @@ def test_front_ends_find_the_columns_they_expect(exported, pictures, emoji_run):
 
 def test_the_trunk_gives_the_embedding(exported, pictures, emoji_run):
     folder, _ = exported
-    network = Tagger.load(emoji_run).network
+    network = Tagger.open(emoji_run).network
     trunk = keras.Model(network.input, network.get_layer("features").output)
     bgr = np.concatenate([front_end_input(path) for path in pictures[0][:8]])
     [embedding] = ort.InferenceSession(folder / "trunk.onnx").run(None, {"input": bgr})

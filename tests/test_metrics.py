@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from model import figures, metrics, pooled, resampling, tag_vectors
+from evaluation.metrics import all_metrics, bootstrap, metrics, micro_counts, tag_vectors
 
 
 @st.composite
@@ -20,7 +20,7 @@ def problems(draw):
 
 def compute(labels, scores, threshold=0.5, weights=None, **more):
     weights = np.ones((len(labels), 1), np.float32) if weights is None else weights
-    return figures.compute(labels, scores, np.full(labels.shape[1], threshold), 0.3, weights, **more)
+    return all_metrics.compute(labels, scores, np.full(labels.shape[1], threshold), 0.3, weights, **more)
 
 
 def first(found):
@@ -60,13 +60,13 @@ def test_ranking_figures_equal_scikit_learn(problem):
 @settings(deadline=None, max_examples=150)
 def test_figures_of_decisions_equal_scikit_learn(problem):
     labels, scores = problem
-    ours, truth, said = first(compute(labels, scores)), labels.ravel(), scores.ravel() >= 0.5
-    assert same(ours["accuracy"], sk.accuracy_score(truth, said))
-    assert same(ours["mcc_micro"], sk.matthews_corrcoef(truth, said))
+    ours, truth, predicted = first(compute(labels, scores)), labels.ravel(), scores.ravel() >= 0.5
+    assert same(ours["accuracy"], sk.accuracy_score(truth, predicted))
+    assert same(ours["mcc_micro"], sk.matthews_corrcoef(truth, predicted))
     assert same(ours["brier"], np.mean((scores - labels) ** 2))
     for beta, name in ((1, "f1"), (2, "f2")):
-        pooled_figures = sk.precision_recall_fscore_support(truth, said, beta=beta, average="binary", zero_division=0)[:3]
-        assert same([ours["precision_micro"], ours["recall_micro"], ours[f"{name}_micro"]], pooled_figures).all()
+        pooled = sk.precision_recall_fscore_support(truth, predicted, beta=beta, average="binary", zero_division=0)[:3]
+        assert same([ours["precision_micro"], ours["recall_micro"], ours[f"{name}_micro"]], pooled).all()
         by_tag = [
             sk.precision_recall_fscore_support(column, scores[:, tag] >= 0.5, beta=beta, average="binary", zero_division=0)
             for tag, column in enumerate(labels.T)
@@ -76,31 +76,33 @@ def test_figures_of_decisions_equal_scikit_learn(problem):
         assert same([ours["precision_macro"], ours["recall_macro"], ours[f"{name}_macro"]], expected).all()
 
 
-def expected_hits(labels, scores, number):
-    """Positives among the best-scored `number`, of tied ones as many as their share."""
-    hits = 0.0
+def expected_positives(labels, scores, number):
+    """Positives among the `number` pairs with the highest scores; of ties, as many as their share."""
+    positives = 0.0
     for score in np.unique(scores)[::-1]:
         tied = scores == score
         taken = min(number, tied.sum())
-        hits += labels[tied].sum() * taken / tied.sum()
+        positives += labels[tied].sum() * taken / tied.sum()
         number -= taken
-    return hits
+    return positives
 
 
 @given(problems())
 @settings(deadline=None, max_examples=150)
 def test_other_figures_equal_brute_force(problem):
     labels, scores = problem
-    doubt = np.rint(255 * (4 * scores * (1 - scores)) ** 0.25).astype(np.uint8)
-    ours, positives, pairs = first(compute(labels, scores, doubt=doubt)), labels.sum(), labels.size
+    variance = np.rint(255 * (4 * scores * (1 - scores)) ** 0.25).astype(np.uint8)
+    ours, positives, pairs = first(compute(labels, scores, predictive_variance=variance)), labels.sum(), labels.size
     if positives:
-        r = expected_hits(labels.ravel(), scores.ravel(), positives) / positives
+        r = expected_positives(labels.ravel(), scores.ravel(), positives) / positives
         assert same(ours["break_even_micro"], r)
         if positives < pairs:
-            said = np.array([r * positives, (1 - r) * positives, pairs - (2 - r) * positives])  # TP, FP, TN
-            mcc = (said[0] * said[2] - said[1] ** 2) / (positives * (pairs - positives))
+            tp, fp, tn = r * positives, (1 - r) * positives, pairs - (2 - r) * positives
+            mcc = (tp * tn - fp**2) / (positives * (pairs - positives))
             assert same(ours["mcc_break_even_micro"], mcc)
-    by_tag = [expected_hits(y, s, y.sum()) / y.sum() if y.any() else np.nan for y, s in zip(labels.T, scores.T, strict=True)]
+    by_tag = [
+        expected_positives(y, s, y.sum()) / y.sum() if y.any() else np.nan for y, s in zip(labels.T, scores.T, strict=True)
+    ]
     assert same(ours["break_even_macro"], mean(np.array(by_tag)))
     gaps = []
     for edge in range(metrics.BINS):
@@ -108,8 +110,8 @@ def test_other_figures_equal_brute_force(problem):
         gaps.append(abs(scores[inside].sum() - labels[inside].sum()))
     assert same(ours["expected_calibration_error"], np.sum(gaps) / pairs)
     wrong = ((scores >= 0.5) != labels).ravel()
-    if wrong.any() and doubt.any():
-        share = expected_hits(wrong, doubt.ravel(), 0.1 * pairs) / wrong.sum()
+    if wrong.any() and variance.any():
+        share = expected_positives(wrong, variance.ravel(), 0.1 * pairs) / wrong.sum()
         assert same(ours["mistakes_in_uncertain_tenth"], share)
 
 
@@ -120,7 +122,7 @@ def test_figures_of_images_equal_brute_force(problem):
     vectors = np.random.default_rng(0).standard_normal((labels.shape[1], 3)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ours = first(compute(labels, scores, vectors=vectors))
-    beta, overlaps, hits, exact, cosines = [], [], [], [], []
+    beta, overlaps, hit, exact, cosines = [], [], [], [], []
     for truth, row in zip(labels, scores, strict=True):
         over = row > 0.2
         precision, recall = (np.sum(over & truth) / (part.sum() + 1e-9) for part in (over, truth))
@@ -129,11 +131,11 @@ def test_figures_of_images_equal_brute_force(problem):
         best = set(np.argsort(-row, kind="stable")[: len(true)].tolist())
         if true:
             overlaps.append(len(true & best) / len(true | best))
-            hits.append(bool(true & best))
+            hit.append(bool(true & best))
             exact.append(true == best)
             cosines.append(min(1 if t in best else max(vectors[t] @ vectors[b] for b in best) for t in true))
     assert same(ours["fbeta_02"], np.mean(beta)) and same(ours["accuracy_thresh"], np.mean((scores > 0.2) == labels))
-    expected = [np.mean(part) if part else np.nan for part in (overlaps, hits, exact, cosines)]
+    expected = [np.mean(part) if part else np.nan for part in (overlaps, hit, exact, cosines)]
     assert same([ours[f] for f in ("top_n_iou", "top_n_hit_rate", "top_n_exact_match", "semantic_accuracy")], expected).all()
 
 
@@ -161,10 +163,10 @@ def test_many_pairs_are_read_off_a_histogram_closely(monkeypatch):
     random = np.random.default_rng(0)
     labels = random.random((500, 40)) < 0.05
     scores = (1 / (1 + np.exp(3 - 2 * labels - random.standard_normal(labels.shape)))).astype(np.float32)
-    weights = resampling.group_weights(np.arange(500) // 2, 40)[:, :20]
+    weights = bootstrap.group_weights(np.arange(500) // 2, 40)[:, :20]
     exact = compute(labels, scores, weights=weights)
-    monkeypatch.setattr(pooled, "EXACT_PAIRS", 0)
-    monkeypatch.setattr(pooled, "BLOCK_PAIRS", 1000)
+    monkeypatch.setattr(micro_counts, "EXACT_PAIRS", 0)
+    monkeypatch.setattr(micro_counts, "BLOCK_PAIRS", 1000)
     histogram = compute(labels, scores, weights=weights)
     assert exact.exact and not histogram.exact
     for name, values in exact.values.items():
@@ -175,7 +177,7 @@ def test_pooled_resamples_are_close_to_the_figures_of_their_images():
     random = np.random.default_rng(1)
     labels = random.random((300, 30)) < 0.05
     scores = (1 / (1 + np.exp(3 - 2 * labels - random.standard_normal(labels.shape)))).astype(np.float32)
-    weights = resampling.group_weights(np.arange(300) // 2, 30)[:, :6]
+    weights = bootstrap.group_weights(np.arange(300) // 2, 30)[:, :6]
     found = compute(labels, scores, weights=weights)
     for column in range(1, 6):
         times = weights[:, column].astype(int)
@@ -190,7 +192,7 @@ def test_macro_figures_leave_out_what_cannot_be_ranked():
     assert ours["auc_roc_macro"] == 1 and ours["average_precision_macro"] == 1
 
 
-def test_constant_scores_are_worth_nothing():
+def test_constant_scores_give_the_figures_of_chance():
     labels = np.array([[1], [0], [0], [0]], bool)
     ours = first(compute(labels, np.zeros((4, 1), np.float32)))
     assert ours["auc_roc_macro"] == 0.5 and ours["average_precision_macro"] == 0.25 and ours["break_even_macro"] == 0.25
@@ -206,11 +208,11 @@ def test_nan_and_wrong_shapes_are_refused():
 
 def test_whole_groups_are_drawn_and_the_first_resample_is_everything():
     groups = np.array(["a", "b", "a", "c", "b", "a"])
-    weights = resampling.group_weights(groups, 1)
+    weights = bootstrap.group_weights(groups, 1)
     assert weights.shape == (6, 1001) and (weights[:, 0] == 1).all()
     assert (weights[0] == weights[2]).all() and (weights[0] == weights[5]).all() and (weights[1] == weights[4]).all()
     assert (weights[0] + weights[1] + weights[3] == 3).all() and len(np.unique(weights[0])) > 2
-    assert (weights == resampling.group_weights(groups, 1)).all()
+    assert (weights == bootstrap.group_weights(groups, 1)).all()
 
 
 def test_an_interval_is_about_as_wide_as_the_figure_varies():
@@ -218,13 +220,13 @@ def test_an_interval_is_about_as_wide_as_the_figure_varies():
     random = np.random.default_rng(0)
     for size, low, high in ((1, 0.1, 0.17), (10, 0.3, 0.55)):
         values, groups = np.repeat(random.random(200 // size) < 0.5, size), np.arange(200) // size
-        weights = resampling.group_weights(groups, 1)
-        edges = resampling.interval(values @ weights.astype(float) / weights.sum(axis=0))
+        weights = bootstrap.group_weights(groups, 1)
+        edges = bootstrap.interval(values @ weights.astype(float) / weights.sum(axis=0))
         assert low < edges[1] - edges[0] < high and edges[0] < values.mean() < edges[1]
 
 
-def test_tags_given_together_alike_have_vectors_alike():
-    # "kitten" and "cat" are given beside the same tags and never together; "boat" is given beside others.
+def test_tags_that_occur_with_the_same_tags_have_similar_vectors():
+    # "kitten" and "cat" occur with the same tags and never together; "boat" occurs with others.
     names = ["cat", "kitten", "whiskers", "fur", "boat", "sea", "sail"]
     images = [[0, 2, 3], [1, 2, 3], [0, 2], [1, 3], [4, 5, 6], [4, 5], [5, 6], [4, 6], [0, 3], [1, 2]]
     vectors = tag_vectors.learn((np.array(image) for image in images), len(names))

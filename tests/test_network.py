@@ -12,11 +12,13 @@ import tensorflow as tf
 from conftest import ROOT
 from keras import ops
 
-from model import losses, runs
-from model.config import Config, resolve
-from model.normalization import BatchNormalization
-from model.optimizers import CycledSGD
-from model.tagger import TaggerNetwork
+from common import numbers
+from model import run_folder
+from model.batch_norm import BatchNormalization
+from model.config import Config
+from model.network import TaggerNetwork
+from training.optimizers import CycledSGD
+from training.recipes import resolve
 
 SMALL = Config(image_size=32)
 
@@ -35,7 +37,7 @@ def pixels(number: int, side: int = 32) -> np.ndarray:
     [
         ("float32", {}),
         ("bfloat16", {"loss": "robust", "noise": "low-rank"}),
-        ("float32", {"head": "pool", "activation": "silu", "output_rank": 5}),
+        ("float32", {"head": "pool", "activation": "silu", "bottleneck": 5}),
         (
             "bfloat16",
             {
@@ -114,9 +116,9 @@ def test_only_the_output_depends_on_the_number_of_tags(noise, outputs):
 @pytest.mark.parametrize("noise", ["none", "diagonal"])
 def test_the_output_starts_at_the_tags_log_odds(noise):
     network = small_network(3, noise=noise)
-    network.start_at(np.array([0.5, 0.01, 0.2]))
+    network.init_output_bias(np.array([0.5, 0.01, 0.2]))
     bias = (network.get_layer("tags") if noise == "none" else network.get_layer("tags").mean_layer).bias
-    assert np.allclose(ops.convert_to_numpy(bias), losses.log_odds([0.5, 0.01, 0.2]))
+    assert np.allclose(ops.convert_to_numpy(bias), numbers.log_odds([0.5, 0.01, 0.2]))
 
 
 def test_the_head_starts_as_average_pooling():
@@ -133,8 +135,8 @@ def test_a_saved_network_gives_the_same_probabilities(tmp_path, changes):
     network = small_network(**changes)
     if network.robust is not None:
         network.robust.shape_logit.assign(0.7)
-    runs.save_network(network, tmp_path / "model.keras")
-    again = runs.load_network(tmp_path / "model.keras")
+    run_folder.save_network(network, tmp_path / "model.keras")
+    again = run_folder.load_network(tmp_path / "model.keras")
     for name, value in network(pixels(3)).items():
         assert np.array_equal(ops.convert_to_numpy(value), ops.convert_to_numpy(again(pixels(3))[name])), name
     if network.robust is not None:
@@ -147,12 +149,12 @@ def test_every_backend_gives_the_same_probabilities(tmp_path, backend):
     for weight in network.weights:  # statistics and zero-started weights as after training
         change = np.random.default_rng(len(weight.path)).normal(0, 0.05, tuple(weight.shape))
         weight.assign_add(np.abs(change) if weight.name.endswith("variance") else change)
-    runs.save_network(network, tmp_path / "model.keras")
+    run_folder.save_network(network, tmp_path / "model.keras")
     np.save(tmp_path / "pixels.npy", pixels(4))
     code = (
-        "import sys, numpy as np, keras; from model import runs; folder = sys.argv[1]\n"
+        "import sys, numpy as np, keras; from model import run_folder; folder = sys.argv[1]\n"
         "from pathlib import Path\n"
-        "network = runs.load_network(Path(folder) / 'model.keras')\n"
+        "network = run_folder.load_network(Path(folder) / 'model.keras')\n"
         "scores = network(np.load(folder + '/pixels.npy'))\n"
         "np.savez(folder + '/scores.npz', **{k: keras.ops.convert_to_numpy(v) for k, v in scores.items()})\n"
     )
@@ -172,23 +174,23 @@ def test_presets_build(preset):
 
 
 def test_files_that_are_no_network_are_named(tmp_path):
-    from command import InputError
+    from common.errors import InputError
 
     (tmp_path / "noise.keras").write_bytes(b"not a zip")
     with pytest.raises(InputError, match=r"noise\.keras"):
-        runs.load_network(tmp_path / "noise.keras")
+        run_folder.load_network(tmp_path / "noise.keras")
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     other.save(tmp_path / "other.keras")
     with pytest.raises(InputError, match="holds Sequential"):
-        runs.load_network(tmp_path / "other.keras")
+        run_folder.load_network(tmp_path / "other.keras")
     evil = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
     evil.save(tmp_path / "evil.keras")
     with pytest.raises(InputError, match="evil"):
-        runs.load_network(tmp_path / "evil.keras")
+        run_folder.load_network(tmp_path / "evil.keras")
 
 
 def test_wrong_settings_are_named():
-    from command import InputError
+    from common.errors import InputError
 
     for given, words in (
         ({"epochs": 0}, "--epochs"),
@@ -217,4 +219,4 @@ def test_the_learning_rate_follows_the_images_an_update(optimizer, power):
 def test_the_variance_is_known_where_there_is_a_noise_layer():
     for noise, names in (("none", {"probability", "logit"}), ("diagonal", {"probability", "logit", "variance"})):
         assert set(small_network(noise=noise).output) == names
-        assert set(small_network(noise=noise).with_taught(0, np.zeros(512), 0.0).output) == names
+        assert set(small_network(noise=noise).with_added_output(0, np.zeros(512), 0.0).output) == names

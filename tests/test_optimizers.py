@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from model.optimizers import CycledAdamW, CycledMuon, CycledSGD, orthogonal
-from model.schedule import OneCycle
+from training.one_cycle import OneCycle
+from training.optimizers import CycledAdamW, CycledMuon, CycledSGD, newton_schulz_orthogonalize
 
 
 def minimise(optimizer, steps=40):
@@ -50,7 +50,7 @@ def test_a_matrix_keeps_its_directions_and_becomes_orthogonal(shape, iterations)
     left, values, right = np.linalg.svd(matrix / np.linalg.norm(matrix), full_matrices=False)
     for _ in range(iterations):
         values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
-    found = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix), iterations))
+    found = ops.convert_to_numpy(newton_schulz_orthogonalize(ops.convert_to_tensor(matrix), iterations))
     assert np.allclose(found, left * values @ right, atol=1e-3)
     if iterations == 12:
         assert np.all((values > 0.6) & (values < 1.3))

@@ -7,12 +7,13 @@ import pytest
 from data_folders import contents, read_split
 from PIL import Image, ImageDraw
 
-from command import InputError
+from common import files
+from common.errors import InputError
 from dataset import records
 from dataset.boards.folder import FolderBoard
-from dataset.data_folder import build
-from dataset.parts import WHOLE, Part
-from dataset.selection import Options
+from dataset.build.build import build
+from dataset.build.parts import WHOLE, Part
+from dataset.build.selection import Options
 
 PARTS = 3
 
@@ -80,7 +81,7 @@ def test_the_last_part_made_in_a_folder_joins_them(pictures, tmp_path):
     for index in (2, 1, 3):
         manifest = make(pictures, tmp_path / "data", Part(index, PARTS))
         assert ("part" in manifest) == (index != 3)
-    assert manifest == records.read_json(tmp_path / "data" / "manifest.json")
+    assert manifest == files.read_json(tmp_path / "data" / "manifest.json")
     assert manifest == make(pictures, tmp_path / "data", Part(2, PARTS)), "made already"
 
 
@@ -93,7 +94,7 @@ def test_parts_of_different_samples_are_not_joined(pictures, tmp_path):
 
 
 def test_a_folder_begun_without_parts_is_not_gone_on_with_in_parts(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset.data_folder._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("dataset.build.build._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         make(pictures, tmp_path / "data")
     with pytest.raises(InputError, match="begun without --part"):

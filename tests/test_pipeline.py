@@ -11,24 +11,27 @@ import pytest
 import tensorflow as tf
 from odd_images import BLUE, RED, encoded, halves
 
-from command import InputError
+from common import files
+from common.errors import InputError
 from dataset import cache, images, pipeline, records
+from dataset.augmentation import Augmentation
+from inference.tagger import Tagger
 from model.config import Config
-from model.plan import plan_run
-from model.predict import Tagger
+from training.plan import plan_run
 
 NUM_TAGS = 12
-NOTHING = pipeline.Augmentation(flip=False)
+NOTHING = Augmentation(flip=False)
 
 
 def evaluation(folder, split="train", batch_size=16, resize="pad"):
-    return list(pipeline.evaluation_batches(folder, split, NUM_TAGS, 32, resize, batch_size).as_numpy_iterator())
+    return list(pipeline.evaluation_batches(folder, split, NUM_TAGS, 32, resize, batch_size))
 
 
-def training(folder, first_epoch=0, epochs=2, augmentation=NOTHING, seed=0, batch_size=16, **kwargs):
-    options = (NUM_TAGS, 32, "pad", batch_size, augmentation, seed, first_epoch, epochs)
-    batches = pipeline.training_batches(folder, *options, **kwargs)
-    return list(batches.as_numpy_iterator())
+def training(
+    folder, first_epoch=0, epochs=2, augmentation=NOTHING, seed=0, batch_size=16, first_step=0, when_ready=None, **kwargs
+):
+    data = pipeline.TrainingData(folder, NUM_TAGS, 32, "pad", batch_size, augmentation, seed, **kwargs)
+    return list(pipeline.training_batches(data, first_epoch, epochs, first_step, when_ready))
 
 
 def keys(batches) -> list[str]:
@@ -39,7 +42,7 @@ def test_evaluation_is_finite_ordered_and_repeatable(emoji_data):
     first, second = evaluation(emoji_data), evaluation(emoji_data, batch_size=7)
     ids = [name for batch in first for name in batch["id"]]
     assert ids == [name for batch in second for name in batch["id"]]
-    assert len(ids) == len(set(ids)) == records.read_json(emoji_data / "manifest.json")["splits"]["train"]["written"]
+    assert len(ids) == len(set(ids)) == files.read_json(emoji_data / "manifest.json")["splits"]["train"]["written"]
     pixels, again = (np.concatenate([batch["pixels"] for batch in batches]) for batches in (first, second))
     assert np.array_equal(pixels, again)
 
@@ -58,14 +61,14 @@ def test_an_epoch_of_training_holds_every_picture_once_as_evaluation_sees_it(emo
 
 
 def test_a_later_epoch_is_the_same_whether_or_not_the_earlier_was_run(emoji_data):
-    augmentation = pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2, rotation=5)
+    augmentation = Augmentation(shift=0.1, zoom=0.2, colour=0.2, rotation=5)
     both, second = training(emoji_data, augmentation=augmentation), training(emoji_data, 1, 2, augmentation)
     assert keys(both)[len(keys(second)) :] == keys(second)
     assert keys(second) != keys(training(emoji_data, 1, 2, augmentation, seed=1))
 
 
 def test_a_later_step_is_the_same_whether_or_not_the_earlier_were_run(emoji_data):
-    options = {"augmentation": pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2), "steps_per_epoch": 5}
+    options = {"augmentation": Augmentation(shift=0.1, zoom=0.2, colour=0.2), "steps_per_epoch": 5}
     both, late = training(emoji_data, **options), training(emoji_data, first_step=3, **options)
     assert len(both) == 10 and len(late) == 7
     assert keys(late) == keys(both[3:])
@@ -79,7 +82,8 @@ def test_every_batch_is_announced_in_order(emoji_data):
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
 @pytest.mark.parametrize(
-    "augmentation", [pipeline.Augmentation(shift=0.1, zoom=0.2, colour=0.2), pipeline.Augmentation(vertical_flip=True)]
+    "augmentation",
+    [Augmentation(shift=0.1, zoom=0.2, colour=0.2), Augmentation(vertical_flip=True)],
 )
 def test_decoded_pictures_give_the_same_batches(emoji_data, tmp_path, where, augmentation):
     folder = tmp_path / "data"
@@ -111,7 +115,7 @@ def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
     for batch in evaluation(emoji_data):
         for picture, labels in zip(batch["pixels"], batch["labels"], strict=True):
             plain.setdefault(tuple(labels), []).append(picture.astype(float))
-    augmentation = pipeline.Augmentation(flip=False, colour=0.02)
+    augmentation = Augmentation(flip=False, colour=0.02)
     for pictures, labels in training(emoji_data, epochs=1, augmentation=augmentation)[:2]:
         for picture, row in zip(pictures, labels, strict=True):
             assert min(np.abs(picture - other).mean() for other in plain[tuple(row)]) < 6
@@ -120,7 +124,7 @@ def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
 def test_flips_mirror_half_of_the_pictures():
     original = images.network_input(encoded(halves("RGB", RED, BLUE), "PNG"), 32, "pad")
     draws = np.random.default_rng(0).uniform(-1, 1, (40, pipeline.DRAWS))
-    drawn = pipeline.Augmentation(flip=True).mirror(np.stack([original] * 40), draws)
+    drawn = Augmentation(flip=True).mirror(np.stack([original] * 40), draws)
     mirrored = sum(not np.array_equal(picture, original) for picture in drawn)
     assert 8 < mirrored < 32
     assert all(np.array_equal(picture, original) or np.array_equal(picture, original[:, ::-1]) for picture in drawn)
@@ -130,28 +134,22 @@ def test_flips_mirror_half_of_the_pictures():
 @pytest.mark.parametrize("size", [(64, 64), (200, 50), (50, 200), (1, 500), (500, 1), (3, 2)])
 def test_extreme_augmentation_of_any_shape_gives_a_whole_picture(resize, size):
     picture = images.decode(encoded(halves("RGB", RED, BLUE, *size), "PNG"))
-    augmentation = pipeline.Augmentation(True, True, 0.9, 0.9, 0.9, 180)
+    augmentation = Augmentation(True, True, 0.9, 0.9, 0.9, 180)
     for seed in range(20):
         draws = np.random.default_rng(seed).uniform(-1, 1, pipeline.DRAWS)
-        drawn = augmentation.draw(picture, 32, resize, draws)
+        drawn = augmentation.apply(picture, 32, resize, draws)
         assert drawn.shape == (32, 32, 3) and drawn.dtype == np.uint8
 
 
 def test_prediction_sees_the_pixels_that_evaluation_sees(emoji_data, emoji_run):
     """A picture from its original file, from its record's bytes, and out of the evaluation pipeline."""
-    from dataset.boards import open_board
+    from dataset.boards.board import open_board
 
-    tagger = Tagger.load(emoji_run)
+    tagger = Tagger.open(emoji_run)
     board = open_board("openmoji")
     posts = {post.id: post for post in board.posts()}
     config = tagger.run.config
-    batch = next(
-        iter(
-            pipeline.evaluation_batches(
-                emoji_data, "test", NUM_TAGS, config.image_size, config.resize, 8
-            ).as_numpy_iterator()
-        )
-    )
+    batch = next(iter(pipeline.evaluation_batches(emoji_data, "test", NUM_TAGS, config.image_size, config.resize, 8)))
     for post_id, record, pixels in zip(batch["id"], batch["image"], batch["pixels"], strict=True):
         original = board.image_bytes(posts[post_id.decode()], tagger.run.stored_size)
         assert np.array_equal(tagger.pixels(original), pixels)
@@ -167,7 +165,7 @@ def test_a_damaged_shard_and_a_damaged_picture_are_named(emoji_data, tmp_path):
     with tf.io.TFRecordWriter(str(records.shard_paths(unreadable, "test")[0])) as writer:
         writer.write(records.encode(b"\xff\xd8 no picture", [0], "broken one", "", ""))
     for folder, words in ((cut, re.escape(str(shard))), (unreadable, "post broken one")):
-        with pytest.raises(InputError, match=words), pipeline.damage_named(folder, "test"):
+        with pytest.raises(InputError, match=words):
             evaluation(folder, "test")
 
 
@@ -183,7 +181,7 @@ def test_a_damaged_shard_and_a_damaged_picture_are_named(emoji_data, tmp_path):
 def test_training_data_that_is_not_what_the_folder_says_is_named(emoji_data, tmp_path, where, file, content, words):
     data = Path(shutil.copytree(emoji_data, tmp_path / "data"))
     next(data.glob(file)).write_bytes(content)
-    with pytest.raises(InputError, match=words), pipeline.damage_named(data, "train"):
+    with pytest.raises(InputError, match=words):
         todo = plan_run(data, tmp_path / "run", Config(image_size=32, batch_size=16)).with_cache(where)
         for _ in todo.batches(0, 0, 2):
             pass

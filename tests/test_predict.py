@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from conftest import ROOT, program
 from hypothesis import given, strategies
 from PIL import Image, ImageSequence
 
-from command import InputError
+from common.errors import InputError
 from dataset import images, records
-from model import annotations, inputs, keywords, runs
-from model.config import resolve
-from model.heat import heat_map
-from model.output import Style
-from model.predict import Tagger
+from inference import annotations, keywords, sources
+from inference.saliency import heat_map
+from inference.tag_style import Style
+from inference.tagger import Tagger
+from model import run_folder
+from training.recipes import resolve
 
 pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
 
@@ -50,10 +52,17 @@ def folder(emoji_pictures, tmp_path):
     return tmp_path / "in"
 
 
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Writes no log: standard error is the program's."""
+
+    def log_message(self, *message):
+        pass
+
+
 @pytest.fixture
 def site(folder):
     """An http address of the folder."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler = functools.partial(QuietHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -79,7 +88,7 @@ def test_a_folder_is_read_to_its_depths_and_bad_ones_are_named(tag, folder, site
     assert read == [str(folder / name) for name in ("a.jpg", "b.jpg", "deeper/c.JPG")]
     lines = done.stderr.splitlines()
     assert len(lines) == 5 and lines[-1] == "error: 4 of 7 pictures were not tagged"
-    reasons = ("bad.png: no image format", "empty: no picture in", "404", "*.bmp: no picture fits")
+    reasons = ("bad.png: no image format", "empty: no picture in", "404", "*.bmp: no picture matches")
     for line, words in zip(lines[:-1], reasons, strict=True):
         assert words in line
 
@@ -88,7 +97,7 @@ def test_a_folder_is_read_to_its_depths_and_bad_ones_are_named(tag, folder, site
     "argument, words",
     [
         ("a" * 300 + ".png", "File name too long"),
-        ("a" * 300 + "*", "no picture fits"),
+        ("a" * 300 + "*", "no picture matches"),
         ("http://a..b/x", "cannot be fetched"),
         ("http://127.0.0.1:9/x", "Connection refused"),
         ("ftp://x/y.jpg", "ftp://x/y.jpg"),
@@ -96,7 +105,7 @@ def test_a_folder_is_read_to_its_depths_and_bad_ones_are_named(tag, folder, site
     ],
 )
 def test_what_cannot_be_read_is_a_picture_of_its_own(argument, words):
-    [source] = inputs.find([argument])
+    [source] = sources.find([argument])
     with pytest.raises((images.ImageError, OSError), match=words) as raised:
         source.read()
     assert len(str(raised.value)) < 400 and "Pool" not in str(raised.value)
@@ -104,7 +113,7 @@ def test_what_cannot_be_read_is_a_picture_of_its_own(argument, words):
 
 def test_lists_of_windows_and_of_find(tmp_path):
     (tmp_path / "list").write_bytes("a b.png\r\n\r\nö.png\n".encode("utf-8-sig") + b"c.png\0d.png\0")
-    assert inputs.read_list(str(tmp_path / "list")) == ["a b.png", "ö.png", "c.png", "d.png"]
+    assert sources.read_list(str(tmp_path / "list")) == ["a b.png", "ö.png", "c.png", "d.png"]
 
 
 def test_tables_agree_with_json(tag, folder):
@@ -198,8 +207,8 @@ def test_a_plain_style_changes_nothing(tags):
 def test_with_a_tag_come_those_that_it_implies():
     implied = {"cat": ("animal", "unknown"), "kitten": ("cat", "animal"), "animal": (), "chair": ()}
     tags = [records.Tag(index, name, 0, 9, names) for index, (name, names) in enumerate(implied.items())]
-    run = runs.Run(Path(), resolve({}), tags, "", 64, 99)
-    tagger = Tagger(run, None, np.array([0.5, 0.3, 0.5, 0.5], np.float32), 1.0)
+    run = run_folder.Run(Path(), resolve({}), tags, "", 64, 99)
+    tagger = Tagger(run, SimpleNamespace(num_tags=4), np.array([0.5, 0.3, 0.5, 0.5], np.float32), 1.0)
     said = np.array([0.2, 0.4, 0.45, 0.1], np.float32)
     assert list(tagger.choose(said).items()) == [("animal", 0.45), ("cat", 0.4), ("kitten", 0.4)]
     assert list(tagger.choose(said, top=2)) == ["animal", "cat"]
@@ -224,7 +233,7 @@ def test_an_animation_shows_what_its_frames_show(tag, emoji_onnx, emoji_pictures
         for index, frame in enumerate(ImageSequence.Iterator(moving)):
             frame.convert("RGB").save(tmp_path / f"frame{index}.bmp")
     [answer] = json.loads(tag(path, "--threshold", 0, "--json").stdout)
-    assert Tagger.load(emoji_onnx).tag([path.read_bytes()], threshold=0) == [pytest.approx(answer["tags"])]
+    assert Tagger.open(emoji_onnx).tag([path.read_bytes()], threshold=0) == [pytest.approx(answer["tags"])]
     alone = json.loads(tag(f"{tmp_path}/frame?.bmp", "--threshold", 0, "--json").stdout)
     assert [frame["seconds"] for frame in answer["timeline"]] == [0, 0.5, 1.0]
     for name, value in answer["tags"].items():
@@ -235,30 +244,30 @@ def test_an_animation_shows_what_its_frames_show(tag, emoji_onnx, emoji_pictures
 def test_few_frames_of_a_long_animation_are_looked_at(tmp_path):
     frames = [Image.new("L", (8, 8), shade) for shade in range(0, 200, 2)]
     frames[0].save(tmp_path / "long.gif", save_all=True, append_images=frames[1:], duration=100)
-    seconds = [second for second, _ in inputs.frames((tmp_path / "long.gif").read_bytes(), 8)]
+    seconds = [second for second, _ in sources.frames((tmp_path / "long.gif").read_bytes(), 8)]
     assert len(seconds) == 8 and seconds[0] == 0 and 8 < seconds[-1] < 10 and np.ptp(np.diff(seconds)) < 0.2
 
 
 @given(strategies.binary(max_size=200), strategies.sampled_from([b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b""]))
 def test_no_bytes_break_the_reading_of_frames(data, start):
     try:
-        assert inputs.frames(start + data, 8)
+        assert sources.frames(start + data, 8)
     except images.ImageError as error:
         assert str(error)
 
 
 def test_many_pictures_give_what_each_gives_alone(emoji_run, emoji_pictures):
-    tagger = Tagger.load(emoji_run)
+    tagger = Tagger.open(emoji_run)
     many = [*emoji_pictures * 12][:200]
     expected = {path: tagger.probabilities(tagger.pixels(path.read_bytes())[None])[0] for path in set(many)}
-    for path, prediction in zip(many, tagger.predict(inputs.find(map(str, many))), strict=True):
+    for path, prediction in zip(many, tagger.predict(sources.find(map(str, many))), strict=True):
         assert prediction.source.path == path
         assert np.abs(prediction.probability - expected[path]).max() < 1e-5
         assert (prediction.uncertainty >= 0).all() and (prediction.uncertainty <= 0.5).all()
 
 
 def test_a_run_explains_and_doubts(emoji_run, emoji_pictures, tmp_path):
-    tagger = Tagger.load(emoji_run)
+    tagger = Tagger.open(emoji_run)
     pixels = np.stack([tagger.pixels(path.read_bytes()) for path in emoji_pictures[:2]])
     tags = np.arange(len(tagger.run.tags))
     every = heat_map(tagger.network, np.repeat(pixels[:1], len(tags), axis=0), tags)  # (tags, height, width)
@@ -282,13 +291,13 @@ def test_a_network_cut_off_is_called_damaged(emoji_run, tmp_path):
     whole = (emoji_run / "model.keras").read_bytes()
     (tmp_path / "model.keras").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"model.keras is damaged: .* received \d"):
-        runs.load_network(tmp_path / "model.keras")
+        run_folder.load_network(tmp_path / "model.keras")
 
 
 def test_exports_say_what_they_lack(tag, folder):
     for option in (("--uncertainty",), ("--explain", "animal")):
         done = tag(folder / "a.jpg", *option, code=1)
-        assert len(done.stderr.strip().splitlines()) == 1 and ("run folder" in done.stderr or "none of" in done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1 and ("run folder" in done.stderr or "not one of" in done.stderr)
 
 
 def test_tagging_from_an_export_imports_neither_tensorflow_nor_keras(emoji_onnx, folder):
@@ -306,7 +315,7 @@ def test_tagging_from_an_export_imports_neither_tensorflow_nor_keras(emoji_onnx,
     [
         (("{a}", "--replace", "cat"), "TAG=WORDS"),
         (("{a}", "--replace", "cat="), "TAG=WORDS"),
-        (("{a}", "--exclude", "nothing"), "none of the run's"),
+        (("{a}", "--exclude", "nothing"), "not one of the run's"),
         (("{a}", "--category", "species"), "are general"),
         (("{a}", "--uncertainty", "--csv"), "--json"),
         (("{a}", "--category", "colour"), "invalid choice"),
@@ -315,7 +324,7 @@ def test_tagging_from_an_export_imports_neither_tensorflow_nor_keras(emoji_onnx,
         (("--undo", "{a}"), "needs a folder"),
         (("--undo", "{folder}"), "no other option"),
         (("{a}", "--json", "--csv"), "not allowed with"),
-        (("{a}", "--explain", "nothing"), "none of the run's"),
+        (("{a}", "--explain", "nothing"), "not one of the run's"),
     ],
 )
 def test_bad_requests_are_one_line(tag, folder, options, words):

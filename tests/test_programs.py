@@ -1,9 +1,6 @@
-"""eval.py, test.py, bench.py and the README's own code, as a user runs them, on real pictures."""
+"""eval.py, test.py and the README's own code, as a user runs them, on real pictures."""
 
-import argparse
 import csv
-import importlib
-import itertools
 import json
 import os
 import re
@@ -16,10 +13,8 @@ from conftest import ROOT, program
 from odd_images import write_odd_images
 from PIL import Image
 
-import bench
-from benchmarks import stability
-from dataset import records
-from model.predict import Tagger
+from common import files
+from inference.tagger import Tagger
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +26,8 @@ def evaluated(emoji_run):
 
 def test_evaluation_says_what_it_read_and_what_it_rests_on(evaluated, emoji_data):
     run, output = evaluated
-    values = records.read_json(run / "metrics.json")
-    written = records.read_json(emoji_data / "manifest.json")["splits"]["test"]
+    values = files.read_json(run / "metrics.json")
+    written = files.read_json(emoji_data / "manifest.json")["splits"]["test"]
     assert values["split"] == "test" and values["images"] == written["written"] and values["positives"] == written["labels"]
     assert f"test split of {emoji_data}: {written['written']:,} images" in output
     for name in ("auc_roc_micro", "auc_roc_macro", "average_precision_micro", "average_precision_macro", "accuracy"):
@@ -43,7 +38,7 @@ def test_evaluation_says_what_it_read_and_what_it_rests_on(evaluated, emoji_data
 def test_the_table_by_tag_agrees_with_the_figures(evaluated):
     run, _ = evaluated
     rows = list(csv.DictReader((run / "metrics_by_tag.csv").open()))
-    values = records.read_json(run / "metrics.json")
+    values = files.read_json(run / "metrics.json")
     assert len(rows) == values["tags"] and sum(int(row["positives"]) for row in rows) == values["positives"]
     areas = [float(row["auc_roc"]) for row in rows if row["auc_roc"]]
     assert np.isclose(np.mean(areas), values["auc_roc_macro"], atol=1e-3)
@@ -75,7 +70,7 @@ def test_pictures_are_tagged_best_first(evaluated):
 def test_the_python_interface_gives_what_the_program_gives(evaluated):
     run, _ = evaluated
     picture = min((run / "examples").glob("*.jpg"))
-    [tags] = Tagger.load(run).tag([picture], threshold=0)
+    [tags] = Tagger.open(run).tag([picture], threshold=0)
     assert tags == pytest.approx(
         json.loads(program("test.py", picture, "--run", run, "--threshold", 0, "--json").stdout)[0]["tags"]
     )
@@ -103,7 +98,7 @@ def test_odd_pictures_are_tagged_or_named_in_one_line(emoji_run, tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ((), "no picture given"),
+        ((), "no picture to tag"),
         (("{missing}", "--run", "{run}"), "No such file"),
         (("{picture}", "--run", "{missing}"), "no run folder at"),
         (("{picture}", "--run", "{run}/model.keras"), "no run folder at"),
@@ -121,55 +116,6 @@ def test_bad_requests_are_one_line(emoji_run, tmp_path, options, words):
     assert len(done.stderr.strip().splitlines()) <= 2 and not done.stdout
 
 
-@pytest.mark.parametrize("subject", bench.SUBJECTS)
-def test_every_subject_of_the_benchmark_is_there(subject):
-    module = importlib.import_module(f"benchmarks.{subject}")
-    module.add_options(argparse.ArgumentParser())
-    assert callable(module.measure)
-
-
-def test_ablation_compares_rows_on_the_same_data_and_goes_on(emoji_data, tmp_path):
-    options = ("--data", emoji_data, "--epochs", 1, "--seeds", 1, "--rows", "default", "silu")
-    bench = tmp_path / "runs" / "bench"
-    for _ in range(2):
-        done = program("bench.py", "ablation", *options, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        for row in ("default", "silu"):
-            values = records.read_json(bench / f"emoji-{row}-1-0" / "metrics.json")
-            [line] = [line for line in done.stdout.splitlines() if line.startswith(f"{row} ")]
-            assert line.split()[2] == f"{values['average_precision_macro']:.3f}"
-        changed = (bench / "emoji-silu-1-0" / "model.keras").stat().st_mtime_ns
-    assert changed == (bench / "emoji-silu-1-0" / "model.keras").stat().st_mtime_ns
-    done = program("bench.py", "ablation", *options, "--rows", "sigmoid", cwd=tmp_path)
-    assert done.returncode == 1 and "Received: sigmoid" in done.stderr
-
-
-def test_a_row_that_fails_says_so(emoji_data, tmp_path):
-    options = ("--data", emoji_data, "--epochs", 1, "--seeds", 1, "--rows", "default")
-    broken = tmp_path / "runs" / "bench" / "emoji-default-1-0"
-    broken.parent.mkdir(parents=True)
-    broken.write_text("no folder")
-    done = program("bench.py", "ablation", *options, cwd=tmp_path)
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("default ")]
-    assert line.split() == ["default", "failed"]
-    assert "is a file" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_folder_is_made_larger_for_the_test_of_stability(emoji_data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    images, before = records.read_json(emoji_data / "manifest.json")["splits"]["train"]["written"], 12
-    larger = stability.resized(emoji_data, 60, 2 * images)
-    first, again = (list(itertools.islice(records.read(larger, "train"), start, start + images)) for start in (0, images))
-    assert len(again) == images and list(records.read(larger, "val"))
-    for one, other, real in zip(first, again, records.read(emoji_data, "train"), strict=True):
-        assert one.image == other.image == real.image and one.id != other.id
-        assert {tag for tag in one.tags if tag < before} == set(real.tags) >= {tag % before for tag in one.tags}
-    counts = [tag.count for tag in records.read_tags(larger / "tags.csv")]
-    assert counts == np.bincount([tag for record in first + again for tag in record.tags], minlength=60).tolist()
-    assert all(0.3 < count / counts[index % before] < 0.7 for index, count in enumerate(counts) if index >= before)
-    assert stability.resized(emoji_data, None, None) == emoji_data
-
-
 def test_help_needs_nothing_but_python():
     for script in (
         "download.py",
@@ -180,7 +126,6 @@ def test_help_needs_nothing_but_python():
         "export.py",
         "search.py",
         "serve.py",
-        "bench.py",
     ):
         code = (
             "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
@@ -190,19 +135,29 @@ def test_help_needs_nothing_but_python():
         assert done.returncode == 0 and "usage:" in done.stdout, (script, done.stderr)
 
 
-def readme_code(marker: str) -> str:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    [block] = [block for block in blocks if marker in block]
-    return block
+def documented_python() -> list[tuple[str, str]]:
+    """Return each block of Python in the documentation, with its document and number."""
+    blocks = []
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))):
+        found = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        blocks += [(f"{path.name}, block {number}", block) for number, block in enumerate(found, 1)]
+    return blocks
 
 
-@pytest.mark.parametrize("marker", ["features", "Tagger.load"])
-def test_the_readmes_python_runs(evaluated, tmp_path, marker):
+def test_the_documentations_python_runs(evaluated, emoji_onnx, tmp_path):
     run, _ = evaluated
+    assert emoji_onnx.is_relative_to(run)  # the documents call it runs/openmoji/export
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "openmoji").symlink_to(run)
     Image.new("RGB", (80, 60), "orange").save(tmp_path / "picture.png")
+    lines = [
+        f"exec(compile({code!r}, {name!r}, 'exec'), {{}})\nprint('ran', {name!r})" for name, code in documented_python()
+    ]
+    (tmp_path / "blocks.py").write_text("\n".join(lines), encoding="utf-8")  # in one process: Keras takes seconds to import
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", readme_code(marker)]
+    command = [sys.executable, "blocks.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    assert done.returncode == 0, done.stderr
+    # Every block prints something before it is through.
+    printed = re.split(r"^ran .*\n", done.stdout, flags=re.MULTILINE)[:-1]
+    assert len(printed) == len(lines) > 1 and all(printed), done.stdout

@@ -3,7 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from command import InputError
+from common import files
+from common.errors import InputError
 from dataset import records
 from dataset.records import Tag
 
@@ -15,21 +16,21 @@ def test_a_record_gives_back_its_image_tags_and_names():
     assert example["id"].numpy().decode() == "post/ü"
     assert example["md5"].numpy() == b"d41d8cd98f00b204e9800998ecf8427e"
     assert example["group"].numpy() == b"flags"
-    assert example["words"].numpy() == b""
+    assert example["caption"].numpy() == b""
     assert example["labels"].numpy().tolist() == [0, 1, 0, 0, 1, 0]
 
 
 def test_a_record_keeps_the_words_that_describe_it():
-    record = records.encode(b"x", [1], "7", "", "flags", words="flag of the Åland Islands")
-    assert records.decode(record, num_tags=2)["words"].numpy().decode() == "flag of the Åland Islands"
+    record = records.encode(b"x", [1], "7", "", "flags", caption="flag of the Åland Islands")
+    assert records.decode(record, num_tags=2)["caption"].numpy().decode() == "flag of the Åland Islands"
 
 
 def test_a_record_of_an_older_folder_has_no_group_and_no_words():
-    example = tf.train.Example.FromString(records.encode(b"x", [1], "7", "", "flags", words="a flag"))
+    example = tf.train.Example.FromString(records.encode(b"x", [1], "7", "", "flags", caption="a flag"))
     del example.features.feature["group"], example.features.feature["words"]
     older = records.decode(example.SerializeToString(), num_tags=2)
     assert (
-        older["group"].numpy() == older["words"].numpy() == b""
+        older["group"].numpy() == older["caption"].numpy() == b""
         and older["id"].numpy() == b"7"
         and older["labels"].numpy().tolist() == [0, 1]
     )
@@ -69,14 +70,14 @@ def test_a_missing_table_says_who_makes_it(tmp_path):
 
 def test_json_survives_and_damage_is_named(tmp_path):
     path = tmp_path / "manifest.json"
-    records.write_json(path, {"tag": "猫", "numbers": [1, 2]})
-    assert records.read_json(path) == {"tag": "猫", "numbers": [1, 2]}
+    files.write_json(path, {"tag": "猫", "numbers": [1, 2]})
+    assert files.read_json(path) == {"tag": "猫", "numbers": [1, 2]}
     for content in ("{", "[1]"):
         path.write_text(content)
         with pytest.raises(InputError, match="damaged"):
-            records.read_json(path)
+            files.read_json(path)
     with pytest.raises(InputError, match="missing"):
-        records.read_json(tmp_path / "other.json")
+        files.read_json(tmp_path / "other.json")
 
 
 def test_shards_are_found_in_order_and_unfinished_ones_are_not(tmp_path):

@@ -1,4 +1,4 @@
-"""What is shown: findings, leaks, the page, metrics.json, and runs side by side."""
+"""The report, its findings, leaks, metrics.json, and the comparison of runs."""
 
 import csv
 import io
@@ -13,15 +13,17 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, program
 
-from command import InputError
+from common import files
+from common.errors import InputError
 from dataset import images, records
-from model import comparison, evaluation, metrics
-from model.calibration import Target
-from model.predict import Tagger
-from report import charts, findings, sections, terminal
+from evaluation import compare, evaluate
+from evaluation.metrics import metrics
+from evaluation.metrics.calibration import Target
+from evaluation.report import charts, findings, html, sections, terminal
+from inference.tagger import Tagger
 
 
-def test_findings_name_the_surest_mistakes_one_of_a_group():
+def test_findings_are_the_most_confident_mistakes_one_of_a_group():
     labels = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0], [1, 1, 0], [0, 0, 1]], bool)
     scores = np.array([[0.9, 0.8, 0.1], [0.95, 0.1, 0.2], [0.94, 0.1, 0.3], [0.01, 0.6, 0.1], [0.2, 0.1, 0.4]], np.float32)
     groups = np.array(["a", "b", "b", "c", "d"])
@@ -41,27 +43,27 @@ def test_confusions_are_of_tags_that_occur_together():
     cat, dog, car = np.array([[1, 0, 0]] * 10), np.array([[0, 1, 0]] * 10), np.array([[0, 0, 1]] * 10)
     labels = np.concatenate([cat, dog, car, [[1, 1, 0]]]).astype(bool)
     accepted = labels.copy()
-    accepted[:6, 1] = True  # dog given to cats
-    accepted[:6, 2] = True  # car given to cats, which never have one
+    accepted[:6, 1] = True  # dog predicted for cats
+    accepted[:6, 2] = True  # car predicted for cats, with which it never occurs
     [found] = findings.confusions(labels, accepted.astype(float), np.full(3, 0.5), 5)
-    assert (found.true, found.given, found.images, found.wrongly, found.elsewhere) == (0, 1, 10, 6, 0)
+    assert (found.true, found.predicted, found.images, found.false_positives, found.elsewhere) == (0, 1, 10, 6, 0)
 
 
 def test_charts_stay_inside_their_frame_and_escape_their_texts():
     line = charts.Line("<b>", np.linspace(0, 1, 5000), np.linspace(0, 1, 5000) ** 9)
     drawn = charts.line_chart("a<b", "x", "y", [line])
     numbers = [float(n) for n in re.search(r'points="([^"]*)"', drawn).group(1).replace(",", " ").split()]
-    assert min(numbers) >= 0 and max(numbers) <= charts.WIDTH and len(numbers) <= 2 * charts.MOST_POINTS
+    assert min(numbers) >= 0 and max(numbers) <= charts.WIDTH and len(numbers) <= 2 * charts.MAX_POINTS
     assert "<b>" not in drawn and "a<b" not in drawn
 
 
 def test_names_are_escaped_and_break_between_words():
-    assert sections.breakable("dark_skin_tone_<b>") == "dark_<wbr>skin_<wbr>tone_<wbr>&lt;b&gt;"
+    assert html.breakable("dark_skin_tone_<b>") == "dark_<wbr>skin_<wbr>tone_<wbr>&lt;b&gt;"
 
 
 @pytest.fixture(scope="module")
 def evaluated(emoji_run, tmp_path_factory):
-    """A run evaluated under another name, with a tag that would be markup if the page let it."""
+    """The folder of an evaluated copy of the emoji run."""
     folder = tmp_path_factory.mktemp("runs") / "one"
     shutil.copytree(emoji_run, folder)
     done = program("eval.py", folder)
@@ -71,7 +73,7 @@ def evaluated(emoji_run, tmp_path_factory):
 
 def test_metrics_json_is_as_its_schema_says(evaluated):
     values = json.loads((evaluated / "metrics.json").read_text(), parse_constant=lambda word: pytest.fail(word))
-    schema = records.read_json(ROOT / "report" / "metrics.schema.json")
+    schema = files.read_json(ROOT / "evaluation" / "metrics.schema.json")
     jsonschema.Draft202012Validator(schema).validate(values)
     assert schema["$defs"]["figures"]["properties"].keys() == metrics.DEFINITIONS.keys()
     assert values["intervals"].keys() <= metrics.DEFINITIONS.keys() and values["groups_known"]
@@ -89,19 +91,19 @@ def test_the_page_needs_nothing_else_and_shows_every_tag(evaluated):
     assert page.count("<script>") == 1 and page.count('<img alt="" src="data:') >= 12
     rows = list(csv.DictReader((evaluated / "metrics_by_tag.csv").open(encoding="utf-8")))
     assert [f'data-v="{row["name"]}"' in page for row in rows] == [True] * len(rows)
-    values = records.read_json(evaluated / "metrics.json")
+    values = files.read_json(evaluated / "metrics.json")
     assert f"<b>{values['average_precision_macro']:.3f}</b>" in page and "prefers-color-scheme: dark" in page
 
 
 def copied(run, folder):
     shutil.copytree(run, folder)
-    return Tagger.load(folder)
+    return Tagger.open(folder)
 
 
 def test_calibrating_changes_thresholds_and_nothing_else(evaluated, emoji_data, tmp_path):
     before = copied(evaluated, tmp_path / "strict")
-    evaluation.calibrate(before, emoji_data, Target.parse("precision=0.95"))
-    after = Tagger.load(tmp_path / "strict")
+    evaluate.calibrate(before, emoji_data, Target.parse("precision=0.95"))
+    after = Tagger.open(tmp_path / "strict")
     assert (after.thresholds >= before.thresholds).all() and (after.thresholds > before.thresholds).any()
     assert after.temperature == before.temperature
     picture = min((evaluated / "examples").glob("*.jpg"))
@@ -117,27 +119,27 @@ def test_a_target_without_calibrating_is_refused(evaluated):
 def test_runs_are_compared_on_the_same_pictures(evaluated, emoji_data, tmp_path):
     first, same, worse = (copied(evaluated, tmp_path / name) for name in ("first", "same", "worse"))
     worse = replace(worse, thresholds=np.full_like(worse.thresholds, 0.99))
-    said = comparison.compare([first, same, worse], emoji_data, "test")
-    runs = records.read_json(tmp_path / "first" / "comparison.json")["runs"]
+    text = compare.compare([first, same, worse], emoji_data, "test")
+    runs = files.read_json(tmp_path / "first" / "comparison.json")["runs"]
     names = [str(tagger.run.folder) for tagger in (first, same, worse)]
     assert all(value == [0, 0, 0] for value in runs[names[1]]["differences"].values()) and not runs[names[1]]["moved_tags"]
     change = runs[names[2]]["differences"]
     assert change["f1_macro"][2] < 0 and change["average_precision_macro"] == [0, 0, 0]
-    assert f"  C  {names[2]}" in said and "mAP" in said
+    assert f"  C  {names[2]}" in text and "mAP" in text
     with pytest.raises(InputError, match="given twice"):
-        comparison.compare([first, first], emoji_data, "test")
+        compare.compare([first, first], emoji_data, "test")
 
 
-def test_tags_that_moved_are_those_whose_range_leaves_out_nothing():
+def test_changed_tags_are_those_whose_range_excludes_zero():
     labels, groups = np.zeros((12, 3), bool), np.arange(12) // 2
     labels[:, :2], labels[0, 2] = True, True
     random = np.random.default_rng(0)
     differences = np.stack([0.3 + 0.05 * random.standard_normal(200), random.standard_normal(200), np.full(200, 0.5)])
-    [moved] = comparison.moved_tags(["up", "noise", "of one group"], differences, labels, groups)
-    assert moved["tag"] == "up"
+    [changed] = compare.changed_tags(["up", "noise", "of one group"], differences, labels, groups)
+    assert changed["tag"] == "up"
 
 
-def test_records_without_groups_are_resampled_one_by_one_and_it_is_said(evaluated, emoji_data, tmp_path):
+def test_records_without_groups_are_resampled_one_by_one_with_a_note(evaluated, emoji_data, tmp_path):
     data = tmp_path / "older"
     shutil.copytree(emoji_data, data)
     for path in records.shard_paths(data, "test"):
@@ -146,7 +148,7 @@ def test_records_without_groups_are_resampled_one_by_one_and_it_is_said(evaluate
             for example in examples:
                 del example.features.feature["group"]
                 writer.write(example.SerializeToString())
-    values = evaluation.summary(evaluation.evaluate(Tagger.load(evaluated), data, "test"))
+    values = evaluate.summary(evaluate.evaluate(Tagger.open(evaluated), data, "test"))
     assert not values["groups_known"] and values["groups"] == values["images"]
     assert "name no groups" in terminal.brief(values) and any("name no groups" in note for note in sections.caveats(values))
 
@@ -155,9 +157,9 @@ def test_copies_of_test_pictures_in_training_are_named(emoji_data, tmp_path):
     data = tmp_path / "leaky"
     shutil.copytree(emoji_data, data)
     tested = next(records.read(data, "test"))
-    before = evaluation.leaks(data, "test")
+    before = evaluate.leaks(data, "test")
     small = io.BytesIO()
     images.decode(tested.image).resize((50, 50)).save(small, "JPEG", quality=60)
     with tf.io.TFRecordWriter(str(records.shard_paths(data, "train")[0])) as writer:
         writer.write(records.encode(small.getvalue(), tested.tags, "copy", "", "another group"))
-    assert (0, "train", "copy") in {*evaluation.leaks(data, "test")} - {*before}
+    assert (0, "train", "copy") in {*evaluate.leaks(data, "test")} - {*before}

@@ -1,11 +1,9 @@
 """The trunk of one run as the start of another: what is frozen, when, at which rate, and that it can be interrupted."""
 
-import argparse
 import io
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,14 +17,14 @@ from conftest import ROOT, program
 from keras import ops
 from PIL import Image
 
-from benchmarks import transfer
-from benchmarks.trials import SHOWN
-from command import InputError
+from common.errors import InputError
 from dataset import records
-from model import reuse, runs, schedule
-from model.config import Config, resolve
-from model.optimizers import CycledSGD, build_optimizer
-from model.tagger import TaggerNetwork
+from model import run_folder
+from model.config import Config
+from model.network import TaggerNetwork
+from training import one_cycle, transfer
+from training.optimizers import CycledSGD, build_optimizer
+from training.recipes import resolve
 
 SETTINGS = replace(Config(), image_size=32, init="runs/base")
 THAWED_LATER = replace(SETTINGS, unfreeze_after=1)
@@ -54,12 +52,12 @@ def train(network: TaggerNetwork, steps: int = 3) -> dict[str, bool]:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_frozen_trunk_is_left_as_it_is_and_a_thawed_one_is_not(optimizer):
-    network = compiled(replace(THAWED_LATER, optimizer=optimizer, weight_decay=0.1, average=0.9))
-    reuse.begin_phase(THAWED_LATER, network, 0)
+    network = compiled(replace(THAWED_LATER, optimizer=optimizer, weight_decay=0.1, ema_decay=0.9))
+    transfer.begin_phase(THAWED_LATER, network, 0)
     assert [name for name, changed in train(network).items() if changed] == ["tags"]
     for average, weight in zip(network.optimizer.averages, network.trainable_variables, strict=True):
         assert "tags" in weight.path or np.allclose(ops.convert_to_numpy(average), ops.convert_to_numpy(weight), atol=1e-6)
-    reuse.begin_phase(THAWED_LATER, network, 1)
+    transfer.begin_phase(THAWED_LATER, network, 1)
     assert all(train(network, 4).values())
 
 
@@ -75,8 +73,8 @@ def test_a_frozen_network_says_what_it_said_and_is_saved_without_a_trace(tmp_pat
     expected = ops.convert_to_numpy(network(pixels, training=False)["logit"])
     network.freeze(True)
     assert np.array_equal(ops.convert_to_numpy(network(pixels, training=False)["logit"]), expected)
-    runs.save_network(network, tmp_path / "model.keras")
-    again = runs.load_network(tmp_path / "model.keras")
+    run_folder.save_network(network, tmp_path / "model.keras")
+    again = run_folder.load_network(tmp_path / "model.keras")
     assert np.array_equal(ops.convert_to_numpy(again(pixels, training=False)["logit"]), expected)
     assert [weight.path for weight in again.weights] == [weight.path for weight in network.weights]
 
@@ -84,8 +82,8 @@ def test_a_frozen_network_says_what_it_said_and_is_saved_without_a_trace(tmp_pat
 def test_early_stages_learn_more_slowly():
     network = TaggerNetwork(3, SETTINGS.as_dict())
     network.compile(optimizer=CycledSGD(0.5, 0.0))
-    reuse.begin_phase(SETTINGS, network, 0)
-    shares = network.optimizer.shares
+    transfer.begin_phase(SETTINGS, network, 0)
+    shares = network.optimizer.lr_multipliers
     by_layer = {
         variable.path.split("/")[0]: share for variable, share in zip(network.trainable_variables, shares, strict=True)
     }
@@ -101,8 +99,8 @@ def test_early_stages_learn_more_slowly():
 
 
 def test_the_cycle_begins_anew_when_the_trunk_is_thawed():
-    rate, momentum = schedule.cycles(replace(SETTINGS, epochs=4, unfreeze_after=1), 400)
-    first, second = (schedule.cycles(SETTINGS, updates)[0] for updates in (100, 300))
+    rate, momentum = one_cycle.cycles(replace(SETTINGS, epochs=4, unfreeze_after=1), 400)
+    first, second = (one_cycle.cycles(SETTINGS, updates)[0] for updates in (100, 300))
     for step in (0, 30, 99):
         assert np.isclose(float(rate(step)), float(first(step)))
     for step in (0, 90, 299, 300):
@@ -126,7 +124,7 @@ def test_with_freeze_the_trunk_is_the_base_runs(emoji_data, emoji_run, tmp_path)
     options = ("--init", emoji_run, "--freeze", "--epochs", 1)
     done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", *options)
     assert done.returncode == 0, done.stderr
-    base, ours = (runs.load_network(folder / "model.keras") for folder in (emoji_run, tmp_path / "run"))
+    base, ours = (run_folder.load_network(folder / "model.keras") for folder in (emoji_run, tmp_path / "run"))
     assert all(map(np.array_equal, base.trunk().get_weights(), ours.trunk().get_weights()))
     assert not np.array_equal(base.get_layer("tags").get_weights()[0], ours.get_layer("tags").get_weights()[0])
 
@@ -146,12 +144,12 @@ def test_settings_that_make_no_sense_are_named(given, words):
 
 
 def test_a_base_that_does_not_fit_is_named(emoji_run, tmp_path):
-    assert reuse.settings({"init": str(emoji_run)})["image_size"] == 64
-    assert reuse.settings({"init": str(emoji_run), "image_size": 32})["image_size"] == 32
+    assert transfer.inherited_settings({"init": str(emoji_run)})["image_size"] == 64
+    assert transfer.inherited_settings({"init": str(emoji_run), "image_size": 32})["image_size"] == 32
     with pytest.raises(InputError, match="has preset tiny: leave --preset base out"):
-        reuse.settings({"init": str(emoji_run), "preset": "base"})
+        transfer.inherited_settings({"init": str(emoji_run), "preset": "base"})
     with pytest.raises(InputError, match="no run folder"):
-        reuse.settings({"init": str(tmp_path / "nowhere")})
+        transfer.inherited_settings({"init": str(tmp_path / "nowhere")})
 
 
 def test_a_number_is_learned_with_the_trunk_and_said_of_every_picture(emoji_data, emoji_run, tmp_path):
@@ -187,31 +185,3 @@ def test_a_number_is_learned_with_the_trunk_and_said_of_every_picture(emoji_data
     assert done.returncode == 0 and "1 tags" in done.stdout, done.stderr
     done = program("download.py", *given, "--numbers", "weight", "--out", tmp_path / "other")
     assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr
-
-
-def test_the_benchmark_gives_each_way_the_same_time(emoji_data, tmp_path, monkeypatch):
-    """Training is stood in for: this is about what is trained for how long, and about what is written."""
-    monkeypatch.chdir(tmp_path)
-    other = tmp_path / "other"
-    shutil.copytree(emoji_data, other)
-    trained = []
-
-    def train_all(trials, jobs):
-        trained.extend(trials)
-        return {trial: dict.fromkeys((*SHOWN, "seconds"), 0.5) for trial in trials}
-
-    monkeypatch.setattr(transfer.trials, "run_all", train_all)
-    monkeypatch.setattr(transfer, "read_history", lambda folder: [{"seconds": 4 if "with-the-trunk" in folder.name else 10}])
-    parser = argparse.ArgumentParser()
-    transfer.add_options(parser)
-    transfer.measure(parser.parse_args(["--data", str(emoji_data), str(other), "--seeds", "2"]))
-    epochs = {}
-    for trial in trained:
-        epochs.setdefault(trial.name.partition(", trunk")[0].partition(" with")[0], set()).add(trial.epochs)
-    # An epoch takes 0.4 of the time while the trunk is frozen; the probe's second one tells.
-    assert epochs == {"default": {4}, "probe": {2}, "frozen": {10}, "frozen, then thawed": {5}, "trained at once": {4}}
-    bases = {trial.options[trial.options.index("--init") + 1] for trial in trained if trial.name.startswith("frozen")}
-    assert bases == {str(trial.folder) for trial in trained if trial.name == "default"}
-    for data in (emoji_data, other):
-        figures = records.read_json(tmp_path / "bench" / f"transfer-{data.name}.json")["figures"]
-        assert figures["epochs_in_one"] == 2.5 and len(figures["runs"]) == 8

@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset import sampling
+from dataset.boards import catalogue
+from dataset.boards.catalogue import Annotations
+from dataset.build.sampling import SAMPLINGS, assign_splits, priorities, sample, spread_order, vocabulary
 from dataset.records import SPLITS
-from dataset.sampling import SAMPLINGS, Annotations, priorities, sample, splits_of, spread, vocabulary
 
 POSTS = st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40)
 
 
 def split_of(group: str, val: float, test: float) -> str:
-    return SPLITS[splits_of([group], val, test)[0]]
+    return SPLITS[assign_splits([group], val, test)[0]]
 
 
 def chosen_ids(posts: dict[str, list[str]], tags: list[str], positives: int, seed: int, sampling="cover") -> set[str]:
-    annotations = Annotations.of(posts.values())
+    annotations = Annotations.from_tags(posts.values())
     annotations = annotations.restricted([annotations.names.index(tag) for tag in tags])
     chosen = sample(annotations, priorities(posts, seed, "choice"), positives, sampling)
     return {post_id for post_id, taken in zip(posts, chosen, strict=True) if taken}
@@ -28,7 +29,7 @@ def chosen_ids(posts: dict[str, list[str]], tags: list[str], positives: int, see
 @settings(deadline=None)
 @given(POSTS, st.integers(1, 10), st.integers(1, 5))
 def test_the_vocabulary_is_the_most_frequent_tags(posts, num_tags, min_positives):
-    annotations = Annotations.of(map(sorted, posts))
+    annotations = Annotations.from_tags(map(sorted, posts))
     counts = Counter(tag for tags in posts for tag in tags)
     chosen = [annotations.names[tag] for tag in vocabulary(annotations.names, annotations.counts(), num_tags, min_positives)]
     eligible = sorted((tag for tag in counts if counts[tag] >= min_positives), key=lambda tag: (-counts[tag], tag))
@@ -89,23 +90,23 @@ def test_each_post_counts_for_the_rarest_of_its_tags_alone():
 
 
 def test_there_are_as_many_posts_as_wanted_in_all():
-    annotations = Annotations.of([["a"]] * 20 + [[]] * 20)
+    annotations = Annotations.from_tags([["a"]] * 20 + [[]] * 20)
     priority = priorities(map(str, range(40)), 0, "choice")
     for wanted, found in ((0, 2), (2, 2), (7, 7), (99, 20)):
         assert sample(annotations, priority, 2, posts=wanted).sum() == found
 
 
 def test_a_cover_spreads_over_labels_where_posts_serve_alike():
-    annotations = Annotations.of([["a"]] * 100)
+    annotations = Annotations.from_tags([["a"]] * 100)
     priority = priorities(map(str, range(100)), 0, "choice")
     artists = np.array([0] * 90 + list(range(1, 11)))
     months = np.arange(100) % 50
     chosen = sample(annotations, priority, 22, labels=[artists, months])
     assert np.bincount(artists[chosen]).tolist() == [12] + [1] * 10
     assert sample(annotations, priority, 22, sampling="e6tag", labels=[artists, months])[90:].sum() < 10
-    in_turn = spread(priority, [months])
+    in_turn = spread_order(priority, [months])
     assert sorted(months[in_turn[:50]]) == list(range(50))
-    assert spread(priority, [np.full(100, -1)]).tolist() == np.argsort(priority).tolist()
+    assert spread_order(priority, [np.full(100, -1)]).tolist() == np.argsort(priority).tolist()
 
 
 def test_another_seed_chooses_other_posts():
@@ -115,13 +116,13 @@ def test_another_seed_chooses_other_posts():
 
 
 def test_counts_can_be_taken_over_some_posts():
-    annotations = Annotations.of([["a", "b"], [], ["b"]])
+    annotations = Annotations.from_tags([["a", "b"], [], ["b"]])
     assert annotations.counts().tolist() == [1, 2]
     assert annotations.counts(np.array([False, True, True])).tolist() == [0, 1]
 
 
 def test_restriction_keeps_posts_and_renumbers_tags():
-    annotations = Annotations.of([["a", "b", "c"], ["b"], ["c"]]).restricted([2, 0])
+    annotations = Annotations.from_tags([["a", "b", "c"], ["b"], ["c"]]).restricted([2, 0])
     assert annotations.names == ["c", "a"]
     assert annotations.offsets.tolist() == [0, 2, 2, 3]
     assert annotations.tags.tolist() == [1, 0, 0]
@@ -160,7 +161,7 @@ def test_shares_of_nothing_and_of_all():
 def test_variants_of_a_group_count_once(posts, random):
     groups = [random.randrange(5) for _ in posts]
     mask = [random.random() < 0.7 for _ in posts]
-    annotations = Annotations.of(sorted(tags) for tags in posts)
+    annotations = Annotations.from_tags(sorted(tags) for tags in posts)
     counts = annotations.group_counts(np.array(groups), np.array(mask))
     for number, name in enumerate(annotations.names):
         having = {group for group, kept, tags in zip(groups, mask, posts, strict=True) if kept and name in tags}
@@ -172,7 +173,7 @@ def test_variants_of_a_group_count_once(posts, random):
 def test_small_blocks_give_what_one_block_gives(posts, random):
     groups = np.array([random.randrange(9) for _ in posts])
     mask = np.array([random.random() < 0.7 for _ in posts])
-    annotations = Annotations.of(sorted(tags) for tags in posts)
+    annotations = Annotations.from_tags(sorted(tags) for tags in posts)
     chosen = random.sample(range(len(annotations.names)), len(annotations.names) // 2)
 
     def results():
@@ -182,6 +183,6 @@ def test_small_blocks_give_what_one_block_gives(posts, random):
 
     whole = results()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "BLOCK_POSTS", 3)
-        patch.setattr(sampling, "BLOCK_GROUPS", 2)
+        patch.setattr(catalogue, "BLOCK_POSTS", 3)
+        patch.setattr(catalogue, "BLOCK_GROUPS", 2)
         assert results() == whole

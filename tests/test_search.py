@@ -12,10 +12,10 @@ from conftest import program
 from PIL import Image
 from test_serve import serving
 
-from command import InputError
-from model import neighbours, picture_index, search
-from model.joint import JointSpace, Projections, unit
-from model.picture_index import PictureIndex
+from common.errors import InputError
+from retrieval import neighbours, picture_index, query
+from retrieval.joint_space import JointSpace, Projections, l2_normalize
+from retrieval.picture_index import PictureIndex
 
 NUMBER = 36
 
@@ -57,12 +57,13 @@ def test_aligning_prints_and_keeps_what_it_is_worth(aligned):
     assert set(values["ways"]) == {"sentences", "tags, by their meaning", "tags, by their words"}
     assert all(0 <= way["recall_at_1"] <= way["recall_at_10"] <= 1 for way in values["ways"].values())
     assert "median rank" in printed and f"{values['groups']} groups" in printed
-    assert Projections.load(model.parent / "search" / "projections.npz").tower == "wordllama"
+    assert Projections.load(model.parent / "search" / "projections.npz").text_encoder == "wordllama"
 
 
 def test_words_that_were_never_together_are_found():
     """Pictures that are a linear image of their words, and held-out combinations of the words."""
-    from model import alignment, sentences
+    from retrieval import alignment
+    from retrieval.text_encoder import load_text_encoder
 
     things, colours = (
         ("cat", "dog", "house", "tree", "car", "ship", "fish", "bird"),
@@ -70,7 +71,7 @@ def test_words_that_were_never_together_are_found():
     )
     words = [f"{colour} {thing}" for thing in things for colour in colours]
     random = np.random.default_rng(0)
-    seen = sentences.load("wordllama")(words) @ random.normal(size=(256, 64))
+    seen = load_text_encoder("wordllama")(words) @ random.normal(size=(256, 64))
     seen = np.repeat(seen, 3, axis=0) + 0.05 * random.normal(size=(3 * len(words), 64))
     seen = np.concatenate([seen, np.full((len(seen), 1), 0.5)], axis=1).astype(np.float32)  # a tag that says nothing
     all_words = np.repeat(words, 3)
@@ -86,7 +87,7 @@ def test_words_that_were_never_together_are_found():
 
 
 def test_ranks_count_wrong_ones_ahead_and_half_of_the_ties():
-    from model.alignment import ranks
+    from retrieval.alignment import ranks
 
     scores = np.array([[3.0, 2, 1], [3, 2, 1], [1, 1, 1], [3, 2, 2]])
     right = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1]], bool)
@@ -96,17 +97,17 @@ def test_ranks_count_wrong_ones_ahead_and_half_of_the_ties():
 def test_the_index_follows_its_files(space, pictures, tmp_path):
     folder = tmp_path / "index"
     first = picture_index.update(folder, space, [str(pictures)], shown)
-    assert (first.pictures, first.looked_at, first.dropped) == (NUMBER, NUMBER, 0)
+    assert (first.pictures, first.read, first.removed) == (NUMBER, NUMBER, 0)
     again = picture_index.update(folder, space, [], shown)
-    assert (again.pictures, again.looked_at, again.dropped) == (NUMBER, 0, 0)
+    assert (again.pictures, again.read, again.removed) == (NUMBER, 0, 0)
     names = sorted(pictures.iterdir())
     names[0].unlink()
     shutil.copy(names[1], names[2])
     (pictures / "broken.png").write_bytes(b"no picture")
     changed = picture_index.update(folder, space, [], shown)
-    assert (changed.pictures, changed.looked_at, changed.dropped) == (NUMBER - 1, 2, 1)
+    assert (changed.pictures, changed.read, changed.removed) == (NUMBER - 1, 2, 1)
     assert [file for file, _ in changed.unreadable] == [str(pictures / "broken.png")]
-    assert picture_index.update(folder, space, [], shown).looked_at == 0
+    assert picture_index.update(folder, space, [], shown).read == 0
     assert len(PictureIndex(folder, space.version)) == NUMBER - 1
 
 
@@ -121,11 +122,11 @@ def test_a_killed_index_goes_on(space, pictures, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         picture_index.update(folder, space, [str(pictures)], killed)
     after = picture_index.update(folder, space, [], shown)
-    assert (after.pictures, after.looked_at) == (NUMBER, NUMBER - picture_index.PICTURES_AT_ONCE)
+    assert (after.pictures, after.read) == (NUMBER, NUMBER - picture_index.BATCH)
     whole = tmp_path / "whole"
     picture_index.update(whole, space, [str(pictures)], shown)
-    vector = space.sentences(["a flag"])[0]
-    one, other = (PictureIndex(each, space.version).near(vector, 5) for each in (folder, whole))
+    vector = space.embed_sentences(["a flag"])[0]
+    one, other = (PictureIndex(each, space.version).nearest(vector, 5) for each in (folder, whole))
     assert [match.path for match in one] == [match.path for match in other]
 
 
@@ -138,9 +139,9 @@ def test_a_picture_finds_its_copy_and_a_sentence_finds_pictures(aligned, space, 
     )
     assert done.returncode == 0 and f"{NUMBER} pictures" in done.stdout, done.stderr
     index = PictureIndex(tmp_path / "index", space.version)
-    found = search.search(space, index, str(copy), 3)
+    found = query.search(space, index, str(copy), 3)
     assert found[0].path == original and found[0].score > 0.7 and len(found) == 3
-    assert original not in [match.path for match in search.search(space, index, str(original), 3)]
+    assert original not in [match.path for match in query.search(space, index, str(original), 3)]
     sheet = tmp_path / "found.png"
     options = ("--run", aligned[0], "--into", tmp_path / "index", "--top", 4, "--json", "--sheet", sheet)
     done = program("search.py", "a person waving", *options, cwd=tmp_path, env=without_tensorflow(tmp_path))
@@ -165,7 +166,7 @@ def test_an_animation_is_found_by_each_of_its_frames(space, pictures, tmp_path):
     picture_index.update(tmp_path / "index", space, [str(pictures)], shown)
     index = PictureIndex(tmp_path / "index", space.version)
     for path, seconds in ((one, 0.0), (two, 0.5)):
-        found = {match.path.name: match for match in search.search(space, index, str(path), NUMBER)}
+        found = {match.path.name: match for match in query.search(space, index, str(path), NUMBER)}
         assert found["moving.gif"].seconds == seconds and found["moving.gif"].score > 0.9
 
 
@@ -188,20 +189,20 @@ def test_pictures_that_have_all_gone_are_forgotten(space, pictures, tmp_path):
     picture_index.update(folder, space, [str(pictures)], shown)
     for path in pictures.iterdir():
         path.unlink()
-    assert picture_index.update(folder, space, [], shown).dropped == NUMBER
+    assert picture_index.update(folder, space, [], shown).removed == NUMBER
     with pytest.raises(InputError, match="no pictures are indexed"):
         PictureIndex(folder, space.version)
 
 
 def test_the_graph_finds_what_comparing_all_finds():
     random = np.random.default_rng(0)
-    vectors = unit(random.normal(size=(20, 64))[random.integers(20, size=3000)] + random.normal(size=(3000, 64)))
-    exact, graph = neighbours.Exact(vectors), neighbours.Graph.of(vectors)
-    graph = neighbours.opened(graph.arrays())
-    queries = unit(random.normal(size=(50, 64)))
-    found = [np.isin(exact.near(query, 12)[0], graph.near(query, 12)[0]).mean() for query in queries]
+    vectors = l2_normalize(random.normal(size=(20, 64))[random.integers(20, size=3000)] + random.normal(size=(3000, 64)))
+    exact, graph = neighbours.Exact(vectors), neighbours.Graph.build(vectors)
+    graph = neighbours.load(graph.arrays())
+    queries = l2_normalize(random.normal(size=(50, 64)))
+    found = [np.isin(exact.nearest(query, 12)[0], graph.nearest(query, 12)[0]).mean() for query in queries]
     assert np.mean(found) > 0.98
-    assert len(exact.near(queries[0], 5000)[0]) == 3000
+    assert len(exact.nearest(queries[0], 5000)[0]) == 3000
 
 
 def test_what_cannot_be_done_is_said(space, pictures, emoji_onnx, tmp_path):
@@ -209,21 +210,21 @@ def test_what_cannot_be_done_is_said(space, pictures, emoji_onnx, tmp_path):
         PictureIndex(tmp_path / "none", space.version)
     with pytest.raises(InputError, match="--index needs"):
         picture_index.update(tmp_path / "empty", space, [], shown)
-    with pytest.raises(InputError, match="there is none here"):
+    with pytest.raises(InputError, match="There is no picture at"):
         picture_index.update(tmp_path / "empty", space, [str(tmp_path / "nowhere")], shown)
     picture_index.update(tmp_path / "index", space, [str(pictures)], shown)
     with pytest.raises(InputError, match="another network"):
         PictureIndex(tmp_path / "index", "another")
     index = PictureIndex(tmp_path / "index", space.version)
     with pytest.raises(InputError, match="received nothing"):
-        search.search(space, index, " ", 3)
+        query.search(space, index, " ", 3)
     with pytest.raises(InputError, match="No such file"):
-        search.search(space, index, "missing.png", 3)
+        query.search(space, index, "missing.png", 3)
     with pytest.raises(InputError, match="is a folder"):
-        search.search(space, index, str(pictures), 3)
+        query.search(space, index, str(pictures), 3)
     plain = JointSpace(emoji_onnx)
     with pytest.raises(InputError, match="--align"):
-        plain.sentences(["a dog"])
+        plain.embed_sentences(["a dog"])
     done = program("search.py", "a dog", "--duplicates")
     assert done.returncode == 1 and "expected one of" in done.stderr and done.stderr.count("\n") == 1
 

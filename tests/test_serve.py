@@ -25,11 +25,11 @@ pytest.importorskip("fastapi", reason="needs requirements-serve.txt")
 
 from fastapi import HTTPException
 
-from command import InputError
-from model.predict import Tagger
+from common.errors import InputError
+from inference.tagger import Tagger
+from labels.feedback import Events
 from web.batcher import Batcher
-from web.events import Events
-from web.metrics import Metrics
+from web.prometheus import Metrics
 from web.service import Limits, Service
 
 
@@ -119,7 +119,7 @@ def test_every_refusal_has_the_same_shape(server, emoji_pictures):
 
 
 def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
-    service = Service(Tagger.load(emoji_onnx), Limits(waiting=0), Metrics("model"))
+    service = Service(Tagger.open(emoji_onnx), Limits(waiting=0), Metrics("model"))
     picture = ("a.jpg", emoji_pictures[0].read_bytes())
     for work in (service.tag([picture]), service.heat(*picture, "tag")):
         with pytest.raises(HTTPException) as refused:
@@ -129,7 +129,7 @@ def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
 
 
 def test_a_refused_file_is_let_go_at_once(emoji_onnx):
-    service = Service(Tagger.load(emoji_onnx), Limits(), Metrics("model"))
+    service = Service(Tagger.open(emoji_onnx), Limits(), Metrics("model"))
     file = bytes(999)
     before = sys.getrefcount(file)
 
@@ -293,7 +293,7 @@ def test_the_page_tags_explains_and_keeps_verdicts(emoji_run, emoji_pictures, tm
         page.goto(address)
         page.evaluate(DROP, [picture.name, base64.b64encode(picture.read_bytes()).decode()])
         page.locator(".result .count", has_text="tag").wait_for(timeout=60_000)
-        page.get_by_label("Shown from").focus()
+        page.get_by_label("Lowest probability").focus()
         page.keyboard.press("Home")  # the slider's left end
         assert not page.get_by_label("each tag’s own threshold").is_checked()
         expected = evaluate(address, ("a", picture.read_bytes()), threshold="0.01").json()[0]["tags"]

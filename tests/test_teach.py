@@ -8,12 +8,13 @@ import pytest
 from conftest import program
 from PIL import Image
 
-from command import InputError
+from common.errors import InputError
 from dataset import records
-from model import runs, teach
+from inference.tagger import Tagger
+from model import run_folder
 from model.config import as_options
-from model.embedding_head import Examples, fit_tag, fit_values
-from model.predict import Tagger
+from training import teach_tag
+from training.linear_probe import Examples, fit_tag, fit_values
 
 NAME = "tinted"  # pictures that are taught lie on orange instead of white: easy to tell, and no tag of the board
 
@@ -42,7 +43,7 @@ def taught(emoji_data, emoji_run, tmp_path_factory):
 
 
 def test_the_other_outputs_are_the_same_to_the_bit(emoji_run, taught):
-    before, after = Tagger.load(emoji_run), Tagger.load(taught[0])
+    before, after = Tagger.open(emoji_run), Tagger.open(taught[0])
     pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     for compiled in (False, True):
         old, new = before.scores(pixels, compiled), after.scores(pixels, compiled)
@@ -53,7 +54,7 @@ def test_the_other_outputs_are_the_same_to_the_bit(emoji_run, taught):
 
 
 def test_it_is_given_to_new_pictures_that_have_it(emoji_data, taught, tmp_path):
-    tagger = Tagger.load(taught[0])
+    tagger = Tagger.open(taught[0])
     write_pictures(emoji_data, tmp_path / "with", 60, True)
     write_pictures(emoji_data, tmp_path / "without", 60, False)
     said = [
@@ -70,39 +71,41 @@ def test_the_other_programs_go_on_as_before(emoji_data, emoji_run, taught):
     before, after = (program("eval.py", folder, "--data", emoji_data, "--split", "val") for folder in (emoji_run, taught[0]))
     assert after.returncode == 0 and "1 of the 13 tags" in after.stderr, after.stderr
     assert after.stdout.replace(str(taught[0]), "") == before.stdout.replace(str(emoji_run), "")
-    tagger = Tagger.load(taught[0])
+    tagger = Tagger.open(taught[0])
     done = program("eval.py", taught[0], "--calibrate", "--target", "recall=0.8", "--split", "val")
     assert done.returncode == 0, done.stderr
-    again = Tagger.load(taught[0])
+    again = Tagger.open(taught[0])
     odds = [np.log(each.thresholds[-1] / (1 - each.thresholds[-1])) * each.temperature for each in (tagger, again)]
     assert np.isclose(*odds, atol=0.02)  # the file holds six digits
     assert not np.array_equal(tagger.thresholds[:-1], again.thresholds[:-1])
     done = program("export.py", "--run", taught[0], "--format", "onnx")
     assert done.returncode == 0, done.stderr
-    assert Tagger.load(taught[0] / "export" / "model.onnx").run.tags[-1].name == NAME
+    assert Tagger.open(taught[0] / "export" / "model.onnx").run.tags[-1].name == NAME
 
 
 def test_taught_again_it_is_replaced_and_a_second_one_added(emoji_run, taught, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(taught[0], folder)
-    network = runs.load_network(folder / "model.keras")
-    teach.teach("second", taught[2], folder, None, None)
+    network = run_folder.load_network(folder / "model.keras")
+    teach_tag.teach("second", taught[2], folder, None, None)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     expected = network.predict_on_batch(pixels)["logit"]
-    tagger = Tagger.load(folder)
+    tagger = Tagger.open(folder)
     assert [tag.name for tag in tagger.run.tags[-2:]] == [NAME, "second"]
     assert np.array_equal(tagger.network.predict_on_batch(pixels)["logit"][:, :-1], expected)
     (taught[2] / "0.png").rename(tmp_path / "0.png")
-    teach.teach(NAME, taught[2], folder, None, None)
+    teach_tag.teach(NAME, taught[2], folder, None, None)
     (tmp_path / "0.png").rename(taught[2] / "0.png")
-    assert [tag.count for tag in Tagger.load(folder).run.tags[-2:]] == [29, 30]
+    assert [tag.count for tag in Tagger.open(folder).run.tags[-2:]] == [29, 30]
 
 
 class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("module, function", [(records, "write_json"), (records, "write_tags"), (runs, "save_network")])
+@pytest.mark.parametrize(
+    "module, function", [(records, "write_json"), (records, "write_tags"), (run_folder, "save_network")]
+)
 def test_killed_while_it_is_written_the_run_works_as_before(emoji_run, taught, tmp_path, monkeypatch, module, function):
     shutil.copytree(emoji_run, tmp_path / "run")
     written = getattr(module, function)
@@ -114,12 +117,12 @@ def test_killed_while_it_is_written_the_run_works_as_before(emoji_run, taught, t
 
     monkeypatch.setattr(module, function, kill)
     with pytest.raises(Killed):
-        teach.teach(NAME, taught[2], tmp_path / "run", None, None)
-    before, after = Tagger.load(emoji_run), Tagger.load(tmp_path / "run")
+        teach_tag.teach(NAME, taught[2], tmp_path / "run", None, None)
+    before, after = Tagger.open(emoji_run), Tagger.open(tmp_path / "run")
     assert after.run.tags == before.run.tags and np.array_equal(after.thresholds, before.thresholds)
     monkeypatch.undo()
-    teach.teach(NAME, taught[2], tmp_path / "run", None, None)
-    assert Tagger.load(tmp_path / "run").run.tags[-1].name == NAME
+    teach_tag.teach(NAME, taught[2], tmp_path / "run", None, None)
+    assert Tagger.open(tmp_path / "run").run.tags[-1].name == NAME
 
 
 def test_what_cannot_be_taught_is_named(emoji_run, emoji_data, taught, tmp_path):
@@ -127,10 +130,10 @@ def test_what_cannot_be_taught_is_named(emoji_run, emoji_data, taught, tmp_path)
     shutil.copytree(emoji_run, run)
     trained = records.read_tags(run / "tags.csv")[0].name
     with pytest.raises(InputError, match="was not trained with"):
-        teach.teach(trained, taught[2], run, None, None)
+        teach_tag.teach(trained, taught[2], run, None, None)
     write_pictures(emoji_data, tmp_path / "few", 3, True)
-    with pytest.raises(InputError, match=r"needs 10 pictures at least.*Received: 3"):
-        teach.teach("new", tmp_path / "few", run, None, None)
+    with pytest.raises(InputError, match=r"needs at least 10 pictures.*Received: 3"):
+        teach_tag.teach("new", tmp_path / "few", run, None, None)
     done = program("train.py", "--teach", "new", taught[2], "--run", run, "--epochs", 3)
     assert done.returncode == 1 and "--teach NAME FOLDER trains nothing but" in done.stderr
     assert not (run / "taught.json").exists()
@@ -207,26 +210,12 @@ def test_a_numeric_column_is_taught_and_shown_for_every_picture(emoji_run, emoji
     assert done.returncode == 0 and "expected Spearman's correlation 0." in done.stdout, done.stderr
     assert "a number for 50 of 60 pictures" in done.stderr
     new = [tmp_path / "pictures" / f"{index}.png" for index in range(50, 60)]
-    said = [tags["brightness"] for tags in Tagger.load(tmp_path / "run").tag(new)]
+    said = [tags["brightness"] for tags in Tagger.open(tmp_path / "run").tag(new)]
     assert np.corrcoef(said, shades[50:])[0, 1] > 0.5
     done = program("test.py", new[0], "--run", tmp_path / "run", "--sidecar", "overwrite", "--threshold", 0)
     assert done.returncode == 0 and "brightness" not in new[0].with_suffix(".txt").read_text(), done.stderr
     done = program("train.py", "--teach", "weight", tmp_path / "pictures", *options)
     assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr
-
-
-def test_the_benchmark_teaches_what_it_held_out(emoji_data, tmp_path):
-    options = ("--epochs", 1, "--tags", 1, "--positives", 20)
-    done = program("bench.py", "teach", "--data", emoji_data, *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    figures = records.read_json(tmp_path / "bench" / "teach.json")["figures"]
-    [name] = figures["seconds"]
-    assert figures["others_unchanged"] and name in figures["fully_trained"] and figures["options"]["epochs"] == 1
-    tags = {tag.name for tag in records.read_tags(emoji_data / "tags.csv")}
-    [less] = (tmp_path / "data" / ".bench").glob("emoji-without-*")
-    assert {tag.name for tag in records.read_tags(less / "tags.csv")} == tags - {name}
-    said = [record.labels for record in records.read(less, "train")]
-    assert len(said) == len(list(records.read(emoji_data, "train"))) and any(said)
 
 
 def test_what_was_learned_before_goes_on_after_teaching(emoji_data, emoji_run, taught, tmp_path):
@@ -245,7 +234,7 @@ def test_what_was_learned_before_goes_on_after_teaching(emoji_data, emoji_run, t
     done = program("search.py", "--index", "--run", run)
     assert done.returncode == 0 and "12 were new or changed" in done.stdout, done.stderr
     assert program("search.py", "a flag", "--run", run, "--json").stdout == before
-    config = runs.load(run).config
+    config = run_folder.load(run).config
     done = program("train.py", "--data", emoji_data, "--run", run, *as_options(config))
     assert done.returncode == 0 and "trained already" in done.stderr, done.stderr
 
@@ -253,7 +242,7 @@ def test_what_was_learned_before_goes_on_after_teaching(emoji_data, emoji_run, t
 @pytest.mark.parametrize("name", ["two, three", "two\nthree", "  "])
 def test_a_name_that_would_be_two_is_refused(emoji_run, tmp_path, name):
     with pytest.raises(InputError, match="without commas"):
-        teach.teach(name, tmp_path, emoji_run, None, None)
+        teach_tag.teach(name, tmp_path, emoji_run, None, None)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +251,7 @@ def test_a_name_that_would_be_two_is_refused(emoji_run, tmp_path, name):
         (None, "cannot be read: No such file", ""),
         ("id,brightness\n", "received 0", ""),
         ("brightness,id\n5\n", "received 0", ""),
-        ("id;brightness\n0.png;x\n1.png;1,5\n2.png;7\n", "received 1", "line 2: 0.png: 'x' is no number"),
+        ("id;brightness\n0.png;x\n1.png;1,5\n2.png;7\n", "received 1", "line 2: 0.png: 'x' is not a number"),
         (f"id,brightness\n{'x' * 200_000},1\n", "received 0", ""),
     ],
     ids=["missing", "header alone", "short line", "no number", "long cell"],
@@ -272,5 +261,5 @@ def test_a_table_of_no_use_is_named(taught, tmp_path, capsys, table, expected, s
     if table is not None:
         path.write_text(table)
     with pytest.raises(InputError, match=f"table.csv.*{expected}"):
-        teach.teach("brightness", taught[2], taught[0], None, path)
+        teach_tag.teach("brightness", taught[2], taught[0], None, path)
     assert said in capsys.readouterr().err

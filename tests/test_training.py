@@ -12,8 +12,9 @@ import pytest
 from conftest import ROOT, program
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dataset import records
-from model import checkpoints, runs
+from common import files
+from model import run_folder
+from training import checkpoints
 
 OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32)
 
@@ -34,7 +35,7 @@ def test_says_what_it_will_do_and_leaves_a_complete_run(emoji_data, emoji_run):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
     assert (emoji_run / "tags.csv").read_bytes() == (emoji_data / "tags.csv").read_bytes()
-    assert runs.load(emoji_run).config.batch_size == 32
+    assert run_folder.load(emoji_run).config.batch_size == 32
 
 
 def test_killed_at_random_steps_it_goes_on_to_the_same_weights_and_history(emoji_data, uninterrupted, tmp_path):
@@ -55,7 +56,7 @@ def test_stopped_with_control_c_it_says_how_to_go_on_and_does(emoji_data, uninte
     assert process.returncode == 1 and "The same command goes on" in written and "Traceback" not in written
     assert checkpoints.paths(folder) and not (folder / "model.keras").exists()
     again = program("train.py", "--resume", "--run", folder)
-    assert again.returncode == 0 and "going on after epoch" in again.stderr
+    assert again.returncode == 0 and "resumed after epoch" in again.stderr
     assert kill_and_resume.differences(uninterrupted, folder) == []
 
 
@@ -120,7 +121,7 @@ def test_other_options_on_a_run_are_named(emoji_data, uninterrupted):
 def test_an_unfinished_data_folder_is_named(emoji_data, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    manifest = records.read_json(emoji_data / "manifest.json") | {"complete": False}
-    records.write_json(folder / "manifest.json", manifest)
+    manifest = files.read_json(emoji_data / "manifest.json") | {"complete": False}
+    files.write_json(folder / "manifest.json", manifest)
     done = program("train.py", "--data", folder, "--run", tmp_path / "run")
     assert done.returncode == 1 and "unfinished" in done.stderr

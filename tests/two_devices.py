@@ -12,8 +12,8 @@ import numpy as np
 
 from model import devices
 from model.config import Config
-from model.optimizers import CycledSGD
-from model.tagger import TaggerNetwork
+from model.network import TaggerNetwork
+from training.optimizers import CycledSGD
 
 STEPS, BATCH, SIDE, TAGS = 3, 8, 32, 5
 
@@ -33,10 +33,10 @@ def train() -> tuple[list[float], list[np.ndarray]]:
 def main() -> None:
     """Train on one device and on two."""
     losses, weights = train()
-    devices.share(2)
+    devices.distribute(2)
     shared_losses, shared_weights = train()
     apart = max(float(np.abs(one - two).max()) for one, two in zip(weights, shared_weights, strict=True))
-    json.dump({"name": devices.name(), "losses": [losses, shared_losses], "apart": apart}, sys.stdout)
+    json.dump({"name": devices.describe(), "losses": [losses, shared_losses], "apart": apart}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-// The page: pictures ▶ POST /evaluate ▶ chips. The server gives every tag's probability once; what is shown is chosen here.
+// The page: sends pictures to POST /evaluate and shows their tags. The server returns the probabilities of all tags once; the
+// page itself applies thresholds and categories.
+
+import { drawHeat } from "./heat.js";
 
 const CATEGORIES = ["general", "artist", "contributor", "copyright", "character", "species", "invalid", "meta", "lore", "number"];
-const AT_ONCE = 4; // requests on their way
+const MAX_REQUESTS = 4; // at the same time
 const RETRY_MILLISECONDS = 1000;
+const SEND_EVENTS_MILLISECONDS = 300; // after the last change
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const results = []; // {file, md5, tags: {tag: probability}, verdicts: {tag: "added" | "rejected"}, seen: Set, heat: Map, card}
@@ -12,9 +16,9 @@ let rates = {};
 let inFlight = 0;
 const queue = [];
 
-const loaded = start();
+const modelLoaded = loadModel();
 
-async function start() {
+async function loadModel() {
   model = await (await fetch("model")).json();
   const names = Object.keys(model.tags);
   $("#model").textContent = `${model.version} · ${names.length.toLocaleString("en")} tags`;
@@ -37,16 +41,16 @@ async function start() {
 
 async function search(event) {
   event.preventDefault();
-  const answer = await fetch(`search?q=${encodeURIComponent($("#sentence").value)}`);
-  const found = await answer.json();
-  $("#status").textContent = answer.ok ? "" : found.message;
-  if (!answer.ok) return;
-  const pictures = found.map(({ file, score, picture }) => {
+  const response = await fetch(`search?q=${encodeURIComponent($("#sentence").value)}`);
+  const matches = await response.json();
+  $("#status").textContent = response.ok ? "" : matches.message;
+  if (!response.ok) return;
+  const pictures = matches.map(({ file, score, picture }) => {
     const link = Object.assign(document.createElement("a"), { href: picture, title: `${score.toFixed(2)} ${file}` });
     link.append(Object.assign(document.createElement("img"), { src: picture, alt: file, loading: "lazy" }));
     return link;
   });
-  $("#found").replaceChildren(...pictures);
+  $("#matches").replaceChildren(...pictures);
 }
 
 async function readRates() {
@@ -61,10 +65,10 @@ function add(files) {
     $("img", card).alt = file.name;
     $("img", card).addEventListener("error", () => {
       $(".picture", card).hidden = true;
-      $("figcaption", card).textContent = `${file.name}: not shown, this browser cannot read it`;
+      $("figcaption", card).textContent = `${file.name}: not shown, because this browser cannot read it`;
     });
     $("figcaption", card).textContent = file.name;
-    $(".count", card).textContent = "looking …";
+    $(".count", card).textContent = "tagging …";
     $(".remove", card).addEventListener("click", () => remove(result));
     for (const button of card.querySelectorAll(".copy")) button.addEventListener("click", () => copy(result, button));
     $("#results").prepend(card);
@@ -75,34 +79,34 @@ function add(files) {
 }
 
 async function send() {
-  while (inFlight < AT_ONCE && queue.length) {
+  while (inFlight < MAX_REQUESTS && queue.length) {
     inFlight++;
-    tell();
+    showProgress();
     evaluate(queue.shift()).finally(() => {
       inFlight--;
-      tell();
+      showProgress();
       send();
     });
   }
 }
 
-function tell() {
+function showProgress() {
   const left = inFlight + queue.length;
   const all = results.length === 1 ? "1 picture" : `${results.length} pictures`;
   const tagged = results.filter((result) => result.tags).length;
   const done = tagged < results.length ? `${tagged} of ${all} tagged` : `${all} tagged`;
-  $("#status").textContent = left ? `${left} of ${all} to go …` : results.length ? done : "";
+  $("#status").textContent = left ? `${left} of ${all} left …` : results.length ? done : "";
 }
 
 async function evaluate(result) {
-  await loaded;
+  await modelLoaded;
   if (result.file.size > model.upload_bytes) return fail(result, `larger than ${Math.floor(model.upload_bytes / 2 ** 20)} MiB`);
   try {
-    const answer = await post("evaluate", result.file, { threshold: 0, limit: Object.keys(model.tags).length });
-    const content = await answer.json();
-    if (!answer.ok) return fail(result, content.message);
+    const response = await post("evaluate", result.file, { threshold: 0, limit: Object.keys(model.tags).length });
+    const content = await response.json();
+    if (!response.ok) return fail(result, content.message);
     result.tags = content[0].tags;
-    result.md5 = answer.headers.get("X-Picture-MD5");
+    result.md5 = response.headers.get("X-Picture-MD5");
     draw(result);
   } catch (error) {
     fail(result, `the server does not answer (${error.message})`);
@@ -114,8 +118,8 @@ async function post(path, file, fields) {
   form.append("file", file, file.name || "pasted.png");
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
   for (;;) {
-    const answer = await fetch(path, { method: "POST", body: form });
-    if (answer.status !== 503) return answer;
+    const response = await fetch(path, { method: "POST", body: form });
+    if (response.status !== 503) return response;
     await new Promise((resume) => setTimeout(resume, RETRY_MILLISECONDS));
   }
 }
@@ -128,14 +132,15 @@ function fail(result, reason) {
 }
 
 function shownTags(result) {
-  const own = $("#own").checked;
+  const perTag = $("#own").checked;
   const threshold = Number($("#threshold").value);
-  const given = new Set();
+  const predicted = new Set();
   for (const [tag, probability] of Object.entries(result.tags)) {
-    const { implies, threshold: its } = model.tags[tag];
-    if (result.verdicts[tag] === "added" || probability >= (own ? its : threshold)) for (const each of [tag, ...implies]) given.add(each);
+    const { implies, threshold: ownThreshold } = model.tags[tag];
+    const isPredicted = result.verdicts[tag] === "added" || probability >= (perTag ? ownThreshold : threshold);
+    if (isPredicted) for (const name of [tag, ...implies]) predicted.add(name);
   }
-  return Object.entries(result.tags).filter(([tag]) => given.has(tag) && !hiddenCategories.has(model.tags[tag].category));
+  return Object.entries(result.tags).filter(([tag]) => predicted.has(tag) && !hiddenCategories.has(model.tags[tag].category));
 }
 
 function draw(result) {
@@ -147,18 +152,18 @@ function draw(result) {
     const category = model.tags[entry[0]].category;
     groups.set(category, [...(groups.get(category) ?? []), entry]);
   }
-  const drawn = [...groups].sort(([a], [b]) => a - b).map(([category, entries]) => {
+  const sections = [...groups].sort(([a], [b]) => a - b).map(([category, entries]) => {
     const list = document.createElement("ul");
     list.append(...entries.map(([tag, probability]) => chip(result, tag, probability)));
     const heading = Object.assign(document.createElement("h3"), { textContent: CATEGORIES[category] ?? category });
-    const group = document.createElement("section");
-    group.append(...(groups.size > 1 ? [heading, list] : [list]));
-    return group;
+    const section = document.createElement("section");
+    section.append(...(groups.size > 1 ? [heading, list] : [list]));
+    return section;
   });
-  $(".groups", result.card).replaceChildren(...drawn);
+  $(".groups", result.card).replaceChildren(...sections);
   $(".count", result.card).textContent = shown.length === 1 ? "1 tag" : shown.length ? `${shown.length} tags` : "no tag: move the slider to the left";
   if (focused) result.card.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-  note(result, { seen: shown.map(([tag]) => tag).filter((tag) => !result.seen.has(tag)) });
+  recordEvents(result, { seen: shown.map(([tag]) => tag).filter((tag) => !result.seen.has(tag)) });
 }
 
 function chip(result, tag, probability) {
@@ -174,7 +179,7 @@ function chip(result, tag, probability) {
   if (model.heat) {
     const show = () => showHeat(result, tag);
     const hide = () => {
-      result.wanted = null;
+      result.heatTag = null;
       $("canvas", result.card).classList.remove("shown");
     };
     item.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show());
@@ -190,9 +195,9 @@ function chip(result, tag, probability) {
     button.dataset.key = `${kind} ${tag}`;
     button.setAttribute("aria-pressed", result.verdicts[tag] === kind);
     button.addEventListener("click", () => {
-      if (result.verdicts[tag] === kind) delete result.verdicts[tag]; // a second click takes it back
+      if (result.verdicts[tag] === kind) delete result.verdicts[tag]; // a second click withdraws the verdict
       else result.verdicts[tag] = kind;
-      note(result, { judged: [tag] });
+      recordEvents(result, { judged: [tag] });
       draw(result);
     });
   }
@@ -203,26 +208,26 @@ function chip(result, tag, probability) {
 function rateOf(tag) {
   const counts = rates[tag];
   const judged = counts ? counts.added + counts.rejected : 0;
-  return judged ? `right on ${counts.added} of ${judged} pictures judged, seen on ${counts.seen}` : "not judged yet";
+  return judged ? `marked right on ${counts.added} of ${judged} marked pictures, seen on ${counts.seen}` : "not marked yet";
 }
 
-// What is seen while the slider moves is told once it rests; of a tag judged twice by then, the last verdict.
-let pending = new Map();
+// Events are sent when the slider has come to rest. If a tag was judged twice by then, the last verdict is sent.
+let pendingEvents = new Map();
 let timer = null;
 
-function note(result, { seen = [], judged = [] }) {
+function recordEvents(result, { seen = [], judged = [] }) {
   seen.forEach((tag) => result.seen.add(tag));
-  const told = pending.get(result) ?? { seen: [], judged: new Set() };
-  told.seen.push(...seen);
-  judged.forEach((tag) => told.judged.add(tag));
-  pending.set(result, told);
+  const events = pendingEvents.get(result) ?? { seen: [], judged: new Set() };
+  events.seen.push(...seen);
+  judged.forEach((tag) => events.judged.add(tag));
+  pendingEvents.set(result, events);
   clearTimeout(timer);
-  timer = setTimeout(tellEvents, 300);
+  timer = setTimeout(sendEvents, SEND_EVENTS_MILLISECONDS);
 }
 
-async function tellEvents() {
-  const batch = pending;
-  pending = new Map();
+async function sendEvents() {
+  const batch = pendingEvents;
+  pendingEvents = new Map();
   for (const [result, { seen, judged }] of batch) {
     if (!seen.length && !judged.size) continue;
     const events = { picture: result.md5, seen, added: [], rejected: [], withdrawn: [] };
@@ -234,42 +239,29 @@ async function tellEvents() {
 }
 
 async function showHeat(result, tag) {
-  result.wanted = tag;
+  result.heatTag = tag;
   if (!result.heat.has(tag)) {
-    const answer = await post("heat", result.file, { tag });
-    if (!answer.ok) return;
-    result.heat.set(tag, await answer.json());
+    const response = await post("heat", result.file, { tag });
+    if (!response.ok) return;
+    result.heat.set(tag, await response.json());
   }
-  if (result.wanted !== tag) return;
+  if (result.heatTag !== tag) return; // the pointer has moved on
   const { heat, resize } = result.heat.get(tag);
-  const image = $("img", result.card);
   const canvas = $("canvas", result.card);
-  const small = document.createElement("canvas");
-  [small.width, small.height] = [heat[0].length, heat.length];
-  const pixels = heat.flatMap((row) => row.flatMap((value) => [255, 60, 0, 185 * value]));
-  small.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels), small.width), 0, 0);
-  [canvas.width, canvas.height] = [image.clientWidth, image.clientHeight];
-  // The map lies over the network's square: the whole picture on a white square, its middle, or all of it squeezed.
-  const scale = Math.min(canvas.width / image.naturalWidth, canvas.height / image.naturalHeight);
-  const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
-  const side = resize === "crop" ? Math.min(width, height) : Math.max(width, height);
-  const [w, h] = resize === "squish" ? [width, height] : [side, side];
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(small, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
+  drawHeat(canvas, $("img", result.card), heat, resize);
   canvas.classList.add("shown");
 }
 
 async function copy(result, button) {
-  const words = button.textContent;
+  const label = button.textContent;
   const chosen = shownTags(result).map(([tag]) => tag).filter((tag) => result.verdicts[tag] !== "rejected");
   try {
     await navigator.clipboard.writeText(chosen.join(button.dataset.with));
     button.textContent = "Copied";
   } catch {
-    button.textContent = "The browser forbids it";
+    button.textContent = "Not allowed by the browser";
   }
-  setTimeout(() => (button.textContent = words), 1200);
+  setTimeout(() => (button.textContent = label), 1200);
 }
 
 function remove(result) {
@@ -277,7 +269,7 @@ function remove(result) {
   results.splice(results.indexOf(result), 1);
   if (queue.includes(result)) queue.splice(queue.indexOf(result), 1);
   result.card.remove();
-  tell();
+  showProgress();
 }
 
 function showThreshold() {

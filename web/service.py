@@ -1,4 +1,4 @@
-"""A tagger behind a queue, and what a request may ask of it."""
+"""Predictions for requests: a tagger behind a queue, and the limits of a request."""
 
 import asyncio
 import contextlib
@@ -11,20 +11,20 @@ import numpy as np
 from fastapi import HTTPException
 
 from dataset.images import ImageError
-from model import inputs
-from model.predict import BATCH, FRAMES, Tagger
+from inference.frames import read_frames
+from inference.tagger import BATCH, Tagger
 from web.batcher import Batcher, settle
-from web.metrics import Metrics
+from web.prometheus import Metrics
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may ask for.
+    """Limits of requests.
 
     Attributes:
-        upload_bytes: of a whole request.
-        files: in a request.
-        waiting: pictures that are being read or wait for the network; more are refused with 503.
+        upload_bytes: largest size of a request.
+        files: largest number of files in a request.
+        waiting: largest number of pictures that are being read or wait for the network; more are refused with 503.
     """
 
     upload_bytes: int = 64 * 2**20
@@ -33,7 +33,13 @@ class Limits:
 
 
 class Service:
-    """A tagger behind a queue: uploaded files ▶ probabilities."""
+    """Predicts uploaded files: threads read them, and one thread runs the network.
+
+    Args:
+        tagger: run to serve.
+        limits: limits of a request.
+        metrics: metrics to update.
+    """
 
     def __init__(self, tagger: Tagger, limits: Limits, metrics: Metrics):
         self.tagger, self.limits, self.metrics = tagger, limits, metrics
@@ -45,17 +51,21 @@ class Service:
         return self.tagger.scores(pixels, compiled=True)["probability"]
 
     async def tag(self, files: list[tuple[str, bytes]]) -> list[np.ndarray]:
-        """The probabilities (tags,) of each file, by name and content.
+        """Return the probabilities (tags,) of each file.
+
+        Args:
+            files: name and content of each file.
 
         Raises:
-            HTTPException: 400 for a file that is no picture, 503 where too many wait.
+            HTTPException: 400, a file is not a picture; 503, too many pictures are waiting.
         """
         loop = asyncio.get_running_loop()
         with self._working_on(len(files)):
             futures = [loop.create_future() for _ in files]
             for future, (_, data) in zip(futures, files, strict=True):
                 self._readers.submit(self._read, data, future)
-            answers = await asyncio.gather(*futures, return_exceptions=True)  # all are done when the next may come
+            # Waits for all, even if one fails: until then they count as pictures in work.
+            answers = await asyncio.gather(*futures, return_exceptions=True)
         for (name, _), answer in zip(files, answers, strict=True):
             if isinstance(answer, ImageError):
                 raise HTTPException(400, f"{name}: {answer}")
@@ -76,27 +86,35 @@ class Service:
             self.metrics.pictures.set(self._in_work)
 
     def _read(self, data: bytes, future: asyncio.Future) -> None:
-        """Read a picture, in a thread, and queue it for the network."""
+        """Read a picture and queue it for the network. Runs in a thread."""
         try:
             self._batcher.submit(self._frames(data), future)
         except ImageError as error:
-            # Anew, for the frames of its traceback hold the file and the future that gets it: a ring, which would stay.
+            # A new exception: the traceback of the old one refers to the file and the future, a cycle that stays in memory.
             _fail(future, ImageError(str(error)))
-        except Exception as error:  # a defect of ours
+        except Exception as error:  # a bug
             _fail(future, error)
 
     def _frames(self, data: bytes) -> list[np.ndarray]:
-        """The network's input for each frame of a file that is looked at."""
-        return [self.tagger.pixels(frame) for _, frame in inputs.frames(data, FRAMES)]
+        """Return the network's input for each frame that is used."""
+        return [frame.pixels for frame in read_frames(self.tagger.run, data)]
 
     async def heat(self, name: str, data: bytes, tag: str) -> list[list[float]]:
-        """Where a tag is seen in the first frame of a file; see `model.heat`.
+        """Return the heat map of a tag in the first frame of a file; see `inference.saliency`.
+
+        Args:
+            name: name of the file.
+            data: content of the file.
+            tag: name of the tag.
+
+        Returns:
+            Rows of numbers from 0 to 1.
 
         Raises:
-            HTTPException: as `tag`.
+            HTTPException: as for `tag`.
         """
         with self._working_on(1):
-            from model.heat import heat_map
+            from inference.saliency import heat_map
 
             index = [entry.name for entry in self.tagger.run.tags].index(tag)
             loop = asyncio.get_running_loop()
@@ -108,38 +126,38 @@ class Service:
             return np.round(heat[0].astype(float), 3).tolist()
 
     def close(self) -> None:
-        """Finish what is waiting."""
+        """Stop reading, process the pictures that wait for the network, and end the threads."""
         self._readers.shutdown(cancel_futures=True)
         self._batcher.close()
 
 
 def _fail(future: asyncio.Future, error: Exception) -> None:
-    """Tell those who wait for a picture, from another thread than theirs."""
+    """Set an exception as the result of a future, from another thread than that of its event loop."""
     future.get_loop().call_soon_threadsafe(settle, [future], [error])
 
 
 class LimitBody:
-    """Refuses a request that is larger than allowed, without reading it to its end.
+    """ASGI middleware that refuses requests that are too large, without reading all of them.
 
     Args:
-        app: what answers the others.
-        most_bytes: of a request.
-        by_path: the same for some paths alone.
+        app: ASGI application that handles the other requests.
+        max_bytes: largest size of a request.
+        max_bytes_by_path: largest size for some paths.
     """
 
-    def __init__(self, app, most_bytes: int, by_path: dict[str, int]):
-        self.app, self.most_bytes, self.by_path = app, most_bytes, by_path
+    def __init__(self, app, max_bytes: int, max_bytes_by_path: dict[str, int]):
+        self.app, self.max_bytes, self.max_bytes_by_path = app, max_bytes, max_bytes_by_path
 
     async def __call__(self, scope, receive, send) -> None:
-        """ASGI."""
-        received, most = 0, self.by_path.get(scope.get("path"), self.most_bytes)
+        """Handle a request."""
+        received, max_bytes = 0, self.max_bytes_by_path.get(scope.get("path"), self.max_bytes)
 
-        async def limited():
+        async def receive_limited():
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > most:
-                raise HTTPException(413, f"expected at most {most // 2**20} MiB")
+            if received > max_bytes:
+                raise HTTPException(413, f"expected at most {max_bytes // 2**20} MiB")
             return message
 
-        await self.app(scope, limited if scope["type"] == "http" else receive, send)
+        await self.app(scope, receive_limited if scope["type"] == "http" else receive, send)

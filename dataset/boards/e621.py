@@ -1,28 +1,28 @@
-"""The board e621.net, or one that answers like it: its export says which posts there are, its file host has the pictures."""
+"""The board `e621`: e621.net or a site with the same interface. Posts come from its export, pictures from its file host."""
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from command import InputError
-from dataset.boards import Post
+from common.errors import InputError
+from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue
-from dataset.boards.export import discover, download
+from dataset.boards.database_export import discover, download
+from dataset.boards.http_client import Client, Gone, RequestFailed
+from dataset.boards.post_filter import Filters
 from dataset.boards.post_table import PostTable, read_posts
-from dataset.boards.sieve import Filters
 from dataset.boards.tag_rules import UNKNOWN_CATEGORY, TagRules
-from dataset.fetch import Client, Gone, Refused
 from dataset.images import ImageError, decode
 
 SITE_URL = "https://e621.net"
 EXPORTS = ("tags", "tag_aliases", "tag_implications", "posts")
-EXPORTS_PATH = "/db_export/"  # the export's files lie in this folder of the one that has the pictures
+EXPORTS_PATH = "/db_export/"  # folder of the export's files, inside the folder of the pictures
 PREVIEW_SHORT_PIXELS = 256
-# A sample is kept where the short side or the long side is larger than these, and is no larger than these.
+# The site makes a sample of a picture whose short or long side is larger than these; no side of the sample is larger.
 SAMPLE_SHORT_PIXELS = 850
 SAMPLE_LONG_PIXELS = 1700
-# The file of a sample or preview has about so many bytes a pixel: an estimate, for the plan alone.
+# Rough size of a sample or preview file, used only for the forecast.
 BYTES_PER_PIXEL = 0.25
 ATTRIBUTION = "Pictures and tags from {}; the rights to each picture are its artist's."
 
@@ -32,10 +32,10 @@ class Access:
     """How to reach the board.
 
     Attributes:
-        url: of the site.
-        user: the user's name there, or empty.
-        rate: requests/s, 0 for no limit, None for the board's own, see `fetch.Client`.
-        cache: the folder that keeps the export, some 2 GB.
+        url: address of the site.
+        user: the user's name on the site, or empty.
+        rate: requests/s; 0: no limit; None: the board's own limit, see `http_client.Client`.
+        cache: folder for the export, about 2 GB.
     """
 
     url: str
@@ -45,7 +45,7 @@ class Access:
 
 
 class E621Board:
-    """A board's posts that pass the filters; see `Board` for the interface."""
+    """The posts of a site that pass the filters; see `Board` for the interface."""
 
     name = "e621"
     remote = True
@@ -70,7 +70,6 @@ class E621Board:
         return self._table.catalogue(self._files_url)
 
     def rate(self, post: Post) -> float:
-        """Requests/s at which the host of a post's picture is asked; 0 for no limit."""
         return self._client.rate_of(post.source)
 
     def image_bytes(self, post: Post, size: int) -> bytes:
@@ -78,12 +77,11 @@ class E621Board:
         for url in smaller:
             try:
                 return self._client.get(url, _picture_problem)
-            except (Gone, Refused):  # old samples are not all there, and the original can be checked
+            except (Gone, RequestFailed):  # some old samples are missing; the original is always there
                 continue
         return self._client.get(original, lambda data: _original_problem(data, post.md5))
 
     def planned_bytes(self, post: Post, size: int) -> int:
-        """About how many bytes `image_bytes` will read."""
         variant = file_variant(post, size)
         if variant == "original":
             return post.file_bytes
@@ -101,38 +99,46 @@ class E621Board:
         return self._rules.implied(tag) if self._rules else ()
 
     def _fetch_export(self) -> None:
-        found = discover(self._client, self._access.url)
-        if missing := [name for name in EXPORTS if name not in found]:
-            raise InputError(f"{self._access.url} exports no {', '.join(missing)}; it has {', '.join(found) or 'nothing'}")
-        url = found["posts"].url
+        available = discover(self._client, self._access.url)
+        if missing := [name for name in EXPORTS if name not in available]:
+            names = ", ".join(available) or "nothing"
+            raise InputError(f"{self._access.url} does not export {', '.join(missing)}; it exports {names}")
+        url = available["posts"].url
         if EXPORTS_PATH not in url:
-            raise InputError(f"expected the export's URL to hold {EXPORTS_PATH}, received {url}")
+            raise InputError(f"expected an export's URL with {EXPORTS_PATH} in it, received {url}")
         self._files_url = url.rpartition(EXPORTS_PATH)[0]
-        paths = {name: download(self._client, found[name], self._access.cache) for name in EXPORTS}
+        paths = {name: download(self._client, available[name], self._access.cache) for name in EXPORTS}
         self.read_export(paths)
 
     def read_export(self, paths: dict[str, Path]) -> None:
-        """Read the posts that pass the filters from the files of an export, by name."""
+        """Read the posts that pass the filters.
+
+        Args:
+            paths: name of each file of the export, as in `EXPORTS` ▶ its path.
+        """
         self._rules = TagRules.read(paths["tags"], paths["tag_aliases"], paths["tag_implications"])
         self._table = read_posts(paths["posts"], self._rules, self._filters)
         self.skipped = dict(sorted(self._table.skipped.items()))
 
 
 def file_variant(post: Post, size: int) -> str:
-    """The smallest file of a post whose short side is at least `size` or the original's: preview, sample or original."""
+    """Return the smallest sufficient file of a post: `preview`, `sample` or `original`.
+
+    Its short side is at least `size` pixels, or as long as the original's.
+    """
     short, long = sorted((post.width, post.height))
     if size <= PREVIEW_SHORT_PIXELS:
         return "preview"
     sampled = short > SAMPLE_SHORT_PIXELS or long > SAMPLE_LONG_PIXELS
     if not sampled or post.source.endswith(".gif"):
         return "original"
-    # The long side may be limited as well: what is certain is the smaller of both.
+    # The limits of the short and the long side both apply.
     sample_short = min(SAMPLE_SHORT_PIXELS, short, SAMPLE_LONG_PIXELS * short // long)
     return "sample" if sample_short >= min(size, short) else "original"
 
 
 def file_urls(post: Post, size: int) -> list[str]:
-    """Where to ask for a post's picture, in turn; the original last."""
+    """Return the URLs to try for a post's picture, in this order; the last is the original."""
     variant = file_variant(post, size)
     if variant == "original":
         return [post.source]
@@ -143,12 +149,12 @@ def file_urls(post: Post, size: int) -> list[str]:
 
 
 def _original_problem(data: bytes, md5: str) -> str:
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return "" if found == md5 else f"wrong MD5: {found}"
+    received = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return "" if received == md5 else f"wrong MD5: {received}"
 
 
 def _picture_problem(data: bytes) -> str:
-    """What is wrong with the bytes of a sample, whose hash nobody publishes."""
+    """What is wrong with a sample or preview. Their hashes are not published, so they are decoded."""
     try:
         decode(data)
     except ImageError as error:

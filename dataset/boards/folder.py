@@ -1,4 +1,4 @@
-"""The board made of a user's own images: tags from a CSV, or from a .txt beside each image."""
+"""The board `folder`: a user's own images, with tags from a CSV or from a .txt file beside each image."""
 
 import hashlib
 import math
@@ -8,28 +8,32 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from command import InputError
-from dataset.boards import CATEGORIES, Post
-from dataset.boards.catalogue import Catalogue, catalogue_of
-from dataset.boards.tag_table import ranks, read_table, split_tags
+from common.errors import InputError
+from common.numbers import ranks
+from common.progress import progress
+from dataset.boards.board import Post
+from dataset.boards.catalogue import Catalogue, make_catalogue
+from dataset.boards.tag_table import read_table, split_tags
 from dataset.images import read_file
+from dataset.records import CATEGORIES
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
-HASHED_BYTES = 2**20  # read at a time
+READ_BYTES = 2**20
 
 
 class FolderBoard:
-    """Images in a folder and below it; see `Board` for the interface.
+    """The images in a folder and its subfolders; see `Board` for the interface.
 
     A post's id is its path relative to the folder, with slashes.
 
     Args:
-        folder: the images.
+        folder: folder of the images.
         table: a CSV with the columns id and tags; without it, tags are read from `a.txt` or `a.png.txt` beside `a.png`.
-        numbers: columns of the table that hold a number for each image; it becomes a tag, whose label is the number's rank.
+        numbers: columns of the table with a number for each image. Each column becomes a tag whose label is the rank of
+            the number.
 
     Raises:
-        InputError: there is no folder, or no table for the numbers.
+        InputError: the folder is missing, or there are columns of numbers but no table.
     """
 
     name = "folder"
@@ -54,7 +58,7 @@ class FolderBoard:
         yield from self._posts
 
     def catalogue(self) -> Catalogue:
-        return catalogue_of(self.posts())
+        return make_catalogue(self.posts())
 
     def image_bytes(self, post: Post, size: int) -> bytes:
         return read_file(post.source)
@@ -76,12 +80,12 @@ class FolderBoard:
         for relative in image_files(self._folder):
             try:
                 relative.encode()
-            except UnicodeEncodeError:  # the file system's bytes are no UTF-8, and a record's id must be
+            except UnicodeEncodeError:  # the file system allows any bytes; a record's id must be UTF-8
                 self.rejected.append((ascii(relative), "the file's name is not UTF-8"))
             else:
                 images[relative] = self._folder / relative
         if not images:
-            raise InputError(f"{self._folder} holds no image: expected files named {' '.join(sorted(SUFFIXES))}")
+            raise InputError(f"{self._folder} contains no images: expected files named {' '.join(sorted(SUFFIXES))}")
         if self._table is None:
             tags, groups, labels = self._tags_beside(images), {}, {}
         else:
@@ -118,64 +122,62 @@ class FolderBoard:
     def _tags_from_table(
         self, table: Path, images: Iterable[str]
     ) -> tuple[dict[str, tuple[str, ...]], dict[str, str], dict]:
-        """Tags, groups and ranks from the table; an image that several lines name has the tags of all."""
+        """Tags, groups and ranks from the table. An image that several lines name gets the tags of all of them."""
         finder = ImageFinder(self._folder, images)
         tags: dict[str, dict[str, None]] = defaultdict(dict)
         groups: dict[str, str] = {}
         values: dict[str, list[float]] = {}
         for row in read_table(table, lambda name: bool(finder.find(name)), self._numbers):
-            found = finder.find(row.id) if row.id else []
+            matches = finder.find(row.id) if row.id else []
             if (row.tags is None and not self._numbers) or not row.id:
                 self.rejected.append((row.id or f"line {row.line}", f"too few columns: line {row.line} of the table"))
-            elif not found:
+            elif not matches:
                 self.rejected.append((row.id, "no such file"))
-            elif len(found) > 1:
-                self.rejected.append((row.id, f"ambiguous: fits {len(found)} files, {', '.join(found[:3])}"))
+            elif len(matches) > 1:
+                self.rejected.append((row.id, f"ambiguous: fits {len(matches)} files, {', '.join(matches[:3])}"))
             elif not all(map(is_number, row.numbers)):
-                self.rejected.append((found[0], f"no number: {', '.join(row.numbers)}"))
+                self.rejected.append((matches[0], f"no number: {', '.join(row.numbers)}"))
             else:
-                tags[found[0]].update(dict.fromkeys((*self._numbers, *(row.tags or ()))))
-                values[found[0]] = [float(cell) for cell in row.numbers]
+                tags[matches[0]].update(dict.fromkeys((*self._numbers, *(row.tags or ()))))
+                values[matches[0]] = [float(cell) for cell in row.numbers]
                 if row.group:
-                    groups.setdefault(found[0], row.group)
+                    groups.setdefault(matches[0], row.group)
         labels: dict[str, dict[str, float]] = defaultdict(dict)
-        for place, name in enumerate(self._numbers):
-            if len({numbers[place] for numbers in values.values()}) == 1:
-                raise InputError(f"{table} has the same {name} on every line: there is nothing to learn")
-            column = ranks([numbers[place] for numbers in values.values()])
+        for position, name in enumerate(self._numbers):
+            if len({numbers[position] for numbers in values.values()}) == 1:
+                raise InputError(f"{table} has the same {name} on every line: expected different numbers")
+            column = ranks([numbers[position] for numbers in values.values()])
             for relative, rank in zip(values, column.tolist(), strict=True):
                 labels[relative][name] = rank
         return {relative: tuple(names) for relative, names in tags.items()}, groups, labels
 
     def _without_copies(self, images: Iterable[str]) -> dict[str, str]:
-        """Image ▶ MD5, empty where no other file is of its size; the later of two files with the same bytes goes."""
-        from tqdm import tqdm
-
+        """Image ▶ MD5, without the later of two files with the same bytes. MD5 is empty if no other file has its size."""
         sizes = {relative: _size(self._folder / relative) for relative in images}
-        alike = Counter(sizes.values())
-        kept: dict[str, str] = {}
+        count_of_size = Counter(sizes.values())
+        md5s: dict[str, str] = {}
         first_with: dict[str, str] = {}
-        for relative, size in tqdm(sizes.items(), desc="copies", unit=" files", delay=2, dynamic_ncols=True):
-            md5 = _md5(self._folder / relative) if size and alike[size] > 1 else ""
+        for relative, size in progress(sizes.items(), description="copies", unit="files", leave=False):
+            md5 = _md5(self._folder / relative) if size and count_of_size[size] > 1 else ""
             original = first_with.setdefault(md5, relative) if md5 else relative
             if original == relative:
-                kept[relative] = md5
+                md5s[relative] = md5
             else:
                 self.rejected.append((relative, f"copy: same bytes as {original}"))
-        return kept
+        return md5s
 
 
 class ImageFinder:
-    """Finds the images that an id means: a relative path or a file's name, with or without extension, or a path.
+    """Finds images by an id: a path relative to the folder or a file name, with or without extension, or another path.
 
     Args:
-        folder: the folder of the images.
-        images: their paths relative to it.
+        folder: folder of the images.
+        images: their paths relative to the folder.
     """
 
     def __init__(self, folder: Path, images: Iterable[str]):
         self._folder = folder
-        # The most exact reading first. Names are compared composed: a Mac's disk and a user's table may differ in that.
+        # The most exact reading first. Names are compared in composed form (NFC): macOS stores decomposed names.
         self._readings: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(4)]
         for relative in images:
             path = PurePosixPath(_composed(relative))
@@ -183,7 +185,7 @@ class ImageFinder:
                 reading[str(key)].append(relative)
 
     def find(self, name: str) -> list[str]:
-        """The images that the most exact reading of an id finds; none or several where it is wrong or ambiguous."""
+        """Return the images that match the most exact reading of an id: none if it is wrong, several if it is ambiguous."""
         for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
             key = str(PurePosixPath(_composed(spelling)))
             for candidate in (key, self._relative(key)):
@@ -193,38 +195,38 @@ class ImageFinder:
         return []
 
     def _relative(self, path: str) -> str:
-        """A path from the working folder or the root, relative to the images; empty where it is not below them."""
+        """A path from the working folder or the root, relative to the images' folder; empty if it is not inside it."""
         if "\0" in path:
             return ""
-        given = Path(path)
+        absolute = Path(path)
         try:
-            return (given.parent.resolve() / given.name).relative_to(self._folder.resolve()).as_posix()
+            return (absolute.parent.resolve() / absolute.name).relative_to(self._folder.resolve()).as_posix()
         except ValueError:
             return ""
 
 
 def image_files(folder: Path) -> list[str]:
-    """Paths, relative to a folder and with slashes, of the images in it and below, sorted.
+    """Return the sorted paths of the images in a folder and its subfolders, relative to it and with slashes.
 
-    Hidden files and folders are left out. A link to a folder is followed unless it leads to one already seen.
+    Hidden files and folders are left out. A link to a folder is followed unless it leads to a folder visited before.
     """
-    found, seen = [], set()
+    images, visited = [], set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(parent, name)
             if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
-                found.append(path.relative_to(folder).as_posix())
-    return sorted(found)
+                images.append(path.relative_to(folder).as_posix())
+    return sorted(images)
 
 
 def is_number(cell: str) -> bool:
-    """Whether a table's cell is a finite number."""
+    """Return whether a table's cell is a finite number."""
     try:
         return math.isfinite(float(cell))
     except ValueError:
@@ -238,16 +240,16 @@ def _composed(name: str) -> str:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # it is named in the quarantine when it is read for its pixels
+    except OSError:  # reported in the quarantine when its pixels are read
         return 0
 
 
 def _md5(path: Path) -> str:
-    """MD5 of a file, in bounded memory; empty where it cannot be read."""
+    """MD5 of a file, in bounded memory; empty if it cannot be read."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with path.open("rb") as file:
-            while part := file.read(HASHED_BYTES):
+            while part := file.read(READ_BYTES):
                 digest.update(part)
     except OSError:
         return ""

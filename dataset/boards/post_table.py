@@ -1,4 +1,4 @@
-"""The posts of an export that may be chosen, filtered while they are read and kept in few bytes each."""
+"""The eligible posts of an export, filtered while they are read and stored in few bytes each."""
 
 from array import array
 from collections import Counter, deque
@@ -11,25 +11,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.boards import CATEGORIES, Post
-from dataset.boards.catalogue import Catalogue
-from dataset.boards.export import read_batches
-from dataset.boards.sieve import COLUMNS, RATINGS, STILL, Filters, Tagged, TagSieve, passing
+from common.progress import progress
+from dataset.boards.board import Post
+from dataset.boards.catalogue import Annotations, Catalogue
+from dataset.boards.database_export import read_batches
+from dataset.boards.post_filter import COLUMNS, FILE_TYPES, RATINGS, Filters, PostTags, TagFilter, filter_rows
 from dataset.boards.tag_rules import TagRules
-from dataset.sampling import Annotations
+from dataset.records import CATEGORIES
 
-ADDED_AT_ONCE = 2**15  # posts: the more, the fewer times the same tag is looked up
-READ_AHEAD = 64  # batches, of two megabytes before they are filtered
+ADDED_AT_ONCE = 2**15  # posts; a tag is looked up once for each block
+READ_AHEAD = 64  # batches of 2 MB before filtering
 NO_ARTIST = -1
 
 
 @dataclass
 class PostTable:
-    """Posts as columns; about 65 bytes a post and 4 for each of its tags.
+    """Posts as columns: about 65 bytes for each post and 4 for each of its tags.
 
     Attributes:
         names: the tags, by number.
-        skipped: why rows are not here ▶ how many.
+        skipped: reason ▶ number of rows left out.
     """
 
     names: list[str]
@@ -40,16 +41,16 @@ class PostTable:
     sizes: array = field(default_factory=lambda: array("i"))  # width, height, in pixels
     file_bytes: array = field(default_factory=lambda: array("q"))
     kinds: bytearray = field(default_factory=bytearray)  # number of the rating × 16 + number of the file type
-    artists: array = field(default_factory=lambda: array("i"))  # the tag of the first, or NO_ARTIST
-    months: array = field(default_factory=lambda: array("i"))  # 202012
+    artists: array = field(default_factory=lambda: array("i"))  # tag of the first artist, or NO_ARTIST
+    months: array = field(default_factory=lambda: array("i"))  # for example 202012
     offsets: array = field(default_factory=lambda: array("q", [0]))
     tags: array = field(default_factory=lambda: array("i"))
 
     def catalogue(self, files_url: str) -> Catalogue:
-        """The posts in the order of the export; the arrays are shared, not copied.
+        """Return the posts in the order of the export. Arrays are shared with the table, not copied.
 
         Args:
-            files_url: where original files are, without a slash at its end.
+            files_url: address of the folder of the original files, without a trailing slash.
         """
         annotations = Annotations(self.names, _viewed(self.offsets), _viewed(self.tags))
         return Catalogue(
@@ -71,19 +72,19 @@ class PostTable:
             group=str(self.groups[number]),
             rating=RATINGS[rating],
             md5=md5,
-            source=f"{files_url}/{md5[:2]}/{md5[2:4]}/{md5}.{STILL[extension]}",
+            source=f"{files_url}/{md5[:2]}/{md5[2:4]}/{md5}.{FILE_TYPES[extension]}",
             width=self.sizes[2 * number],
             height=self.sizes[2 * number + 1],
             file_bytes=self.file_bytes[number],
         )
 
-    def add(self, rows: pa.Table, tagged: Tagged, categories: np.ndarray) -> None:
+    def add(self, rows: pa.Table, tagged: PostTags, categories: np.ndarray) -> None:
         """Append posts.
 
         Args:
-            rows: the posts, with `COLUMNS`.
+            rows: the columns `COLUMNS` of the posts.
             tagged: their tags.
-            categories: number of a tag ▶ number of its category.
+            categories: int (tags,), number of each tag's category.
         """
         self.ids.frombytes(_integers(rows, "id").tobytes())
         self.md5s += bytes.fromhex("".join(rows["md5"].to_pylist()))
@@ -91,14 +92,15 @@ class PostTable:
         self.sizes.frombytes(size.astype(np.int32).tobytes())
         self.file_bytes.frombytes(_integers(rows, "file_size").tobytes())
         self.kinds += (
-            (16 * _index_in(rows, "rating", RATINGS) + _index_in(rows, "file_ext", STILL)).astype(np.uint8).tobytes()
+            (16 * _index_in(rows, "rating", RATINGS) + _index_in(rows, "file_ext", FILE_TYPES)).astype(np.uint8).tobytes()
         )
         months = pc.replace_substring(pc.utf8_slice_codeunits(rows["created_at"], 0, 7), "-", "")
         self.months.frombytes(pc.cast(months, pa.int32()).to_numpy().tobytes())
-        is_artist = np.flatnonzero(categories[tagged.tags] == CATEGORIES["artist"])
-        post_of_artist = np.searchsorted(tagged.offsets, is_artist, side="right") - 1
+        artist_tags = np.flatnonzero(categories[tagged.tags] == CATEGORIES["artist"])
+        post_of_artist = np.searchsorted(tagged.offsets, artist_tags, side="right") - 1
         artists = np.full(len(rows), NO_ARTIST, np.int32)
-        artists[post_of_artist[::-1]] = tagged.tags[is_artist[::-1]]  # of several, the first is written last
+        # In reverse, so that the first artist of a post remains.
+        artists[post_of_artist[::-1]] = tagged.tags[artist_tags[::-1]]
         self.artists.frombytes(artists.tobytes())
         self.offsets.frombytes((self.offsets[-1] + tagged.offsets[1:]).tobytes())
         self.tags.frombytes(tagged.tags.tobytes())
@@ -107,13 +109,16 @@ class PostTable:
 def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
     """Read the posts of an export that pass the filters.
 
+    Args:
+        path: the file `posts` of the export.
+        rules: the board's aliases and implications.
+        filters: which posts are eligible.
+
     Raises:
         InputError: the file is damaged.
     """
-    from tqdm import tqdm
-
     table = PostTable(rules.names)
-    sieve = TagSieve(rules, filters)
+    tag_filter = TagFilter(rules, filters)
     children, parents = array("q"), array("q")
     waiting: list[pa.RecordBatch] = []
 
@@ -122,16 +127,16 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
             return
         rows = pa.Table.from_batches(waiting).combine_chunks()
         waiting.clear()
-        rows, tagged = sieve.passing(rows, table.skipped)
+        rows, tagged = tag_filter.filter_rows(rows, table.skipped)
         table.add(rows, tagged, np.array(rules.categories))
 
     def filtered() -> Iterator[pa.RecordBatch]:
         for batch in read_batches(path, COLUMNS):
-            progress.update(batch.num_rows)
+            bar.update(batch.num_rows)
             _add_links(batch, children, parents)
-            yield passing(batch, filters, table.skipped)
+            yield filter_rows(batch, filters, table.skipped)
 
-    with tqdm(unit=" posts", unit_scale=True, desc="posts", dynamic_ncols=True) as progress:
+    with progress(unit="posts", scaled=True, description="posts") as bar:
         for rows in _ahead(filtered()):
             waiting.append(rows)
             if sum(map(len, waiting)) >= ADDED_AT_ONCE:
@@ -142,7 +147,7 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same, while another thread is some ahead."""
+    """Yield the same batches while another thread reads ahead."""
     with ThreadPoolExecutor(1) as pool:
         upcoming = deque(pool.submit(next, batches, None) for _ in range(READ_AHEAD))
         while (batch := upcoming.popleft().result()) is not None:
@@ -151,7 +156,7 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _add_links(batch: pa.RecordBatch, children: array, parents: array) -> None:
-    """Note who is whose child, of dropped posts too: siblings of a deleted parent are a group."""
+    """Collect the links from children to parents, also of filtered posts: children of a deleted parent are a group."""
     linked = pc.match_substring_regex(batch["parent_id"], r"^\d{1,18}$")
     linked = batch.select(["id", "parent_id"]).filter(pc.and_(linked, pc.match_substring_regex(batch["id"], r"^\d{1,18}$")))
     children.frombytes(_integers(linked, "id").tobytes())
@@ -159,14 +164,14 @@ def _add_links(batch: pa.RecordBatch, children: array, parents: array) -> None:
 
 
 def roots(ids: np.ndarray, children: np.ndarray, parents: np.ndarray) -> np.ndarray:
-    """The root of each post's chain of parents; of a chain in a circle, its lowest id.
+    """Find the root of each post's chain of parents; of a circular chain, the lowest id.
 
     Args:
-        ids: int64 (posts,).
-        children, parents: int64 (links,), which post is whose child.
+        ids: int64 (posts,), ids of the posts.
+        children, parents: int64 (links,), ids of a child and of its parent.
 
     Returns:
-        int64 (posts,).
+        int64 (posts,), ids of the roots.
     """
     linked = np.unique(np.concatenate([children, parents]))
     if not len(linked):
@@ -174,15 +179,15 @@ def roots(ids: np.ndarray, children: np.ndarray, parents: np.ndarray) -> np.ndar
     up = np.arange(len(linked))
     up[np.searchsorted(linked, children)] = np.searchsorted(linked, parents)
     lowest = np.arange(len(linked))
-    # Each round doubles the steps; the longest chain has no more than there are posts.
+    # Pointer doubling: each round doubles the number of steps, and no chain is longer than the number of posts.
     for _ in range(len(linked).bit_length()):
         lowest, further = np.minimum(lowest, lowest[up]), up[up]
         if np.array_equal(further, up):
             break
         up = further
-    root = linked[lowest[up]]  # from where it ends: a root, or a circle, which `lowest` has gone round
-    at = np.minimum(np.searchsorted(linked, ids), len(linked) - 1)
-    return np.where(linked[at] == ids, root[at], ids)
+    root = linked[lowest[up]]  # a chain ends in a root, or in a circle whose lowest id is in `lowest`
+    position = np.minimum(np.searchsorted(linked, ids), len(linked) - 1)
+    return np.where(linked[position] == ids, root[position], ids)
 
 
 def _viewed(values: array) -> np.ndarray:

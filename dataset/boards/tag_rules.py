@@ -1,26 +1,26 @@
-"""What a board says about its tags: categories, aliases, implications."""
+"""A board's rules about tags: categories, aliases, implications."""
 
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
-from dataset.boards.export import read_rows
+from dataset.boards.database_export import read_rows
 
-IN_FORCE = frozenset(("active", "processing", "queued"))
+ACTIVE_STATUSES = frozenset(("active", "processing", "queued"))
 UNKNOWN_CATEGORY = -1
 
 
 class TagRules:
-    """Written tag ▶ the tags that it stands for, as numbers.
+    """Expands a tag of a post into the tags that it stands for, and numbers these tags.
 
     Args:
         tags: (id, name, category) of every tag.
         aliases: (antecedent, consequent): the first is another spelling of the second.
-        implications: (antecedent, consequent): a post with the first has the second as well.
+        implications: (antecedent, consequent): a post with the first also has the second.
 
     Attributes:
-        names: number ▶ tag.
-        categories: number ▶ number of the tag's category.
+        names: the tags, by number.
+        categories: the numbers of their categories, by number of the tag.
     """
 
     def __init__(
@@ -31,8 +31,8 @@ class TagRules:
     ):
         self.names: list[str] = []
         self.categories = array("b")
-        # Id × 16 + category: a board has a million tags, and this is half of what pairs take.
-        self._facts = {name: tag_id * 16 + category for tag_id, name, category in tags}
+        # Id × 16 + category: for a million tags, this needs half of the memory of pairs.
+        self._ids_and_categories = {name: tag_id * 16 + category for tag_id, name, category in tags}
         self._aliases = dict(aliases)
         self._implied: dict[str, set[str]] = {}
         for antecedent, consequent in implications:
@@ -44,7 +44,7 @@ class TagRules:
         """Read the three files of an export.
 
         Raises:
-            InputError: one is damaged.
+            InputError: a file is damaged.
         """
         return cls(
             (
@@ -52,12 +52,12 @@ class TagRules:
                 for tag_id, name, category in read_rows(tags, ("id", "name", "category"))
                 if tag_id.isdecimal() and category.isdecimal() and int(category) < 16
             ),
-            _in_force(aliases),
-            _in_force(implications),
+            _active_pairs(aliases),
+            _active_pairs(implications),
         )
 
     def resolve(self, name: str) -> str:
-        """The tag that a name is an alias of, over any number of steps; of aliases in a circle, the first by name."""
+        """Return the tag that a name is an alias of, directly or indirectly; for circular aliases, the first by name."""
         path = [name]
         while (following := self._aliases.get(path[-1])) is not None:
             if following in path:
@@ -66,19 +66,19 @@ class TagRules:
         return path[-1]
 
     def category(self, name: str) -> int:
-        """The number of a tag's category, or `UNKNOWN_CATEGORY`: posts may have tags newer than the list of tags."""
-        return self._facts[name] % 16 if name in self._facts else UNKNOWN_CATEGORY
+        """Return the number of a tag's category, or `UNKNOWN_CATEGORY`: posts may have tags newer than the list of tags."""
+        return self._ids_and_categories[name] % 16 if name in self._ids_and_categories else UNKNOWN_CATEGORY
 
     def tag_id(self, name: str) -> int | None:
-        """The board's number of a tag."""
-        return self._facts[name] // 16 if name in self._facts else None
+        """Return the board's number of a tag, or None."""
+        return self._ids_and_categories[name] // 16 if name in self._ids_and_categories else None
 
-    def meaning(self, name: str) -> tuple[int, ...]:
-        """The numbers of a written tag's tag, first, and of all that this implies."""
+    def expand(self, name: str) -> tuple[int, ...]:
+        """Return the number of the tag that a name stands for, and then the numbers of all tags that it implies."""
         return tuple(map(self._number, self._closure(name)))
 
     def implied(self, name: str) -> tuple[str, ...]:
-        """All tags that a tag implies, over any number of steps."""
+        """Return all tags that a tag implies, directly or indirectly."""
         return self._closure(name)[1:]
 
     def _closure(self, name: str) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class TagRules:
         return number
 
 
-def _in_force(path: Path) -> Iterable[tuple[str, str]]:
+def _active_pairs(path: Path) -> Iterable[tuple[str, str]]:
     for antecedent, consequent, status in read_rows(path, ("antecedent_name", "consequent_name", "status")):
-        if status in IN_FORCE:
+        if status in ACTIVE_STATUSES:
             yield antecedent, consequent

@@ -1,4 +1,4 @@
-"""A user's CSV of ids and tags ▶ rows, whatever its dialect."""
+"""Read a user's table of ids and tags: CSV with any usual delimiter, with or without a header."""
 
 import csv
 import re
@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from command import InputError
+from common.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
 COLUMNS = ("id", "tags", "group")
-ROWS_TRIED = 20  # to find the delimiter of a table without a header
+SAMPLE_ROWS = 20  # read to detect the delimiter of a table without a header
 
 
 @dataclass(frozen=True)
@@ -22,11 +20,11 @@ class Row:
     """One line of the table.
 
     Attributes:
-        line: its line number in the file, from 1.
-        id: the image's name as the user wrote it.
-        tags: the tags, each once, in order; None where the line has no column for them.
-        group: the image's group, or empty.
-        numbers: the cells of the columns that hold numbers.
+        line: line number in the file, from 1.
+        id: name of the image as the user wrote it.
+        tags: the tags in order, without repetition; None if the line has no column for them.
+        group: name of the image's group, or empty.
+        numbers: the cells of the columns of numbers, as text.
     """
 
     line: int
@@ -36,16 +34,10 @@ class Row:
     numbers: tuple[str, ...] = ()
 
 
-def ranks(values: Sequence[float]) -> np.ndarray:
-    """The share of the values that are below each, ties counting half: (values,), between 0 and 1."""
-    _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return ((np.cumsum(counts) - counts / 2) / len(values))[level]
-
-
 def split_tags(cell: str) -> tuple[str, ...]:
-    """Separate tags at commas and line breaks, or at spaces where there is neither.
+    """Separate tags at commas and line breaks, or at spaces if there are neither.
 
-    Tags are kept as they are written, but for white space around them and runs of it inside; each is kept once.
+    White space around tags is removed and repeated white space inside them becomes one space. Repeated tags are dropped.
     """
     parts = re.split(r"[,\r\n]", cell.strip())
     if len(parts) == 1:
@@ -55,20 +47,21 @@ def split_tags(cell: str) -> tuple[str, ...]:
 
 
 def read_table(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str] = ()) -> Iterator[Row]:
-    """Read a table with the columns `id` and `tags`, and perhaps `group`, in any order; `tags` may lack beside numbers.
+    """Yield the rows of a table with the columns `id`, `tags` and optionally `group`, in any order.
 
-    The delimiter is a comma, semicolon, tab or pipe. A table without a header has an id and tags alone, in the order in
-    which the ids name images. Tags that hold the delimiter need no quotes: what a line has too much belongs to them.
+    `tags` may be missing if there are columns of numbers. The delimiter is a comma, semicolon, tab or pipe. A table without
+    a header has two columns, ids and tags; the ids are those that name images. Tags that contain the delimiter need no
+    quotes: surplus cells of a line belong to its tags.
 
     Args:
-        path: the table, UTF-8.
-        names_image: whether an id names one of the user's images.
-        numbers: the names of columns that hold numbers.
+        path: the table, in UTF-8.
+        names_image: returns whether an id names one of the user's images.
+        numbers: names of columns of numbers.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, or has no columns of this kind.
+        InputError: the file cannot be read, is not UTF-8, or lacks the columns.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default refuses posts with very many tags
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default limit is too low for posts with very many tags
     try:
         columns, delimiter, has_header = _layout(path, names_image, numbers)
         for line, cells in islice(_records(path, delimiter), int(has_header), None):
@@ -84,14 +77,14 @@ def read_table(path: Path, names_image: Callable[[str], bool], numbers: Sequence
 def _row(line: int, cells: list[str], columns: list[str], delimiter: str, numbers: Sequence[str]) -> Row:
     extra = len(cells) - len(columns)
     if extra > 0 and "tags" in columns:
-        at = columns.index("tags")
-        cells = [*cells[:at], delimiter.join(cells[at : at + extra + 1]), *cells[at + extra + 1 :]]
+        first = columns.index("tags")
+        cells = [*cells[:first], delimiter.join(cells[first : first + extra + 1]), *cells[first + extra + 1 :]]
         # An unquoted delimiter separates tags as a comma does.
-        cells[at] = cells[at].replace(delimiter, ",")
-    named = dict(zip(columns, cells, strict=False))
-    tags = split_tags(named["tags"]) if "tags" in named else None
-    values = tuple(named.get(number.lower(), "").strip() for number in numbers)
-    return Row(line, named.get("id", "").strip(), tags, named.get("group", "").strip(), values)
+        cells[first] = cells[first].replace(delimiter, ",")
+    by_column = dict(zip(columns, cells, strict=False))
+    tags = split_tags(by_column["tags"]) if "tags" in by_column else None
+    values = tuple(by_column.get(number.lower(), "").strip() for number in numbers)
+    return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values)
 
 
 def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str]) -> tuple[list[str], str, bool]:
@@ -102,14 +95,15 @@ def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[st
         if {"id", *(map(str.lower, numbers) if numbers else ("tags",))} <= set(columns):
             return columns, delimiter, True
     if numbers:
-        raise InputError(f"{path} has no columns that can be used: expected a first line with {', '.join(('id', *numbers))}")
+        wanted = ", ".join(("id", *numbers))
+        raise InputError(f"{path} has no columns that can be used: expected a first line with {wanted}")
     best: tuple[int, list[str], str] = (0, [], "")
     for delimiter, rows in starts.items():
         rows = [cells for cells in rows if len(cells) > 1]
-        for columns, at in ((["id", "tags"], 0), (["tags", "id"], -1)):
-            named = sum(names_image(cells[at].strip()) for cells in rows)
-            if named > best[0] and names_image(rows[0][at].strip()):
-                best = (named, columns, delimiter)
+        for columns, position in ((["id", "tags"], 0), (["tags", "id"], -1)):
+            matches = sum(names_image(cells[position].strip()) for cells in rows)
+            if matches > best[0] and names_image(rows[0][position].strip()):
+                best = (matches, columns, delimiter)
     if best[0]:
         return best[1], best[2], False
     with path.open(encoding="utf-8-sig") as file:
@@ -121,10 +115,10 @@ def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[st
 
 
 def _start(path: Path, delimiter: str) -> list[list[str]]:
-    """The first rows as this delimiter would have them, up to where its quotes make no sense."""
+    """The first rows, split at this delimiter, up to a row whose quotes are not valid with it."""
     rows = []
     try:
-        for _, cells in islice(_records(path, delimiter), ROWS_TRIED):
+        for _, cells in islice(_records(path, delimiter), SAMPLE_ROWS):
             rows.append(cells)
     except csv.Error:
         pass

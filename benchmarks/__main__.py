@@ -1,0 +1,86 @@
+"""Measure one subject: print a table, and write its figures and the machine to benchmarks/results/SUBJECT….json.
+
+    python -m benchmarks SUBJECT [options]     run it in the project folder; SUBJECT --help lists the options
+    python -m benchmarks tables                write the stored figures into docs/results.md and docs/benchmarks.md
+
+Training runs made for a comparison are kept under runs/bench/, so an interrupted command goes on where it stopped. The
+subjects `step`, `noise`, `head`, `predict` and `search` use synthetic data and need no TensorFlow: start them with
+KERAS_BACKEND=jax.
+"""
+
+import argparse
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+from command import Parser, run
+from common.processes import import_quietly, use_cpu
+
+# One module of this folder for each, with `add_options(parser)` and `measure(options)`, and `table(figures)` if it stores
+# figures.
+SUBJECTS = (
+    "ablation",
+    "peers",
+    "published",
+    "stability",
+    "labels",
+    "transfer",
+    "teach",
+    "input",
+    "step",
+    "noise",
+    "head",
+    "predict",
+    "folder",
+    "memory",
+    "metrics",
+    "select",
+    "pointing",
+    "search",
+    "frontends",
+    "serve",
+    "fuzz",
+)
+TABLES = "tables"
+
+
+def main() -> None:
+    """Measure the subject that the command line names, or rewrite the tables of the documentation."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in (*SUBJECTS, TABLES):
+        _overview().parse_args()
+    if "--cpu" in sys.argv:
+        use_cpu()
+    import_quietly("keras")
+    module = importlib.import_module(f"benchmarks.{name}")
+    parser = _parser(module.__doc__, f"python -m benchmarks {name}")
+    if name == TABLES:
+        parser.parse_args(sys.argv[2:])
+        module.write_tables()
+        return
+    parser.add_argument("--cpu", action="store_true", help="measure on the CPU, even where there is a GPU")
+    parser.set_defaults(subject=name)
+    module.add_options(parser)
+    module.measure(parser.parse_args(sys.argv[2:]))
+
+
+def _overview() -> Parser:
+    """Return the parser of `--help`. It reads the first line of each subject's module, but imports none of them."""
+    lines = []
+    for name in SUBJECTS:
+        source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        lines.append(f"    {name:<10} {(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+    parser = _parser("\n".join([__doc__ or "", "subjects:", *lines]), "python -m benchmarks")
+    parser.add_argument("subject", choices=(*SUBJECTS, TABLES), metavar="SUBJECT", help="what to measure")
+    return parser
+
+
+def _parser(description: str | None, program: str) -> Parser:
+    parser = Parser(description)
+    parser.prog, parser.formatter_class = program, argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+if __name__ == "__main__":
+    run(main, when_interrupted="Finished runs are kept under runs/bench/: the same command goes on from there.")

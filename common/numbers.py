@@ -1,0 +1,31 @@
+"""Elementary functions on NumPy arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities of logits.
+
+    Unlike with TensorFlow's sigmoid, the bits of an element's result do not depend on the length of the array.
+    """
+    with np.errstate(over="ignore"):  # 1 / infinity is 0
+        return 1 / (1 + np.exp(-logits))
+
+
+def log_odds(probability: np.ndarray, floor: float = 1e-7) -> np.ndarray:
+    """Return the logits of probabilities, in the same floating-point type.
+
+    Args:
+        probability: any shape.
+        floor: smallest distance from 0 and from 1; closer values are clipped, so that every logit is finite.
+    """
+    inside = np.clip(probability, floor, 1 - floor)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def ranks(values: Sequence[float]) -> np.ndarray:
+    """Return the share of values below each value, ties counted half: float64 (values,), between 0 and 1."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return ((np.cumsum(counts) - counts / 2) / len(values))[inverse]

@@ -1,0 +1,69 @@
+"""Child processes, and imports of libraries that print or take GPU memory."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from common.errors import InputError, say
+
+ROOT = Path(__file__).parent.parent  # the folder of the scripts
+
+
+def run_script(script: str, *options: str) -> None:
+    """Run one of the scripts in a child process. Its progress is shown; its standard output is discarded.
+
+    Args:
+        script: file name of the script, for example `train.py`.
+        options: its command line.
+
+    Raises:
+        InputError: the script failed.
+    """
+    say(f"$ python {script} {' '.join(options)}")
+    path = ROOT / script
+    process = subprocess.Popen([sys.executable, str(path), *options], stdout=subprocess.DEVNULL)
+    try:
+        failed = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # Ctrl-C reached the child too, and it saves its state
+        raise
+    if failed:
+        raise InputError(f"{script} failed, for the reason above")
+
+
+def use_cpu() -> None:
+    """Hide GPUs from libraries that are imported later."""
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+
+
+def import_quietly(library: str) -> None:
+    """Import a library without the messages of its native code, which no setting turns off.
+
+    Args:
+        library: `tensorflow`, or `keras`, which also imports the backend that KERAS_BACKEND names and lists its devices.
+
+    Raises:
+        InputError: the library is not installed, or Keras does not know the backend.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Allocate GPU memory on demand, so that the desktop and other programs keep theirs.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    sys.stderr.flush()
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        module = importlib.import_module(library)
+        if library == "keras" and module.backend.backend() != "torch":  # Keras cannot list devices under PyTorch
+            module.distribution.list_devices()
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: pip install -r requirements.txt") from error
+    except ValueError as error:
+        backend = os.environ.get("KERAS_BACKEND")
+        raise InputError(f"KERAS_BACKEND={backend}: {error}; expected tensorflow, jax or torch") from error
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)

@@ -1,0 +1,63 @@
+"""Augmentation of training pictures: random mirroring, translation, scale, colour and rotation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from dataset import images
+
+DRAWS = 9  # random numbers for each picture; all are always drawn, so that no option changes the numbers of another
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training picture, each up to the extent of its attribute.
+
+    Attributes:
+        flip, vertical_flip: mirror half of the pictures left to right, or top to bottom.
+        shift: largest translation, as a share of the side.
+        zoom: largest change of scale, as a share.
+        colour: largest change of brightness, contrast and saturation, as a share.
+        rotation: largest rotation, in degrees.
+    """
+
+    flip: bool = True
+    vertical_flip: bool = False
+    shift: float = 0.0
+    zoom: float = 0.0
+    colour: float = 0.0
+    rotation: float = 0.0
+
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether mirroring is the only change, so that pixels keep their values."""
+        return not (self.shift or self.zoom or self.colour or self.rotation)
+
+    def apply(self, image: Image.Image, image_size: int, resize: str, draws: np.ndarray) -> np.ndarray:
+        """Return a randomly changed version of a picture, without mirroring.
+
+        Args:
+            image: a picture from `images.decode_to_fit`.
+            image_size, resize: see `images.fit`.
+            draws: random numbers (DRAWS,) from -1 to 1.
+
+        Returns:
+            uint8 (image_size, image_size, 3).
+        """
+        if self.rotation:
+            angle = self.rotation * draws[2]
+            image = image.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=images.WHITE)
+        scale = (1 + self.zoom) ** draws[3]
+        image = images.fit(image, image_size, resize, scale, (self.shift * draws[4], self.shift * draws[5]))
+        if self.colour:
+            image = images.recolour(image, *(1 + self.colour * draws[6:]))
+        return np.asarray(image)
+
+    def mirror(self, pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Mirror pictures (batch, height, width, 3) in place, where their random numbers (batch, DRAWS) are positive."""
+        for enabled, draw, axis in ((self.flip, 0, 2), (self.vertical_flip, 1, 1)):
+            if enabled:
+                chosen = draws[:, draw] > 0
+                pixels[chosen] = np.flip(pixels[chosen], axis)
+        return pixels

@@ -1,0 +1,160 @@
+"""The interface of a board: a source of annotated pictures, each of which is a `Post`.
+
+A board is a class that satisfies `Board`, in a module of its own; `open_board` opens one by name.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from common.errors import InputError
+
+if TYPE_CHECKING:
+    from dataset.boards.catalogue import Catalogue
+    from dataset.boards.e621 import Access
+    from dataset.boards.post_filter import Filters
+
+BOARDS = ("e621", "openmoji", "folder")
+
+
+@dataclass(frozen=True)
+class Post:
+    """One annotated picture.
+
+    Attributes:
+        id: identifies the post on its board.
+        tags: names of its tags, without repetition.
+        group: name of its group. Pictures of one group (a parent and its children, variants of one emoji) share a split.
+        rating: `s` (safe), `q` (questionable) or `e` (explicit).
+        md5: MD5 of the original file in hexadecimal; empty if unknown before the file is read.
+        source: path or URL of the original file.
+        width, height: size of the original in pixels; 0 if unknown.
+        file_bytes: size of the original file; 0 if unknown.
+        caption: a description in words; empty if the board has only tags.
+        labels: tag ▶ label, greater than 0 and at most 1, for the tags that stand for a column of numbers.
+    """
+
+    id: str
+    tags: tuple[str, ...]
+    group: str
+    rating: str
+    md5: str
+    source: str
+    width: int = 0
+    height: int = 0
+    file_bytes: int = 0
+    caption: str = ""
+    labels: dict[str, float] = field(default_factory=dict)
+
+
+class Board(Protocol):
+    """A source of posts.
+
+    Attributes:
+        name: the board's name on the command line.
+        remote: whether pictures come over a network. If so, they are stored until their shard is written, and the
+            selection of posts is stored until the data folder is complete.
+        attribution: the credit and licence of the pictures; empty if they are the user's own.
+        skipped: reason ▶ number of pictures that are not posts for this reason; complete after `posts` has been read to
+            its end.
+        rejected: (id, reason) of each entry that cannot be used as a post; complete when `skipped` is. A reason is a
+            kind, optionally followed by a colon and details: summaries count by kind.
+    """
+
+    name: str
+    remote: bool
+    attribution: str
+    skipped: dict[str, int]
+    rejected: list[tuple[str, str]]
+
+    def posts(self) -> Iterator[Post]:
+        """Yield every post, in the same order at every call.
+
+        Raises:
+            InputError: the board has no usable posts.
+        """
+        ...
+
+    def catalogue(self) -> "Catalogue":
+        """Return the same posts as columns.
+
+        Raises:
+            InputError: the board has no usable posts.
+        """
+        ...
+
+    def image_bytes(self, post: Post, size: int) -> bytes:
+        """Read one picture; must be thread-safe.
+
+        Args:
+            post: a post of this board.
+            size: the short side, in pixels, to which the picture will be scaled down: a hint for vector graphics and
+                for boards that offer several sizes.
+
+        Returns:
+            The bytes of an encoded image file.
+
+        Raises:
+            OSError: the file is missing or cannot be read.
+            images.ImageError: the file cannot be rendered.
+            http_client.Gone: the board no longer has the file.
+        """
+        ...
+
+    def planned_bytes(self, post: Post, size: int) -> int:
+        """Estimate the number of bytes that `image_bytes` will read over a network."""
+        ...
+
+    def rate(self, post: Post) -> float:
+        """Return the rate limit of the host of a post's picture, in requests per second; 0: no limit. Remote boards only."""
+        ...
+
+    def category(self, tag: str) -> int:
+        """Return the number of a tag's category, as in `records.CATEGORIES`."""
+        ...
+
+    def tag_id(self, tag: str) -> int | None:
+        """Return the board's own number of a tag, or None."""
+        ...
+
+    def implied(self, tag: str) -> tuple[str, ...]:
+        """Return the tags that a tag implies: every post with the tag has them too."""
+        ...
+
+
+def open_board(
+    name: str,
+    images_folder: Path | None = None,
+    csv_path: Path | None = None,
+    access: "Access | None" = None,
+    filters: "Filters | None" = None,
+    numbers: Sequence[str] = (),
+) -> Board:
+    """Open a board by its name.
+
+    Args:
+        name: one of `BOARDS`.
+        images_folder: folder of the user's images, for the board `folder`.
+        csv_path: table of ids and tags, for the board `folder`.
+        access, filters: how to reach the board `e621`, and which of its posts are eligible.
+        numbers: columns of numbers in the table, for the board `folder`.
+
+    Raises:
+        InputError: the board is unknown, or an argument that it needs is missing.
+    """
+    if name != "folder" and (images_folder or csv_path or numbers):
+        raise InputError(f"--images, --csv and --numbers belong to --board folder, received --board {name}")
+    if name == "openmoji":
+        from dataset.boards.openmoji import OpenMojiBoard
+
+        return OpenMojiBoard()
+    if name == "folder":
+        from dataset.boards.folder import FolderBoard
+
+        return FolderBoard(images_folder, csv_path, numbers)
+    if name == "e621" and access and filters:
+        from dataset.boards.e621 import E621Board
+
+        return E621Board(access, filters)
+    raise InputError(f"expected one of the boards {', '.join(BOARDS)} with the arguments that it needs, received {name!r}")

@@ -1,0 +1,235 @@
+"""Filter the rows of an export and expand their tags, whole columns at a time."""
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset.boards.tag_rules import TagRules
+
+COLUMNS = (
+    "id",
+    "created_at",
+    "md5",
+    "rating",
+    "image_width",
+    "image_height",
+    "tag_string",
+    "file_ext",
+    "parent_id",
+    "file_size",
+    "is_deleted",
+    "is_pending",
+    "score",
+)
+RATINGS = ("s", "q", "e")
+FILE_TYPES = ("jpg", "png", "gif", "webp")
+FALSE = pa.scalar("f")
+# The site hides posts with this tag and a rating other than s from visitors without an account. No option selects them.
+RESTRICTED = "young"
+VALID_PATTERNS = {
+    "id": r"^\d{1,18}$",
+    "created_at": r"^\d{4}-\d\d-\d\d",
+    "md5": r"^[0-9a-f]{32}$",
+    "image_width": r"^[1-9]\d{0,8}$",
+    "image_height": r"^[1-9]\d{0,8}$",
+    "file_size": r"^\d{1,18}$",
+    "score": r"^-?\d{1,9}$",
+}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which posts are eligible. Restricted posts never are, whatever the filters.
+
+    Attributes:
+        ratings: letters of `RATINGS`.
+        exclude: tags that a post must not have, neither directly nor through aliases and implications.
+        min_score, min_tags: smallest score of a post, and smallest number of its tags.
+        after, before: the first day, and the day after the last, for example 2024-12-31; empty: no limit.
+    """
+
+    ratings: list[str] = field(default_factory=lambda: ["s"])
+    exclude: list[str] = field(default_factory=lambda: ["comic"])
+    min_score: int | None = None
+    min_tags: int = 0
+    after: str = ""
+    before: str = ""
+
+
+@dataclass(frozen=True)
+class PostTags:
+    """The tags of posts as numbers: post `i` has `tags[offsets[i]:offsets[i + 1]]`, without repetition.
+
+    Attributes:
+        offsets: int64 (posts + 1,).
+        tags: int32 (total number of tags of all posts,).
+    """
+
+    offsets: np.ndarray
+    tags: np.ndarray
+
+
+def filter_rows(rows: pa.RecordBatch, filters: Filters, skipped: Counter) -> pa.RecordBatch:
+    """Return the rows that pass all filters except those that concern tags.
+
+    Args:
+        rows: the columns `COLUMNS`, as text.
+        filters: the filters.
+        skipped: reason ▶ number of rows left out; updated.
+    """
+    rows = _keep(rows, pc.is_in(rows["rating"], pa.array(filters.ratings)), "another rating", skipped)
+    public = pc.and_(pc.equal(rows["is_deleted"], FALSE), pc.equal(rows["is_pending"], FALSE))
+    rows = _keep(rows, public, "deleted or pending", skipped)
+    rows = _keep(rows, pc.is_in(rows["file_ext"], pa.array(FILE_TYPES)), "video, Flash or another kind of file", skipped)
+    for name, pattern in VALID_PATTERNS.items():
+        rows = _keep(rows, pc.match_substring_regex(rows[name], pattern), "rows that cannot be read", skipped)
+    # A time starts with its day, so that times and days compare as text.
+    if filters.after:
+        rows = _keep(rows, pc.greater_equal(rows["created_at"], filters.after), "outside the dates", skipped)
+    if filters.before:
+        rows = _keep(rows, pc.less(rows["created_at"], filters.before), "outside the dates", skipped)
+    if filters.min_score is not None:
+        scored = pc.greater_equal(pc.cast(rows["score"], pa.int64()), filters.min_score)
+        rows = _keep(rows, scored, "a lower score", skipped)
+    return rows
+
+
+class TagFilter:
+    """Expands the tags of posts by aliases and implications, and filters the posts by their tags."""
+
+    def __init__(self, rules: TagRules, filters: Filters):
+        self._spellings = Spellings(rules, filters.exclude)
+        self._min_tags = max(1, filters.min_tags)
+
+    def filter_rows(self, rows: pa.Table, skipped: Counter) -> tuple[pa.Table, PostTags]:
+        """Return the rows whose tags pass the filters, and their tags.
+
+        Args:
+            rows: the columns `COLUMNS`, in one chunk.
+            skipped: reason ▶ number of rows left out; updated.
+        """
+        words, offsets = _words(rows["tag_string"].chunk(0))
+        encoded = words.dictionary_encode()
+        numbers = self._spellings.numbers(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()]  # (words,)
+        flags = self._spellings.flags[numbers]
+
+        def count_words(flag: int) -> np.ndarray:
+            """Count the words of each post that have a flag, (posts,). Few words have one."""
+            flagged = np.flatnonzero(flags & flag)
+            return np.bincount(np.searchsorted(offsets, flagged, "right") - 1, minlength=len(rows))
+
+        passed = np.ones(len(rows), bool)
+        for reason, failing in (
+            (f"tagged {RESTRICTED} with a rating other than s", count_words(IS_RESTRICTED) * _is_not_safe(rows) > 0),
+            ("an excluded tag", count_words(IS_EXCLUDED) > 0),
+            ("too few tags", np.diff(offsets) - count_words(IS_BLANK) < self._min_tags),
+        ):
+            _count(skipped, reason, int((passed & failing).sum()))
+            passed &= ~failing
+        word_passed = np.repeat(passed, np.diff(offsets))  # (words,)
+        return rows.filter(pa.array(passed)), self._spellings.expand(numbers[word_passed], np.diff(offsets)[passed])
+
+
+IS_RESTRICTED, IS_EXCLUDED, IS_BLANK = 1, 2, 4
+
+
+class Spellings:
+    """Numbers every distinct spelling of a tag and caches its expansion.
+
+    Args:
+        rules: the board's aliases and implications.
+        exclude: tags that get the flag `IS_EXCLUDED`.
+    """
+
+    def __init__(self, rules: TagRules, exclude: list[str]):
+        self._rules = rules
+        self._excluded_names = frozenset(exclude)
+        self._excluded = frozenset(rules.expand(name)[0] for name in exclude)
+        self._restricted = rules.expand(RESTRICTED)[0]
+        self._number: dict[str, int] = {}
+        self._flags = bytearray()
+        self._ends = array("q", [0])  # spelling `i` expands to _expansions[_ends[i]:_ends[i + 1]]
+        self._expansions = array("i")
+
+    @property
+    def flags(self) -> np.ndarray:
+        """The flags `IS_…` of each spelling, uint8 (spellings,)."""
+        return np.array(self._flags)
+
+    def numbers(self, spellings: list[str]) -> np.ndarray:
+        """Return the numbers of spellings, which may end in a space: int64 (spellings,)."""
+        known = self._number
+        return np.array([known[name] if name in known else self._add(name) for name in spellings], np.int64)
+
+    def expand(self, words: np.ndarray, counts: np.ndarray) -> PostTags:
+        """Return the tags that the words of posts stand for.
+
+        Args:
+            words: int (words,), numbers of spellings, one post after the other.
+            counts: int (posts,), number of words of each post.
+        """
+        ends, expansions = np.array(self._ends), np.array(self._expansions)
+        sizes = (ends[1:] - ends[:-1])[words]
+        firsts = ends[words] - (np.cumsum(sizes) - sizes)  # position of a word's first tag, minus the tags before it
+        tags = expansions[np.repeat(firsts, sizes) + np.arange(sizes.sum())]
+        # Post and tag in one number: after sorting, the tags of a post are adjacent, and so are equal tags.
+        begins = np.append(0, np.cumsum(sizes))[np.append(0, np.cumsum(counts))]  # (posts + 1,), first tag of each post
+        keys = np.repeat(np.arange(len(counts)) << 32, np.diff(begins))
+        keys |= tags
+        keys.sort()
+        distinct = np.ones(len(keys), bool)
+        np.not_equal(keys[1:], keys[:-1], out=distinct[1:])
+        keys = keys[distinct]
+        ends = np.searchsorted(keys, np.arange(len(counts) + 1) << 32)
+        return PostTags(ends, keys.astype(np.int32))  # the low half is the tag
+
+    def _add(self, spelling: str) -> int:
+        names = spelling.split()  # one, unless white space other than a space separates tags
+        expansion = tuple(dict.fromkeys(tag for name in names for tag in self._rules.expand(name)))
+        # Checked before and after aliases: neither a renamed tag nor a misleading alias lets a post through.
+        restricted = RESTRICTED in names or self._restricted in expansion
+        excluded = not self._excluded_names.isdisjoint(names) or not self._excluded.isdisjoint(expansion)
+        self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | (not names) * IS_BLANK)
+        self._expansions.extend(expansion)
+        self._ends.append(len(self._expansions))
+        number = self._number[spelling] = len(self._number)
+        return number
+
+
+def _words(strings: pa.StringArray) -> tuple[pa.StringArray, np.ndarray]:
+    """Split posts' strings into words, each with its trailing space, without copying.
+
+    Args:
+        strings: (posts,), the words of each post, separated by spaces.
+
+    Returns:
+        The words of all posts, (words,), and the position of each post's first word, int64 (posts + 1,).
+    """
+    _, offsets, data = strings.buffers()
+    edges = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]  # (posts + 1,)
+    text = np.frombuffer(data, np.uint8)[edges[0] : edges[-1]] if edges[-1] else np.zeros(0, np.uint8)
+    begins = np.zeros(len(text) + 1, bool)
+    begins[1:] = text == ord(" ")
+    begins[edges - edges[0]] = True
+    begins = np.flatnonzero(begins).astype(np.int32)  # (words + 1,)
+    words = pa.StringArray.from_buffers(len(begins) - 1, pa.py_buffer(begins + edges[0]), data)
+    return words, np.searchsorted(begins, edges - edges[0])
+
+
+def _is_not_safe(rows: pa.Table) -> np.ndarray:
+    return pc.not_equal(rows["rating"], "s").to_numpy()
+
+
+def _keep(rows: pa.RecordBatch, mask: pa.BooleanArray, reason: str, skipped: Counter) -> pa.RecordBatch:
+    dropped = len(rows) - mask.true_count
+    _count(skipped, reason, dropped)
+    return rows.filter(mask) if dropped else rows  # usually nothing is dropped, and copying would be slow
+
+
+def _count(skipped: Counter, reason: str, number: int) -> None:
+    if number:
+        skipped[reason] += number

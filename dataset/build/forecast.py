@@ -1,0 +1,47 @@
+"""The plan that download.py prints before it fetches pictures: numbers of posts, size, time, and tags with too few posts."""
+
+import numpy as np
+
+from common.errors import say
+from dataset.boards.board import Board
+from dataset.build.selection import Options, Selection
+
+NAMED_TAGS = 8
+
+
+def print_plan(board: Board, selection: Selection, num_shards: int, options: Options) -> None:
+    """Print the plan of a data folder."""
+    parts = ", ".join(f"{len(entries):,} {split}" for split, entries in selection.entries.items())
+    say(
+        f"{selection.num_posts:,} posts; chosen: {parts}; {len(selection.tags):,} tags; "
+        f"{num_shards} shards, short side at most {options.size} px"
+    )
+    say(shortfall(selection, options.positives))
+    posts = [entry.post for entries in selection.entries.values() for entry in entries]
+    if board.remote and posts:
+        size = sum(board.planned_bytes(post, options.size) for post in posts)
+        rate = board.rate(posts[0])
+        pace = f"{format_duration(len(posts) / rate)} at {rate:g} a second" if rate else "at no set rate"
+        say(f"to fetch: {len(posts):,} pictures, about {size / 1e9:,.2f} GB, {pace}")
+
+
+def shortfall(selection: Selection, positives: int) -> str:
+    """Return a sentence that names the tags with fewer posts than wanted, those with the fewest first."""
+    counts = np.zeros(len(selection.tags), np.int64)
+    for entries in selection.entries.values():
+        for entry in entries:
+            counts[entry.tags] += 1
+    short = [tag for tag in np.argsort(counts, kind="stable").tolist() if counts[tag] < positives]
+    if not short:
+        return f"every tag has its {positives:,} posts or more"
+    named = ", ".join(f"{selection.tags[tag]} {positives - counts[tag]:,}" for tag in short[:NAMED_TAGS])
+    more = f" and {len(short) - NAMED_TAGS:,} more" if len(short) > NAMED_TAGS else ""
+    return f"{len(short):,} of {len(selection.tags):,} tags have fewer than {positives:,} posts; missing: {named}{more}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time as text: 42 s, 12 min, 3 h 20 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"

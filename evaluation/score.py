@@ -1,0 +1,110 @@
+"""A network's predictions for a split of a data folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common import files
+from common.errors import InputError
+from common.numbers import sigmoid
+from common.progress import progress
+from dataset import pipeline
+from model.config import Config
+from model.network import TaggerNetwork
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The labels of a split, in the order of the shards, and a network's predictions.
+
+    Attributes:
+        ids: ids of the posts, text (images,).
+        groups: names of their groups, text (images,); the ids where the records name no group.
+        grouped: whether the records name groups.
+        labels: bool (images, tags).
+        probability: float32 (images, tags).
+        predictive_variance: uint8 (images, tags), see `quantized_variance`; 0 for a network that gives no variance.
+    """
+
+    ids: np.ndarray
+    groups: np.ndarray
+    grouped: bool
+    labels: np.ndarray
+    probability: np.ndarray
+    predictive_variance: np.ndarray
+
+
+def score(
+    network: TaggerNetwork,
+    data: Path,
+    split: str,
+    config: Config,
+    temperature: float = 1.0,
+    batch_size: int = 64,
+    outputs: np.ndarray | None = None,
+) -> Scores:
+    """Predict a whole split, with progress on standard error.
+
+    Args:
+        network: the network.
+        data: the data folder.
+        split: `train`, `val` or `test`.
+        config: gives the size of the pictures and how they are resized.
+        temperature: divides the logits.
+        batch_size: of the prediction.
+        outputs: the network's output for each tag of the data, see `Run.outputs_for`, int (tags of the data,). None: all.
+
+    Raises:
+        InputError: the split is empty, or has not as many images as the folder's manifest says.
+    """
+    images = number_of_images(data, split)
+    if not images:
+        raise InputError(f"the {split} split of {data} is empty")
+    outputs = np.arange(network.num_tags) if outputs is None else outputs
+    shape = (images, len(outputs))
+    labels, probability = np.empty(shape, bool), np.empty(shape, np.float32)
+    predictive_variance = np.zeros(shape, np.uint8)
+    ids, groups = [], []
+    batches = pipeline.evaluation_batches(data, split, len(outputs), config.image_size, config.resize, batch_size)
+    bar = progress(total=images, unit="images", description=f"scoring {split}", leave=False)
+    with bar:
+        for batch in batches:
+            rows = slice(len(ids), len(ids) + len(batch["id"]))
+            if rows.stop > images:
+                break
+            # Padded to one size, so that the network is compiled once and the batch divides among devices.
+            missing = batch_size - len(batch["pixels"])
+            predicted = network.predict_on_batch(np.pad(batch["pixels"], ((0, missing), (0, 0), (0, 0), (0, 0))))
+            predicted = {
+                name: keras.ops.convert_to_numpy(values)[: len(batch["id"]), outputs] for name, values in predicted.items()
+            }
+            labels[rows] = batch["labels"] > 0.5
+            probability[rows] = sigmoid(predicted["logit"] / np.float32(temperature))
+            if "variance" in predicted:
+                predictive_variance[rows] = quantized_variance(predicted["variance"])
+            ids += [name.decode() for name in batch["id"]]
+            groups += [name.decode() for name in batch["group"]]
+            bar.update(len(batch["id"]))
+    if len(ids) != images or rows.stop > images:
+        raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
+    grouped = all(groups)
+    return Scores(np.array(ids), np.array(groups if grouped else ids), grouped, labels, probability, predictive_variance)
+
+
+def number_of_images(data: Path, split: str) -> int:
+    """Return the number of images in a split of a data folder.
+
+    Raises:
+        InputError: the folder is not complete.
+    """
+    try:
+        return int(files.read_json(data / "manifest.json")["splits"][split]["written"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{data / 'manifest.json'} is not the manifest of a complete folder: {error!r}") from None
+
+
+def quantized_variance(variance: np.ndarray) -> np.ndarray:
+    """Return variances of probabilities, at most ¼, in eight bits: uint8, in the same order, with finer steps below."""
+    return np.rint(255 * (4 * variance.clip(0, 0.25)) ** 0.25).astype(np.uint8)

@@ -1,0 +1,104 @@
+"""Write tags into pictures or into text files beside them, and undo it.
+
+Before a file is changed, its old and its new tags are added to a journal in the folder, one line of JSON for each file.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.files import atomic_write, partial_path
+from inference import keywords, sidecars
+
+JOURNAL = ".e6tag-written.jsonl"
+
+
+def write(path: Path, tags: list[str], mode: str, session: str) -> bool:
+    """Write the tags of one picture.
+
+    Args:
+        path: a `.txt` file, which gets the tags as text, or a picture, which gets them as keywords.
+        tags: tags in the form in which they are to be written.
+        mode: what to do if the file has tags already: `skip` the file, `append` the tags that it lacks, or `overwrite` them.
+        session: name of this call of test.py; names sort by time, and `undo` undoes the last one.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        ValueError, OSError: the file cannot be read or changed; it is left alone.
+    """
+    storage = _storage_for(path)
+    data = path.read_bytes() if path.exists() else None
+    before = storage.read(data)
+    if mode == "skip" and before is not None:
+        return False
+    after = storage.merge_tags(tags, before if mode == "append" else None)
+    if after == before:
+        return False
+    content = storage.replace_tags(data, after)
+    with (path.parent / JOURNAL).open("a", encoding="utf-8") as journal:
+        # Starts a new line, because a crash may have cut off the last one.
+        journal.write("\n" + json.dumps({"session": session, "file": path.name, "before": before, "after": after}))
+        journal.flush()
+        os.fsync(journal.fileno())  # the old tags must be on the disk before they are replaced
+    _replace(path, content)
+    return True
+
+
+def undo(folder: Path) -> tuple[int, list[Path]]:
+    """Undo the last session in a folder and its subfolders.
+
+    Returns:
+        The number of restored files, and the files left alone because they were changed since.
+    """
+    journals = {path: list(_read_journal(path)) for path in folder.rglob(JOURNAL)}
+    last = max((line["session"] for lines in journals.values() for line in lines), default=None)
+    restored, changed = 0, []
+    for journal, lines in journals.items():
+        for line in reversed([line for line in lines if line["session"] == last]):
+            path = journal.parent / line["file"]
+            partial_path(path).unlink(missing_ok=True)
+            try:
+                is_restored = _restore(path, line["before"], line["after"])
+            except ValueError:
+                is_restored = False
+            if is_restored is False:
+                changed.append(path)
+            restored += is_restored is True
+        rest = [line for line in lines if line["session"] != last]
+        _replace(journal, "".join(json.dumps(line) + "\n" for line in rest).encode() if rest else None)
+    return restored, changed
+
+
+def _restore(path: Path, before, after) -> bool | None:
+    """Restore the old tags. Return False if the file was changed since, None if the session was stopped before it wrote."""
+    data = path.read_bytes() if path.is_file() else None
+    current = _storage_for(path).read(data)
+    if current == before:
+        return None
+    if current != after:
+        return False
+    _replace(path, _storage_for(path).replace_tags(data, before))
+    return True
+
+
+def _storage_for(path: Path):
+    return sidecars if path.suffix == ".txt" else keywords
+
+
+def _read_journal(journal: Path) -> Iterator[dict]:
+    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):  # cut off by a crash, before its file was changed
+            yield json.loads(line)
+
+
+def _replace(path: Path, data: bytes | None) -> None:
+    """Replace a file's content in one step; None deletes the file."""
+    if data is None:
+        path.unlink()
+        return
+    with atomic_write(path, "wb") as file:
+        file.write(data)

@@ -1,0 +1,69 @@
+"""Results of test.py: the file, its tags in the form in which they are written, and what the options add."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from common.errors import InputError
+from dataset.records import CATEGORIES
+from inference.tag_style import Style
+from inference.tagger import Prediction, Tagger
+
+
+@dataclass(frozen=True)
+class ResultBuilder:
+    """Makes the result of a picture from its prediction.
+
+    Attributes:
+        style: form in which tags are written.
+        threshold: lowest probability of a tag in the result; None for the run's own threshold of each tag.
+        top: largest number of tags; None for all.
+        categories: names of the categories whose tags are in the result; None for all.
+        uncertainty: add the standard deviation of each probability.
+    """
+
+    style: Style
+    threshold: float | None = None
+    top: int | None = None
+    categories: list[str] | None = None
+    uncertainty: bool = False
+
+    def check(self, tagger: Tagger) -> None:
+        """Check that the run has the tags and categories that the options name.
+
+        Raises:
+            InputError: it does not have one of them.
+        """
+        tags = tagger.run.tags
+        if unknown := {*self.style.exclude, *self.style.replace} - {tag.name for tag in tags}:
+            raise InputError(f"{min(unknown)} is not one of the run's {len(tags)} tags")
+        names = {number: name for name, number in CATEGORIES.items()}
+        present = {names[tag.category] for tag in tags}
+        if self.categories and present.isdisjoint(self.categories):
+            raise InputError(f"--category {' '.join(self.categories)}: the run's tags are {', '.join(sorted(present))}")
+
+    def build(self, tagger: Tagger, prediction: Prediction) -> dict:
+        """Return the result of a picture.
+
+        Returns:
+            `file`, `tags` (tag ▶ probability), with `uncertainty` also `uncertainty` (tag ▶ standard deviation), and for an
+            animation `timeline`, the seconds and the tags of each frame.
+        """
+        categories = frozenset(CATEGORIES[name] for name in self.categories) if self.categories else None
+
+        def select_tags(probability: np.ndarray) -> dict[str, float]:
+            return tagger.choose(probability, self.threshold, self.top, categories)
+
+        tags = select_tags(prediction.probability)
+        result = {"file": prediction.source.name, "tags": self.style.apply(tags)}
+        if self.uncertainty:
+            names = (tag.name for tag in tagger.run.tags)
+            deviation = dict(zip(names, prediction.uncertainty.tolist(), strict=True))
+            without_prefix = replace(self.style, prefix=())
+            result["uncertainty"] = without_prefix.apply({name: round(deviation[name], 4) for name in tags})
+        if len(prediction.seconds) > 1:
+            frames = zip(prediction.seconds, prediction.scores["probability"], strict=True)
+            result["timeline"] = [
+                {"seconds": seconds, "tags": self.style.apply(select_tags(probability))} for seconds, probability in frames
+            ]
+        return result

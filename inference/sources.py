@@ -1,0 +1,197 @@
+"""The pictures that a user names: files, folders, patterns, addresses, standard input, the clipboard, a list."""
+
+import glob
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from common.errors import InputError
+from common.files import PARTIAL
+from dataset import images
+from dataset.images import ImageError
+
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")  # in other formats, further images are pages, previews or stereo views
+TIMEOUT_SECONDS = 30
+MAX_FRAMES_DECODED = 1000  # of an animation; fewer if its frames are large
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture that can be read.
+
+    Attributes:
+        name: the picture's name for messages, as the user wrote it.
+        read: returns the encoded picture; raises ImageError or OSError.
+        path: path of the file; None if the picture does not come from a file.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    path: Path | None = None
+
+
+def find(arguments: Iterable[str]) -> Iterator[Source]:
+    """Yield the pictures that arguments name, in order. A picture that cannot be read raises when it is read, not here.
+
+    Args:
+        arguments: files, folders (with their subfolders), patterns such as `*.png`, http(s) addresses, and `-` for one
+            picture on standard input.
+    """
+    for argument in arguments:
+        if argument == "-":
+            yield Source("-", lambda: sys.stdin.buffer.read(images.MAX_FILE_BYTES))
+        elif argument.find("://") > 1:  # C:// is a drive
+            yield Source(argument, partial(download, argument))
+        elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a name is too long)
+            yield from _files(argument, sorted(Path(argument).rglob("*")), "no picture in this folder")
+        elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110 (the same)
+            paths = sorted(map(Path, glob.glob(argument, recursive=True)))  # noqa: PTH207 (Path's takes no absolute pattern)
+            yield from _files(argument, paths, "no picture matches")
+        else:
+            yield file(argument)
+
+
+def file(path: str | Path) -> Source:
+    """Return the source for a picture file."""
+    path = Path(path)
+    return Source(str(path), partial(images.read_file, path), path)
+
+
+def read_list(path: str) -> list[str]:
+    """Return the arguments for `find` in a text file, one on each line; `-` is standard input.
+
+    Raises:
+        InputError: the file is not UTF-8 text.
+    """
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected UTF-8 text with one picture on each line. Received: {error}") from None
+    lines = text.removeprefix("\ufeff").replace("\0", "\n").splitlines()  # byte-order mark of Windows; `find -print0`
+    return [line for line in lines if line.strip()]
+
+
+def download(address: str) -> bytes:
+    """Return the encoded picture at an address.
+
+    Raises:
+        ImageError: it cannot be fetched, or is larger than `images.MAX_FILE_BYTES`.
+    """
+    import requests
+
+    try:
+        with requests.get(address, stream=True, timeout=TIMEOUT_SECONDS) as response:
+            response.raise_for_status()
+            data = io.BytesIO()
+            for part in response.iter_content(2**16):
+                if data.tell() + len(part) > images.MAX_FILE_BYTES:
+                    raise ImageError(f"the file is larger than {images.MAX_FILE_BYTES // 2**20} MiB")
+                data.write(part)
+            return data.getvalue()
+    except (requests.RequestException, ValueError) as error:  # ValueError: the host name is invalid
+        while error.__context__:  # the outer errors only repeat the address and the names of libraries
+            error = error.__context__
+        raise ImageError(f"cannot be fetched: {error}") from None
+
+
+def clipboard() -> list[Source]:
+    """Return the pictures in the desktop's clipboard: an image, files or a link.
+
+    Raises:
+        InputError: it holds none of these, or the desktop does not let programs read it.
+    """
+    from PIL import ImageGrab
+
+    try:
+        content = ImageGrab.grabclipboard()
+    except (NotImplementedError, OSError) as error:
+        raise InputError(f"the clipboard cannot be read: {error}") from None
+    if isinstance(content, list):
+        return list(find(content))
+    if content is not None:
+        file = io.BytesIO()
+        content.save(file, "PNG")
+        return [Source("clipboard", file.getvalue)]
+    try:
+        import tkinter
+
+        window = tkinter.Tk()
+        window.withdraw()
+        text = window.clipboard_get()
+        window.destroy()
+    except Exception:  # no Tk, no display, or no text
+        text = ""
+    if not text.strip():
+        raise InputError("the clipboard holds no picture, file or link")
+    return list(find([text.strip()]))
+
+
+def frames(data: bytes, max_frames: int) -> list[tuple[float, bytes]]:
+    """Return evenly spaced frames of an animation, or a still picture as its only frame.
+
+    The frames that are decoded to find them have together at most as many pixels as the largest picture allowed.
+
+    Args:
+        data: content of an image file.
+        max_frames: largest number of frames.
+
+    Returns:
+        For each frame the seconds at which it begins, and the encoded frame.
+
+    Raises:
+        ImageError: the picture cannot be read.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=ANIMATED)
+        animated = getattr(image, "is_animated", False) and image.width * image.height <= images.MAX_PIXELS
+    except Exception:  # another format or damaged: reading it as a still picture gives the reason
+        animated = False
+    if not animated:
+        return [(0.0, data)]
+    num_decoded = min(MAX_FRAMES_DECODED, max(1, images.MAX_PIXELS // (image.width * image.height)))
+    try:
+        starts = list(_frame_starts(image, num_decoded))
+        number = min(max_frames, len(starts))
+        return [(starts[index], _encode_frame(image, index)) for index in (i * len(starts) // number for i in range(number))]
+    except Exception as error:  # decoders raise many kinds of errors for damaged files
+        raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _frame_starts(image: Image.Image, number: int) -> Iterator[float]:
+    """Yield the seconds at which each of the first frames begins."""
+    seconds = 0.0
+    for index in range(number):
+        try:
+            image.seek(index)
+        except EOFError:
+            return
+        image.load()  # some formats give a frame's duration only after decoding
+        yield round(seconds, 3)
+        seconds += image.info.get("duration", 100) / 1000
+
+
+def _encode_frame(image: Image.Image, index: int) -> bytes:
+    image.seek(index)
+    file = io.BytesIO()
+    image.convert("RGBA").save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _files(argument: str, paths: list[Path], reason_if_none: str) -> Iterator[Source]:
+    complete = (path for path in paths if not path.name.startswith(PARTIAL))  # a crash may leave unfinished files behind
+    pictures = [path for path in complete if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not pictures:
+        yield Source(argument, partial(_fail, reason_if_none))
+    for path in pictures:
+        yield file(path)
+
+
+def _fail(reason: str) -> bytes:
+    raise ImageError(reason)

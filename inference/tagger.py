@@ -1,0 +1,298 @@
+"""Tag pictures with a trained run.
+
+from inference.tagger import Tagger
+tagger = Tagger.open("runs/openmoji")
+for tags in tagger.tag(["cat.png", "dog.jpg"]):
+    print(tags)  # {"animal": 0.93, "cat": 0.81, …}, the most probable first
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from operator import length_hint
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.errors import InputError
+from common.numbers import sigmoid
+from dataset import images
+from inference import onnx_network, sources
+from inference.frames import FRAMES, Unreadable, read_ahead, read_frames
+from inference.onnx_network import OnnxNetwork
+from inference.sources import Source
+from model import run_folder
+from model.run_folder import Run
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 32
+BATCHES_BEFORE_COMPILING = 4  # compiling takes about as long as it saves in this many batches
+
+
+@dataclass
+class Prediction:
+    """A picture with the network's scores.
+
+    Attributes:
+        source: the picture.
+        seconds: time at which each frame begins; 0 for a still picture.
+        frames: input of the network for each frame, uint8 (image_size, image_size, 3).
+        scores: the arrays that `Tagger.scores` returns, each (frames, tags).
+    """
+
+    source: Source
+    seconds: list[float]
+    frames: list[np.ndarray]
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Probabilities (tags,): the highest of all frames for each tag."""
+        return self.scores["probability"].max(axis=0)
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Standard deviations (tags,) of the probabilities, each from the frame with the highest probability.
+
+        Raises:
+            InputError: the network has no noise layer, or is an ONNX file.
+        """
+        if "variance" not in self.scores:
+            raise InputError("uncertainty needs the run folder of a run that was trained with --noise diagonal or low-rank")
+        best = self.scores["probability"].argmax(axis=0)
+        return np.sqrt(self.scores["variance"][best, np.arange(len(best))])
+
+
+def model_file(path: str | Path) -> Path:
+    """Return the file that holds the network: an exported `model.onnx` itself, or `model.keras` of a run folder."""
+    path = Path(path)
+    return path if path.suffix == ".onnx" else path / "model.keras"
+
+
+def read_run(path: str | Path) -> Run:
+    """Return the configuration and the tags of a run folder or an ONNX file, without loading a Keras network.
+
+    Raises:
+        InputError: the run is missing or damaged.
+    """
+    file = model_file(path)
+    return onnx_network.load(file)[0] if file.suffix == ".onnx" else run_folder.load(file.parent)
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A network with its tags and thresholds.
+
+    Attributes:
+        run: contents of the run folder; it has as many tags as the network has outputs.
+        network: a `model.network.TaggerNetwork`, or an `OnnxNetwork`, which returns probabilities only.
+        thresholds: probability from which each tag is predicted, float32 (tags,).
+        temperature: divisor of the network's logits; 1 for an ONNX file, which divides them itself.
+    """
+
+    run: Run
+    network: "keras.Model | OnnxNetwork"
+    thresholds: np.ndarray
+    temperature: float
+
+    def __post_init__(self):
+        counts = {len(self.run.tags), len(self.thresholds), self.network.num_tags}
+        if len(counts) > 1:
+            raise InputError(
+                f"{self.run.folder}: expected as many tags and thresholds as outputs of the network. Received: "
+                f"{len(self.run.tags)} tags, {len(self.thresholds)} thresholds, {self.network.num_tags} outputs"
+            )
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Tagger":
+        """Open a run folder, or a `model.onnx` that export.py wrote, which needs no TensorFlow.
+
+        Raises:
+            InputError: the run is missing, unfinished or damaged.
+        """
+        file = model_file(path)
+        if file.suffix == ".onnx":
+            return cls(*onnx_network.load(file), 1.0)
+        run = run_folder.load(file.parent)
+        network = run_folder.load_network(file)
+        # While `train.py --teach` adds a tag, tags.csv may have one more than the network.
+        run = replace(run, tags=run.tags[: network.num_tags])
+        side_pixels = network.input_shape[1]
+        if side_pixels != run.config.image_size:
+            raise InputError(
+                f"{path}: the network's input has {side_pixels} px, but image_size in config.json is {run.config.image_size}"
+            )
+        return cls(run, network, *run_folder.load_thresholds(run))
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the network can be differentiated, as heat maps need; an ONNX file cannot."""
+        return not isinstance(self.network, OnnxNetwork)
+
+    @cached_property
+    def embed(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """A function that returns embeddings and probabilities.
+
+        Its argument is uint8 (batch, image_size, image_size, 3). It returns the embeddings, float32 (batch, channels), and
+        the probabilities at the run's temperature, float32 (batch, tags).
+        """
+        if not self.has_gradients:
+            return self.network.embed
+        import keras
+
+        outputs = {"features": self.network.get_layer("features").output, "logit": self.network.output["logit"]}
+        network = keras.Model(self.network.input, outputs)
+
+        def embed(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            outputs = network.predict_on_batch(pixels)
+            features, logit = (
+                keras.ops.convert_to_numpy(outputs[name]).astype(np.float32) for name in ("features", "logit")
+            )
+            return features, sigmoid(logit / np.float32(self.temperature))
+
+        return embed
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        """Return the network's input for an encoded picture, with the same pixels as from a shard.
+
+        Returns:
+            uint8 (image_size, image_size, 3).
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        stored = images.normalise(data, self.run.stored_size)
+        return images.network_input(stored, self.run.config.image_size, self.run.config.resize)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return probabilities at the run's temperature.
+
+        Args:
+            pixels: uint8 (batch, image_size, image_size, 3).
+
+        Returns:
+            float32 (batch, tags).
+        """
+        return self.scores(pixels)["probability"]
+
+    def scores(self, pixels: np.ndarray, compiled: bool = False) -> dict[str, np.ndarray]:
+        """Return all outputs of the network.
+
+        Args:
+            pixels: uint8 (batch, image_size, image_size, 3).
+            compiled: run a compiled graph, which takes seconds for the first batch and is faster for the others.
+
+        Returns:
+            Arrays of float32 (batch, tags): `probability` at the run's temperature; for a run folder also `logit` and, with
+            a noise layer, `variance`, both at temperature 1.
+        """
+        scores = self.network.predict_on_batch(pixels) if compiled else self.network(pixels, training=False)
+        if "logit" not in scores:  # an ONNX file divides by the temperature itself; Keras may not be installed
+            return scores
+        from keras import ops
+
+        scores = {name: ops.convert_to_numpy(value) for name, value in scores.items()}
+        return scores | {"probability": sigmoid(scores["logit"] / np.float32(self.temperature))}
+
+    def predict(self, pictures: Iterable[Source], max_frames: int = FRAMES) -> Iterator["Prediction | Unreadable"]:
+        """Predict any number of pictures, in order. Threads read ahead; the network gets full batches.
+
+        Args:
+            pictures: sources, for example from `inference.sources.find`. For a long list, the network is compiled at once;
+                for an iterator of unknown length, after a few batches.
+            max_frames: largest number of frames of an animation.
+        """
+        pending: list[Prediction | Unreadable] = []
+        pixels: list[np.ndarray] = []
+        batches = 0
+        compiled = length_hint(pictures) > BATCHES_BEFORE_COMPILING * BATCH
+        for picture in read_ahead(pictures, partial(self.read, max_frames=max_frames)):
+            pending.append(picture)
+            if isinstance(picture, Prediction):
+                pixels += picture.frames
+            if len(pixels) >= BATCH:
+                compiled = compiled or batches >= BATCHES_BEFORE_COMPILING
+                yield from self._add_scores(pending, pixels, compiled)
+                batches += 1
+                pending, pixels = [], []
+        yield from self._add_scores(pending, pixels, compiled)
+
+    def read(self, source: Source, max_frames: int = FRAMES) -> "Prediction":
+        """Return a picture with the network's input and without scores."""
+        frames = read_frames(self.run, source.read(), max_frames)
+        return Prediction(source, [frame.seconds for frame in frames], [frame.pixels for frame in frames])
+
+    def _add_scores(self, pending: list["Prediction | Unreadable"], pixels: list[np.ndarray], compiled: bool):
+        """Run the network on a batch, and yield the pictures with their scores."""
+        if pixels:
+            padding = BATCH - len(pixels) if compiled else 0  # a batch of another size would be compiled again
+            scores = self.scores(np.stack(pixels + pixels[-1:] * padding), compiled)
+            start = 0
+            for prediction in pending:
+                if isinstance(prediction, Prediction):
+                    stop = start + len(prediction.frames)
+                    prediction.scores = {name: value[start:stop] for name, value in scores.items()}  # (frames, tags)
+                    start = stop
+        yield from pending
+
+    def tag(
+        self, pictures: Iterable[str | Path | bytes], threshold: float | None = None, top: int | None = None
+    ) -> list[dict[str, float]]:
+        """Tag pictures, as test.py does.
+
+        Args:
+            pictures: paths or encoded pictures.
+            threshold: probability from which a tag is predicted; None for the run's own threshold of each tag.
+            top: largest number of tags for each picture; None for all.
+
+        Returns:
+            For each picture its tags and their probabilities, the most probable first.
+
+        Raises:
+            ImageError: a picture cannot be read.
+        """
+        inputs = (
+            Source("bytes", partial(bytes, picture)) if isinstance(picture, bytes) else sources.file(picture)
+            for picture in pictures
+        )
+        tags = []
+        for prediction in self.predict(inputs):
+            if isinstance(prediction, Unreadable):
+                raise images.ImageError(f"{prediction.source.name}: {prediction.reason}")
+            tags.append(self.choose(prediction.probability, threshold, top))
+        return tags
+
+    def choose(
+        self,
+        probabilities: np.ndarray,
+        threshold: float | None = None,
+        top: int | None = None,
+        categories: frozenset[int] | None = None,
+    ) -> dict[str, float]:
+        """Return the predicted tags of one picture, the most probable first.
+
+        The tags that a predicted tag implies are added; their probability is at least that of the predicted tag.
+
+        Args:
+            probabilities: (tags,).
+            threshold, top: as in `tag`.
+            categories: numbers of the categories whose tags are returned; None for all.
+        """
+        limits = self.thresholds if threshold is None else np.full(len(probabilities), threshold)
+        chosen = {index: float(probabilities[index]) for index in np.flatnonzero(probabilities >= limits).tolist()}
+        for index, probability in list(chosen.items()):
+            for other in self._implied[index]:
+                chosen[other] = max(chosen.get(other, float(probabilities[other])), probability)
+        if categories is not None:
+            chosen = {index: value for index, value in chosen.items() if self.run.tags[index].category in categories}
+        order = sorted(chosen, key=lambda index: (-chosen[index], len(self._implied[index]), index))
+        return {self.run.tags[index].name: round(chosen[index], 4) for index in order[:top]}
+
+    @cached_property
+    def _implied(self) -> list[list[int]]:
+        """For each tag, the indices of the tags that it implies."""
+        index_of = {tag.name: index for index, tag in enumerate(self.run.tags)}
+        return [[index_of[name] for name in tag.implies if name in index_of] for tag in self.run.tags]

@@ -1,0 +1,117 @@
+"""Output of tags: text, JSON or CSV on standard output, text files beside the pictures, keywords in the pictures."""
+
+import csv
+import json
+import sys
+import time
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from common.errors import say
+from inference import annotations
+from inference.sources import Source
+
+
+class Writer(Protocol):
+    """Writes the results of pictures, one after another; `inference.results.ResultBuilder` makes the results."""
+
+    def write(self, source: Source, result: dict) -> str | None:
+        """Write the result of a picture, and return an error message or None."""
+        ...
+
+    def finish(self) -> None:
+        """Complete the output after the last picture."""
+        ...
+
+
+class TextWriter:
+    """Prints the tags of each picture in a column, as soon as they are predicted."""
+
+    def write(self, source: Source, result: dict) -> str | None:
+        """Print the tags of a picture."""
+        tags, uncertainty = result["tags"], result.get("uncertainty", {})
+        width = max(map(len, tags), default=0)
+        lines = [result["file"]]
+        for name, probability in tags.items():
+            deviation = f" ± {uncertainty[name]:.3f}" if name in uncertainty else ""
+            lines.append(f"  {name:<{width}}  {probability:.3f}{deviation}")
+        if not tags:
+            lines.append("  no tag reaches the threshold (--threshold lowers it)")
+        print("\n".join(lines), flush=True)
+        return None
+
+    def finish(self) -> None:
+        """Do nothing; everything is printed already."""
+
+
+class JsonWriter:
+    """Prints all results at the end, as one array."""
+
+    def __init__(self):
+        self.results: list[dict] = []
+
+    def write(self, source: Source, result: dict) -> str | None:
+        """Store the result of a picture."""
+        self.results.append(result)
+        return None
+
+    def finish(self) -> None:
+        """Print the array."""
+        print(json.dumps(self.results, indent=2, ensure_ascii=False))
+
+
+class CsvWriter(JsonWriter):
+    """Prints all results at the end, as a table with one row for each tag of a picture.
+
+    Args:
+        danbooru: print the form that Danbooru imports: no header, and file names without folder and suffix.
+    """
+
+    def __init__(self, danbooru: bool):
+        super().__init__()
+        self.danbooru = danbooru
+
+    def finish(self) -> None:
+        """Print the table."""
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if not self.danbooru:
+            writer.writerow(("file", "tag", "probability"))
+        for result in self.results:
+            name = PurePath(result["file"]).stem if self.danbooru else result["file"]
+            writer.writerows((name, tag, probability) for tag, probability in result["tags"].items())
+
+
+class AnnotationWriter:
+    """Writes the tags of each picture into a text file beside it, or as keywords into the picture.
+
+    Args:
+        mode: what to do if there are tags already: `skip`, `append` or `overwrite`.
+        into_pictures: write keywords into the pictures instead of text files.
+    """
+
+    def __init__(self, mode: str, into_pictures: bool):
+        self.mode, self.into_pictures = mode, into_pictures
+        self.session = f"{time.time():.3f}"
+        self.written: list[bool] = []
+        self.picture_of: dict[Path, Path] = {}  # text file ▶ the picture that it belongs to
+
+    def write(self, source: Source, result: dict) -> str | None:
+        """Write the tags of a picture."""
+        if source.path is None:
+            return f"{source.name} is not a file: its tags cannot be written"
+        path = source.path if self.into_pictures else source.path.with_suffix(".txt")
+        if (other := self.picture_of.setdefault(path, source.path)) != source.path:
+            return f"{source.name}: {path} belongs to {other}"
+        try:
+            self.written.append(annotations.write(path, list(result["tags"]), self.mode, self.session))
+        except ValueError as error:
+            return f"{path}: {error}"
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        return None
+
+    def finish(self) -> None:
+        """Print how many files were written."""
+        kind = "pictures" if self.into_pictures else ".txt files"
+        undo = "; python test.py --undo FOLDER undoes it" if any(self.written) else ""
+        say(f"{sum(self.written)} of {len(self.written)} {kind} written{undo}")

@@ -1,0 +1,78 @@
+"""The global head: one vector for the whole picture, from the feature map of its positions."""
+
+import math
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable(package="e6tag")
+class AttentionPooling(layers.Layer):
+    """Global average pooling plus a residual: multi-head attention of the pooled vector over the positions of the map.
+
+    The last projection of the residual starts at zero, so that training starts from global average pooling. With any other
+    start, short runs were worse than with global average pooling. Attention: Vaswani et al., arXiv 1706.03762; instead
+    of pooling: Bello et al., arXiv 1904.09925, and CLIP's pooling head, arXiv 2103.00020.
+
+    Args:
+        num_heads: number of attention heads.
+        head_size: number of channels of each head.
+
+    Input:
+        (batch, height, width, channels).
+
+    Output:
+        (batch, channels).
+    """
+
+    def __init__(self, num_heads: int = 8, head_size: int = 32, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_size = head_size
+
+    def build(self, input_shape):
+        channels, inner = input_shape[-1], self.num_heads * self.head_size
+        self.norm = layers.LayerNormalization(dtype=self.dtype_policy, name="norm")
+        self.query = layers.Dense(inner, use_bias=False, dtype=self.dtype_policy, name="query")
+        self.key = layers.Dense(inner, use_bias=False, dtype=self.dtype_policy, name="key")
+        self.value = layers.Dense(inner, use_bias=False, dtype=self.dtype_policy, name="value")
+        self.project = layers.Dense(channels, kernel_initializer="zeros", dtype=self.dtype_policy, name="project")
+        self.norm.build((None, None, channels))
+        self.query.build((None, channels))
+        self.key.build((None, None, channels))
+        self.value.build((None, None, channels))
+        self.project.build((None, inner))
+        super().build(input_shape)
+
+    def call(self, feature_map):
+        pooled = ops.mean(feature_map, axis=(1, 2))  # (batch, channels)
+        attended, _ = self.attend(feature_map)
+        return pooled + self.project(attended)
+
+    def attend(self, feature_map):
+        """Return the output of the attention heads and their attention weights.
+
+        Args:
+            feature_map: (batch, height, width, channels).
+
+        Returns:
+            The outputs of all heads (batch, num_heads · head_size), before the projection, and the weights
+            (batch, num_heads, height, width), which sum to 1 over the positions.
+        """
+        _, height, width, channels = feature_map.shape
+        positions = self.norm(ops.reshape(feature_map, (-1, height * width, channels)))  # (batch, positions, channels)
+        query = self.query(ops.mean(positions, axis=1))  # (batch, heads * size)
+        query = ops.reshape(query, (-1, self.num_heads, self.head_size))  # (batch, heads, size)
+        shape = (-1, height * width, self.num_heads, self.head_size)  # (batch, positions, heads, size)
+        key, value = (ops.reshape(layer(positions), shape) for layer in (self.key, self.value))
+        scores = ops.einsum("bhs,bphs->bhp", query, key) / math.sqrt(self.head_size)
+        weights = ops.softmax(scores, axis=-1)  # (batch, heads, positions)
+        attended = ops.einsum("bhp,bphs->bhs", weights, value)  # (batch, heads, size)
+        attended = ops.reshape(attended, (-1, self.num_heads * self.head_size))  # (batch, heads * size)
+        return attended, ops.reshape(weights, (-1, self.num_heads, height, width))
+
+    def compute_output_spec(self, feature_map):
+        return keras.KerasTensor((feature_map.shape[0], feature_map.shape[-1]), self.compute_dtype)
+
+    def get_config(self):
+        return super().get_config() | {"num_heads": self.num_heads, "head_size": self.head_size}

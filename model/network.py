@@ -1,0 +1,188 @@
+"""The network: from uint8 pixels to the probability of each tag, and its loss."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from common import numbers
+from heteroscedastic import HeteroscedasticSigmoid
+from model import losses, pretrained, resnet
+from model.attention_pooling import AttentionPooling
+from model.config import Config, from_dict
+from model.presets import ARCHITECTURES
+
+OUTPUTS = ("tags", "bottleneck", "added_output")  # prefixes of the names of the layers after the embedding
+# The loss of each tag for every `--loss`. With `robust`, `losses.AdaptiveRobust` is applied to it.
+LOSSES = {
+    "bce": losses.binary_cross_entropy,
+    "focal": losses.focal,
+    "robust": losses.focal,
+    "asymmetric": losses.asymmetric,
+}
+
+
+@keras.saving.register_keras_serializable(package="e6tag")
+class TaggerNetwork(keras.Model):
+    """A trunk, a global head, and an output layer with or without noise, with the loss.
+
+    The output of the layer named `features` is the embedding. Only the width of the output depends on the number of tags.
+
+    Args:
+        num_tags: number of outputs.
+        config: the run's configuration as a dictionary (`Config.as_dict`).
+        num_added_outputs: how many of the outputs, the last ones, were added by `training.teach_tag`. Each is a separate
+            layer, so that the other outputs are still computed by the same operations, to the same bits.
+
+    Input:
+        uint8 or float (batch, image_size, image_size, 3), values 0 to 255, RGB.
+
+    Output:
+        A dictionary of float32 (batch, num_tags): `probability`, its log-odds `logit` and, with a noise layer, `variance`,
+        the variance of the probability.
+    """
+
+    def __init__(self, num_tags: int, config: dict, num_added_outputs: int = 0, **kwargs):
+        settings = from_dict(config)
+        architecture = ARCHITECTURES[settings.preset]
+        side = settings.image_size
+        image = keras.Input((side, side, 3), dtype="uint8", name="image")
+        x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
+        if settings.preset in pretrained.BUILD:
+            x = pretrained.trunk(x, settings.preset)
+        else:
+            x = resnet.trunk(
+                x,
+                architecture.widths,
+                architecture.depths,
+                architecture.stem_stride,
+                settings.activation,
+                settings.gradient_checkpointing,
+            )
+        if settings.head == "attention":
+            x = AttentionPooling(architecture.num_heads, architecture.head_size, name="features")(x)
+        else:
+            x = layers.GlobalAveragePooling2D(name="features")(x)
+        scores = _scores(x, num_tags - num_added_outputs, settings)
+        added = [_added_output(x, f"added_output{position + 1}") for position in range(num_added_outputs)]
+        if added:
+            scores = {name: ops.concatenate([part[name] for part in (scores, *added)], axis=-1) for name in scores}
+        super().__init__(inputs=image, outputs=scores, **kwargs)
+        self.num_tags = num_tags
+        self.num_added_outputs = num_added_outputs
+        self.config = settings.as_dict()
+        self.call_frozen = None
+        self.robust = None
+        if settings.loss == "robust":
+            self.robust = losses.AdaptiveRobust(dtype="float32", name="robust")
+            self.robust.build()
+
+    def init_output_bias(self, frequencies) -> None:
+        """Set the output bias to the log-odds of the tags' frequencies in the training split, (num_tags,)."""
+        output = self.get_layer("tags")
+        dense = output.mean_layer if isinstance(output, HeteroscedasticSigmoid) else output
+        dense.bias.assign(numbers.log_odds(np.asarray(frequencies, np.float64), 1e-6))
+
+    def trunk(self) -> keras.Model:
+        """Return the model from pixels to embedding, which shares the layers of this network.
+
+        It maps (batch, image_size, image_size, 3) to (batch, channels).
+        """
+        return keras.Model(self.input, self.get_layer("features").output)
+
+    def with_added_output(self, position: int, weights: np.ndarray, bias: float) -> "TaggerNetwork":
+        """Return a copy of the network with an added output, new or replaced.
+
+        Args:
+            position: which of the added outputs; their number, to add one more.
+            weights: weights of the embedding's channels, (channels,).
+            bias: added to the logit.
+        """
+        num_added_outputs = max(self.num_added_outputs, position + 1)
+        copy = TaggerNetwork(self.num_tags - self.num_added_outputs + num_added_outputs, self.config, num_added_outputs)
+        for layer in self.layers:
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+        if self.robust is not None:
+            copy.robust.set_weights(self.robust.get_weights())
+        copy.get_layer(f"added_output{position + 1}").set_weights([weights[:, None], np.array([bias])])
+        return copy
+
+    def freeze(self, frozen: bool) -> None:
+        """Freeze or unfreeze all layers up to the embedding, including batch-norm statistics.
+
+        The weights remain trainable for Keras, so that optimizer and checkpoints have the same variables in both states.
+        """
+        self.call_frozen = None
+        if frozen:
+            trunk, head = self.trunk(), keras.Model(self.get_layer("features").output, self.output)
+
+            def call_frozen(image, training):
+                return head(ops.stop_gradient(trunk(image, training=False)), training=training)
+
+            self.call_frozen = call_frozen  # a closure: as attributes, Keras would track the layers of both models twice
+        self.train_function = None  # the compiled step is for one of the two states
+
+    def call(self, inputs, training=None, mask=None):
+        if self.call_frozen is None:
+            return super().call(inputs, training=training, mask=mask)
+        return self.call_frozen(inputs, training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the loss: the mean over images of the sum over tags.
+
+        With a sum, the gradient of a tag does not depend on the number of tags.
+
+        Args:
+            y: the labels, (batch, tags), or labels and the teacher's probabilities, (batch, 2, tags).
+            y_pred: the network's output.
+        """
+        logits = y_pred["logit"]  # (batch, tags)
+        labels, soft_targets = ops.cast(y, logits.dtype), None
+        if len(labels.shape) == 3:
+            labels, soft_targets = labels[:, 0], labels[:, 1]  # (batch, tags) each
+        smoothing = self.config["label_smoothing"]
+        per_tag = LOSSES[self.config["loss"]](labels * (1 - smoothing) + smoothing / 2, logits)
+        likelihood = 0.0
+        if self.robust is not None:
+            likelihood = self.robust.likelihood_term(per_tag)
+            per_tag = self.robust(per_tag)  # (batch, tags)
+        if soft_targets is not None:
+            weight, temperature = self.config["teacher_weight"], self.config["teacher_temperature"]
+            # The factor makes up for the gradient, which shrinks with the square of the temperature.
+            distillation = temperature**2 * losses.binary_cross_entropy(soft_targets, logits / temperature)
+            per_tag = (1 - weight) * per_tag + weight * distillation
+        return likelihood + ops.mean(per_tag if self.config["reduction"] == "mean" else ops.sum(per_tag, axis=-1))
+
+    def get_config(self):
+        arguments = {"num_tags": self.num_tags, "config": self.config, "num_added_outputs": self.num_added_outputs}
+        return arguments | {"name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        if "num_taught" in config:  # the name in earlier versions
+            config = dict(config)
+            config["num_added_outputs"] = config.pop("num_taught")
+        return cls(**config)
+
+
+def _added_output(features, name: str) -> dict:
+    """Return the scores of one added output, without noise: (batch, channels) ▶ a dictionary of (batch, 1)."""
+    logit = layers.Dense(1, dtype="float32", name=name)(features)
+    return {"probability": ops.sigmoid(logit), "logit": logit, "variance": ops.zeros_like(logit)}
+
+
+def _scores(features, num_tags: int, settings: Config) -> dict:
+    """Return the scores of the trained tags: (batch, channels) ▶ a dictionary of (batch, num_tags)."""
+    if settings.bottleneck:
+        features = layers.Dense(settings.bottleneck, use_bias=False, name="bottleneck")(features)  # (batch, width)
+    if settings.noise == "none":
+        logit = layers.Dense(num_tags, dtype="float32", name="tags")(features)
+        return {"probability": layers.Activation("sigmoid", dtype="float32", name="probability")(logit), "logit": logit}
+    return HeteroscedasticSigmoid(
+        num_tags,
+        num_factors=settings.num_factors if settings.noise == "low-rank" else 0,
+        temperature=settings.temperature,
+        num_samples=settings.noise_samples,
+        seed=settings.seed,
+        dtype="float32",
+        name="tags",
+    )(features)

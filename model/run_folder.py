@@ -1,0 +1,242 @@
+"""Reading and writing of the run folder `runs/NAME/`.
+
+config.json      configuration of the run, and facts about its data: folder, stored size, number of training images
+tags.csv         the vocabulary, as in the data folder
+model.keras      the network, uncompiled
+checkpoint-*.npz state of an unfinished run, see `training.checkpoints`
+thresholds.csv   lowest probability of each predicted tag, and the temperature that divides the logits
+calibration.json how temperature and thresholds were chosen
+taught.json      expected figures of each tag added by train.py --teach; these tags are the last ones of tags.csv
+tag_vectors.npy  one vector for each tag, see `evaluation.metrics.tag_vectors`
+history.csv      one row for each epoch
+logs/            curves and pictures for TensorBoard
+"""
+
+import csv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common import files
+from common.errors import InputError
+from common.processes import import_quietly
+from dataset import records
+from model.config import Config, from_dict
+
+if TYPE_CHECKING:
+    import keras  # takes seconds to import, and is not needed for an exported run
+
+
+@dataclass(frozen=True)
+class Run:
+    """The contents of a run folder without the network.
+
+    Attributes:
+        folder: the run folder.
+        config: configuration of the training.
+        tags: the vocabulary; `count` is the number of positives in the training split.
+        data: the data folder that the run was trained on.
+        stored_size: short side of the stored pictures, in pixels; new pictures are first resized to it.
+        train_images: number of images in the training split.
+    """
+
+    folder: Path
+    config: Config
+    tags: list[records.Tag]
+    data: str
+    stored_size: int
+    train_images: int
+
+    def outputs_for(self, data: Path) -> np.ndarray:
+        """Return the index of the output that predicts each tag of a data folder.
+
+        The run may have more tags than the data, such as those that train.py --teach added.
+
+        Args:
+            data: the data folder.
+
+        Returns:
+            int (tags of the data,).
+
+        Raises:
+            InputError: the data has a tag that the run does not have.
+        """
+        position = {tag.name: index for index, tag in enumerate(self.tags)}
+        names = [tag.name for tag in records.read_tags(data / "tags.csv")]
+        if unknown := [name for name in names if name not in position]:
+            raise InputError(
+                f"{data} has other tags than {self.folder} was trained on ({len(unknown):,} of {len(names):,}, such as "
+                f"{unknown[0]}): expected the folder it was trained on, {self.data}"
+            )
+        return np.array([position[name] for name in names])
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """The fraction of training images that have each tag, float64 (tags,)."""
+        return np.array([tag.count for tag in self.tags]) / self.train_images
+
+    def added_outputs(self) -> set[str]:
+        """Return the names of the outputs that train.py --teach added, or was about to add when it was killed."""
+        path = self.folder / "taught.json"
+        return set(files.read_json(path)) if path.exists() else set()
+
+    def save(self) -> None:
+        """Write `config.json` and `tags.csv`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        records.write_tags(self.folder / "tags.csv", self.tags)
+        facts = {"data": self.data, "stored_size": self.stored_size, "train_images": self.train_images}
+        files.write_json(self.folder / "config.json", {"config": self.config.as_dict()} | facts)
+
+
+def load(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: the folder is missing or damaged, or another version wrote it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no run folder at {folder}: train.py makes one")
+    content = files.read_json(folder / "config.json")
+    try:
+        return Run(
+            folder=folder,
+            config=from_dict(content["config"]),
+            tags=records.read_tags(folder / "tags.csv"),
+            data=str(content["data"]),
+            stored_size=_positive(content["stored_size"]),
+            train_images=_positive(content["train_images"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'config.json'} is not the configuration of a run: {error!r}") from None
+
+
+def _positive(value) -> int:
+    if int(value) < 1:
+        raise ValueError(f"expected at least 1, received {value}")
+    return int(value)
+
+
+def save_thresholds(run: Run, thresholds: np.ndarray, temperature: float) -> None:
+    """Write `thresholds.csv`, which decides the tags that a run predicts.
+
+    Args:
+        run: the run.
+        thresholds: the lowest probability of each tag when predicted, at this temperature, float (tags,).
+        temperature: divides the logits.
+    """
+    rows = zip((tag.name for tag in run.tags), thresholds, strict=True)
+    values = ((name, f"{threshold:.6g}", f"{temperature:.6g}") for name, threshold in rows)
+    files.write_csv(run.folder / "thresholds.csv", ("name", "threshold", "temperature"), values)
+
+
+def load_thresholds(run: Run) -> tuple[np.ndarray, float]:
+    """Read `thresholds.csv`.
+
+    Returns:
+        The thresholds, float32 (tags,), and the temperature that divides the logits.
+
+    Raises:
+        InputError: the file is missing or damaged, or lacks a tag.
+    """
+    path = run.folder / "thresholds.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = {row["name"]: row for row in csv.DictReader(file)}
+        chosen = [rows[tag.name] for tag in run.tags]
+        thresholds = np.array([row["threshold"] for row in chosen], np.float32)
+        temperature = float(chosen[0].get("temperature", 1))  # earlier versions did not write it
+        if not (np.isfinite(thresholds).all() and 0 < temperature < np.inf):
+            raise ValueError("a number out of range")
+        return thresholds, temperature
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: has its training finished?") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error!r}): expected name,threshold,temperature for every tag") from None
+
+
+def load_calibration(run: Run) -> dict:
+    """Read `calibration.json`; return an empty dictionary for a run of an earlier version, which lacks the file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = run.folder / "calibration.json"
+    facts = files.read_json(path) if path.exists() else {}
+    if facts and not {"target", "temperature", "global_threshold", "strength", "cross_validated"} <= facts.keys():
+        raise InputError(f"{path} is damaged: eval.py --calibrate writes it again")
+    return facts
+
+
+def save_history(folder: Path, rows: list[dict]) -> None:
+    """Write `history.csv`, one row for each epoch."""
+    columns = list(rows[-1])
+    files.write_csv(folder / "history.csv", columns, ([row.get(column, "") for column in columns] for row in rows))
+
+
+def read_history(folder: Path) -> list[dict]:
+    """Read the rows of `history.csv`; return an empty list if the file is missing."""
+    path = folder / "history.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def newest(folder: Path, holding: str, made_by: str) -> Path:
+    """Return the subfolder whose file `holding` is the newest.
+
+    Args:
+        folder: where to search.
+        holding: name of the file that the subfolder has to contain.
+        made_by: the script that makes such folders, for the error message.
+
+    Raises:
+        InputError: no subfolder contains the file.
+    """
+    found = sorted(folder.glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise InputError(f"nothing under {folder}/ yet: {made_by} makes it")
+    return found[-1].parent
+
+
+def save_network(network: "keras.Model", path: Path) -> None:
+    """Write a network to a `.keras` file, atomically."""
+    with files.atomic_path(path) as partial:
+        network.save(partial)
+
+
+def check_network(path: Path) -> None:
+    """Check that a `.keras` file is a complete archive, without reading the network.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: has its training finished?")
+    if not zipfile.is_zipfile(path):
+        damage = f"{path} is damaged: expected a whole .keras file, received {path.stat().st_size:,} bytes"
+        raise InputError(f"{damage}: delete it and run the same train.py command again")
+
+
+def load_network(path: Path) -> "keras.Model":
+    """Read a network from a `.keras` file. Nothing is unpickled and no code from the file runs.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds another kind of model.
+    """
+    check_network(path)
+    import_quietly("keras")
+    import keras
+
+    from model.network import TaggerNetwork
+
+    try:
+        network = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # the readers of zip, HDF5 and JSON raise many kinds
+        raise InputError(f"{path} cannot be read as a network: {error}") from None
+    if not isinstance(network, TaggerNetwork):
+        raise InputError(f"{path} holds {type(network).__name__}: expected a network saved by train.py")
+    return network

@@ -1,0 +1,167 @@
+"""The plan of a training run: all sizes and counts, checked and printed before training starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from common import files
+from common.errors import InputError
+from dataset import pipeline, records
+from dataset.augmentation import Augmentation
+from dataset.cache import Cache, open_cache
+from dataset.soft_targets import SoftTargets
+from model import devices, run_folder
+from model.config import Config
+from model.network import TaggerNetwork
+from model.run_folder import Run
+from training.checkpoints import TrainingPosition
+from training.memory import available_memory, estimated_memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a training run.
+
+    Attributes:
+        run: run folder, configuration and tags.
+        data: the data folder.
+        val_images: number of images in the validation split.
+        batch_size: images per step: the configured number, or the whole training split if that is smaller.
+        steps_per_update: number of steps whose gradients are summed for an update of the weights.
+        cache: the decoded training pictures, if they are cached.
+        soft_targets: the teacher's probabilities, if the run has a teacher.
+    """
+
+    run: Run
+    data: Path
+    val_images: int
+    batch_size: int
+    steps_per_update: int
+    cache: Cache | None = None
+    soft_targets: SoftTargets | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps per epoch, a multiple of `steps_per_update`."""
+        return self.run.train_images // (self.batch_size * self.steps_per_update) * self.steps_per_update
+
+    @property
+    def total_updates(self) -> int:
+        """Number of updates in the whole run."""
+        return self.steps_per_epoch // self.steps_per_update * self.run.config.epochs
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The augmentation of the training pictures."""
+        return Augmentation(**{entry.name: getattr(self.run.config, entry.name) for entry in fields(Augmentation)})
+
+    def batches(self, epoch: int, step: int, end_epoch: int, when_ready: Callable[[int], None] | None = None):
+        """Return the training batches from a step of an epoch until `end_epoch` epochs are complete.
+
+        Arguments and result are those of `pipeline.training_batches`.
+        """
+        config = self.run.config
+        data = pipeline.TrainingData(
+            folder=self.data,
+            num_tags=len(self.run.tags),
+            image_size=config.image_size,
+            resize=config.resize,
+            batch_size=self.batch_size,
+            augmentation=self.augmentation,
+            seed=config.seed,
+            steps_per_epoch=self.steps_per_epoch,
+            cache=self.cache,
+            soft_targets=self.soft_targets,
+        )
+        return pipeline.training_batches(data, epoch, end_epoch, step, when_ready)
+
+    def with_cache(self, where: str) -> "Plan":
+        """Return the plan with decoded training pictures in `memory` or on `disk`; unchanged for `none`."""
+        if where == "none":
+            return self
+        config, fitted = self.run.config, self.augmentation.only_mirrors
+        cache = open_cache(self.data, where, config.image_size, config.resize, fitted, available_memory())
+        return replace(self, cache=cache)
+
+
+def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> Plan:
+    """Check the data folder and the run folder, and return the plan of a run.
+
+    Args:
+        data: the data folder.
+        folder: the run folder, which may exist.
+        config: the configuration.
+        num_devices: number of devices that share a batch.
+
+    Raises:
+        InputError: the data folder is missing or unfinished, or the run folder holds a run with another configuration.
+    """
+    if not (data / "manifest.json").is_file():
+        raise InputError(f"--data: {data} is not a folder made by download.py: run download.py, or give its --out folder")
+    manifest = files.read_json(data / "manifest.json")
+    if not manifest.get("complete"):
+        raise InputError(f"{data} is unfinished: run its download.py command again")
+    try:
+        train_images, val_images = (int(manifest["splits"][split]["written"]) for split in ("train", "val"))
+        stored_size = int(manifest["options"]["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{data / 'manifest.json'} is not a manifest written by download.py: {error!r}") from None
+    tags = records.read_tags(data / "tags.csv")
+    if not tags or train_images < 1:
+        raise InputError(f"{data} has {len(tags):,} tags and {train_images:,} training pictures: download it again")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--run: {folder} is a file: give a folder, or a name that does not exist yet")
+    run = Run(folder, config, tags, str(data), stored_size, train_images)
+    if (folder / "config.json").exists():
+        differences = _differences(run_folder.load(folder), run)
+        if differences:
+            raise InputError(
+                f"{folder} holds a run with other options ({'; '.join(differences)}): give another --run, or delete it"
+            )
+    elif (folder / "model.keras").exists():
+        raise InputError(f"{folder} holds a model.keras but no config.json, so it is not a run: give another --run")
+    batch_size = min(config.batch_size, run.train_images)
+    if batch_size % num_devices:
+        raise InputError(f"--batch-size has to be a multiple of --devices, {num_devices}. Received: {batch_size}")
+    steps_per_update = min(max(1, config.effective_batch // batch_size), run.train_images // batch_size)
+    return Plan(run, data, val_images, batch_size, steps_per_update)
+
+
+def _differences(existing: Run, new: Run) -> list[str]:
+    """Return the differences between an existing run and a new one in the same folder, in words."""
+    old, now = existing.config.as_dict(), new.config.as_dict()
+    differences = [f"{name} was {old[name]} and is now {now[name]}" for name in now if old[name] != now[name]]
+    number = len(new.tags)  # train.py --teach may have added tags after these
+    added = {tag.name for tag in existing.tags[number:]}
+    same_tags = existing.tags[:number] == new.tags and added <= existing.added_outputs()
+    if not same_tags or existing.train_images != new.train_images:
+        differences.append(f"it was trained on {existing.data} with other tags or images")
+    return differences
+
+
+def describe(plan: Plan, network: TaggerNetwork, position: TrainingPosition) -> str:
+    """Return a description of the run for the terminal, one fact on each line.
+
+    Args:
+        plan: the plan of the run.
+        network: the compiled network.
+        position: where the run starts or continues.
+    """
+    run, config = plan.run, plan.run.config
+    accumulation = f", {plan.steps_per_update} steps per update" if plan.steps_per_update > 1 else ""
+    resumed = f", resumed after epoch {position.epoch}" + (f" and {position.step:,} steps" if position.step else "")
+    frozen = f", frozen for {config.frozen_epochs} of {config.epochs} epochs" if config.frozen_epochs else ""
+    facts = {
+        "device": f"{devices.describe()}, {config.precision}",
+        "data": f"{plan.data}: {run.train_images:,} training and {plan.val_images:,} validation images",
+        "tags": f"{len(run.tags):,}, {run.frequencies.sum():.1f} per image",
+        "network": f"{config.preset}, {config.image_size} px, {network.count_params():,} parameters"
+        + (f"; trunk of {config.init}{frozen}" if config.init else ""),
+        "steps": f"{config.epochs} epochs of {plan.steps_per_epoch:,} at batch {plan.batch_size}{accumulation}",
+        "memory": f"about {estimated_memory(network, plan.batch_size) / 2**30:.1f} GiB for a step",
+        "run": f"{run.folder}" + (resumed if position != TrainingPosition() else ""),
+    }
+    if config.teacher:
+        temperature = f"temperature {config.teacher_temperature:g}"
+        facts["teacher"] = f"{config.teacher}, weight {config.teacher_weight:g}, {temperature}"
+    return "\n".join(f"{name:<8} {fact}" for name, fact in facts.items())

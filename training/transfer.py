@@ -1,0 +1,106 @@
+"""Transfer learning: a run starts from the trunk of another run, which may be frozen for some epochs.
+
+The early stages of the trunk, whose features are useful for any pictures, have a lower learning rate than the later ones and
+the head (discriminative learning rates; Howard & Ruder, ULMFiT, arXiv 1801.06146).
+"""
+
+from pathlib import Path
+
+import keras
+
+from common.errors import InputError
+from model import pretrained, run_folder
+from model.config import Config
+from model.network import TaggerNetwork
+from model.pretrained import BUILD, IMAGENET
+from model.run_folder import Run
+
+ARCHITECTURE = ("preset", "activation", "head")  # settings that have to be those of the trunk
+INPUT = ("image_size", "resize")  # settings that a new run may change
+
+
+def inherited_settings(settings: dict) -> dict:
+    """Return settings, completed by those of the run that `init` names.
+
+    Args:
+        settings: values by the names of `Config`'s fields, `init` among them.
+
+    Raises:
+        InputError: there is no such run, or the settings do not fit its trunk.
+    """
+    init = settings["init"]
+    if init == IMAGENET:
+        if settings.get("preset") not in BUILD:
+            raise InputError(f"--init {IMAGENET} needs --preset {' or '.join(BUILD)}")
+        return settings
+    base = run_folder.load(Path(init)).config
+    for name in ARCHITECTURE:
+        if settings.get(name, getattr(base, name)) != getattr(base, name):
+            raise InputError(f"the trunk of {init} has {name} {getattr(base, name)}: leave --{name} {settings[name]} out")
+    return {name: getattr(base, name) for name in ARCHITECTURE + INPUT} | settings
+
+
+def load_trunk(run: Run, network: TaggerNetwork) -> None:
+    """Load the weights of the trunk that a run starts from. Do nothing for a run without `--init`.
+
+    Raises:
+        InputError: the trunk is missing, or no longer the one with which the run was started.
+    """
+    config, trunk = run.config, network.trunk()
+    if not config.init:
+        return
+    if config.init == IMAGENET:
+        source = pretrained.load_imagenet(config.preset, config.image_size)
+        target = keras.Model(trunk.input, trunk.get_layer("features").input)  # there are no weights for the pooling
+    else:
+        source, target = run_folder.load_network(Path(config.init) / "model.keras").trunk(), trunk
+    weights = {_name(variable): variable for variable in source.variables}
+    for variable in target.variables:
+        if _name(variable) not in weights or weights[_name(variable)].shape != variable.shape:
+            raise InputError(f"{config.init} has another trunk than when {run.folder} was started: give another --run")
+        variable.assign(weights[_name(variable)])
+
+
+def _name(variable: keras.Variable) -> str:
+    """Return the names of a variable and its layer, without those of the models that contain the layer."""
+    return "/".join(variable.path.split("/")[-2:])
+
+
+def begin_phase(config: Config, network: TaggerNetwork, epoch: int) -> None:
+    """Freeze or unfreeze the trunk, and set the learning rates of its stages, for training from an epoch on.
+
+    Args:
+        config: the configuration of the run.
+        network: the compiled network.
+        epoch: the next epoch, counted from 0.
+    """
+    frozen = epoch < config.frozen_epochs
+    network.freeze(frozen)
+    if config.init:
+        optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)  # float16: inside a loss-scaling one
+        optimizer.lr_multipliers = lr_multipliers(network, 0.0 if frozen else config.trunk_rate)
+
+
+def lr_multipliers(network: TaggerNetwork, trunk_rate: float) -> list[float]:
+    """Return the factor of the learning rate for each trainable variable of a network.
+
+    All layers of one resolution are a stage. The factors rise from `trunk_rate` at the finest resolution to 1 at the head,
+    and each is the same multiple of the one before. The layer of the embedding belongs to the head, but is frozen with the
+    trunk.
+
+    Args:
+        network: the network.
+        trunk_rate: factor for the first stage; 0 freezes the whole trunk.
+
+    Returns:
+        One factor for each of `network.trainable_variables`, in their order.
+    """
+    layers = [layer for layer in network.trunk().layers if layer.trainable_variables]
+    heights = {layer.name: layer.output.shape[1] for layer in layers if len(layer.output.shape) == 4}
+    stages = sorted(set(heights.values()), reverse=True)
+    factors = {}
+    for layer in layers:
+        depth = stages.index(heights[layer.name]) / len(stages) if layer.name in heights else 1.0
+        factor = trunk_rate ** (1 - depth) if trunk_rate else 0.0
+        factors |= {id(variable): factor for variable in layer.trainable_variables}
+    return [factors.get(id(variable), 1.0) for variable in network.trainable_variables]

@@ -53,7 +53,7 @@ def main() -> None:
         seed=arguments.seed,
         val=arguments.val,
         test=arguments.test,
-        categories=sorted(set(arguments.categories), key=CATEGORIES.get),
+        categories=sorted(set(arguments.categories), key=CATEGORIES.__getitem__),
         sampling=arguments.sampling,
         posts=sys.maxsize if arguments.numbers else arguments.posts,
         board_url=access.url if access else None,

@@ -66,7 +66,7 @@ def atomic_write(path: Path, mode: str = "w", durable: bool = True) -> Iterator[
     Args:
         mode: `w` for UTF-8 text without translation of line ends, `wb` for bytes.
     """
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     with atomic_path(path, durable) as partial, partial.open(mode, **text) as file:
         yield file
 
@@ -97,7 +97,7 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable]) -> None:
     """Write a CSV file with a header, whose lines end with a line feed."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -25,7 +25,7 @@ def log_odds(probability: np.ndarray, floor: float = 1e-7) -> np.ndarray:
     return np.log(inside) - np.log1p(-inside)
 
 
-def ranks(values: Sequence[float]) -> np.ndarray:
+def ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the share of values below each value, ties counted half: float64 (values,), between 0 and 1."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return ((np.cumsum(counts) - counts / 2) / len(values))[inverse]

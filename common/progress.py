@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 from tqdm import tqdm
@@ -53,8 +53,8 @@ class LogProgress:
         meter: further arguments of `tqdm.format_meter`.
     """
 
-    def __init__(self, iterable: Iterable | None, total: int | None, initial: int, **meter):
-        if total is None and hasattr(iterable, "__len__"):
+    def __init__(self, iterable: Iterable | None, total: int | None, initial: float, **meter):
+        if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         self.iterable, self.total, self.n, self.initial, self.meter = iterable, total, initial, initial, meter
         self.started = self.printed = time.monotonic()
@@ -89,7 +89,8 @@ class LogProgress:
         """Print a line now."""
         self.printed = time.monotonic()
         elapsed = self.printed - self.started
-        line = tqdm.format_meter(self.n, self.total, elapsed, initial=self.initial, ncols=110, **self.meter)
+        total: Any = self.total  # tqdm's types do not admit None
+        line = tqdm.format_meter(self.n, total, elapsed, initial=self.initial, ncols=110, **self.meter)
         print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:

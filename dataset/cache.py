@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -112,7 +113,7 @@ def open_cache(folder: Path, where: str, image_size: int, resize: str, fitted: b
     return Cache(fitted, np.memmap(pixels_path, np.uint8, "r"), **index)
 
 
-def _decode_all(paths: list[Path], decode: Callable, available: int, write: Callable) -> dict[str, np.ndarray]:
+def _decode_all(paths: list[Path], decode: Callable, available: int, write: Callable) -> dict[str, Any]:
     """Decode all pictures, pass their pixels to `write` in order, and return the index: all fields but `pixels`."""
     import tensorflow as tf
 

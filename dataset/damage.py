@@ -22,7 +22,7 @@ def explain_damage(folder: Path, split: str) -> Iterator[None]:
     """
     try:
         yield
-    except (images.ImageError, *_errors_of_damage()):
+    except (images.ImageError, *_errors_of_damage()):  # type: ignore[misc]
         if damage := _find_damage(folder, split):
             raise InputError(f"{damage}: delete {folder} and download it again") from None
         raise

@@ -12,6 +12,7 @@ import os
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -90,7 +91,7 @@ def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
     side = max(image.size) if resize == "pad" else min(image.size)
     scale = image_size / side
     if scale < 1:
-        image.draft("RGB", tuple(math.ceil(pixels * scale) for pixels in image.size))
+        image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
     return _to_rgb(image)
 
 
@@ -181,7 +182,7 @@ def recolour(image: Image.Image, brightness: float, contrast: float, saturation:
         contrast: factor of the distance from the picture's mean gray.
         saturation: factor of the distance from each pixel's own gray.
     """
-    mean = image.reduce(image.size).getpixel((0, 0))
+    mean: Any = image.reduce(image.size).getpixel((0, 0))  # (3,): the picture is RGB
     mean_gray = sum(weight * value for weight, value in zip(GRAY, mean, strict=True))
     offset = brightness * (1 - contrast) * mean_gray
     matrix = []

@@ -148,11 +148,13 @@ def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.
     shape = (data.batch_size, data.num_tags)
     cache, targets = data.cache, data.soft_targets
     if cache:
-        pictures, keys, look_up = batch, batch, targets and targets.by_positions
+        pictures, keys = batch, batch
+        look_up: Callable | None = targets.by_positions if targets else None
         labels = tf.numpy_function(lambda numbers: cache.label_matrix(numbers, data.num_tags), [batch], tf.float32)
     else:
         examples = records.decode_batch(batch, data.num_tags)
-        pictures, keys, look_up = examples["image"], examples["id"], targets and targets.by_ids
+        pictures, keys = examples["image"], examples["id"]
+        look_up = targets.by_ids if targets else None
         labels = examples["labels"]
     pixels = tf.numpy_function(partial(load_pixels, data), [pictures, epoch, step], tf.uint8)
     labels = tf.ensure_shape(labels, shape)

@@ -7,7 +7,7 @@ validation and test splits are the same files: their labels never change.
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def check_output_folder(out: Path, facts: dict) -> bool:
     return True
 
 
-def relabel(data: Path, out: Path, labels: Sequence[Mapping[int, float]], facts: dict) -> None:
+def relabel(data: Path, out: Path, labels: Sequence[dict[int, float]], facts: dict) -> None:
     """Write a copy of a data folder with other training labels, unless a folder with these facts exists already.
 
     Args:

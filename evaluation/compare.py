@@ -5,6 +5,7 @@ runs therefore drops out of their differences.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def compare(taggers: list[Tagger], data: Path, split: str) -> str:
         figures_of_runs.append(run_figures(tagger.run, tagger.thresholds[outputs], scores, vectors)[0])
     tag_names = [tag.name for tag in tags]
     first = figures_of_runs[0]
-    result = {"data": str(data), "split": split, "images": len(scores.ids), "first": names[0], "runs": {}}
+    result: dict[str, Any] = {"data": str(data), "split": split, "images": len(scores.ids), "first": names[0], "runs": {}}
     for name, figures in zip(names, figures_of_runs, strict=True):
         shared = [key for key in metrics.DEFINITIONS if key in figures.values and key in first.values]
         result["runs"][name] = {

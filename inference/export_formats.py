@@ -160,12 +160,12 @@ def read_test_pictures(tagger: Tagger, data: Path, number: int) -> tuple[np.ndar
     config = tagger.run.config
     outputs = tagger.run.outputs_for(data)
     batches = pipeline.evaluation_batches(data, "test", len(outputs), config.image_size, config.resize, BATCH)
-    batches = list(Batches(batches.dataset.unbatch().take(number).batch(number), data, "test"))
-    if not batches:
+    checked = list(Batches(batches.dataset.unbatch().take(number).batch(number), data, "test"))
+    if not checked:
         raise InputError(f"the test split of {data} is empty, and an export is checked on its pictures")
-    labels = np.zeros((len(batches[0]["pixels"]), len(tagger.run.tags)), bool)
-    labels[:, outputs] = batches[0]["labels"] > 0.5
-    return batches[0]["pixels"], labels
+    labels = np.zeros((len(checked[0]["pixels"]), len(tagger.run.tags)), bool)
+    labels[:, outputs] = checked[0]["labels"] > 0.5
+    return checked[0]["pixels"], labels
 
 
 @dataclass(frozen=True)

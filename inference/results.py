@@ -1,6 +1,7 @@
 """Results of test.py: the file, its tags in the form in which they are written, and what the options add."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class ResultBuilder:
             return tagger.choose(probability, self.threshold, self.top, categories)
 
         tags = select_tags(prediction.probability)
-        result = {"file": prediction.source.name, "tags": self.style.apply(tags)}
+        result: dict[str, Any] = {"file": prediction.source.name, "tags": self.style.apply(tags)}
         if self.uncertainty:
             names = (tag.name for tag in tagger.run.tags)
             deviation = dict(zip(names, prediction.uncertainty.tolist(), strict=True))

@@ -96,9 +96,10 @@ def download(address: str) -> bytes:
                 data.write(part)
             return data.getvalue()
     except (requests.RequestException, ValueError) as error:  # ValueError: the host name is invalid
-        while error.__context__:  # the outer errors only repeat the address and the names of libraries
-            error = error.__context__
-        raise ImageError(f"cannot be fetched: {error}") from None
+        cause: BaseException = error
+        while cause.__context__:  # the outer errors only repeat the address and the names of libraries
+            cause = cause.__context__
+        raise ImageError(f"cannot be fetched: {cause}") from None
 
 
 def clipboard() -> list[Source]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from operator import length_hint
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from inference.onnx_network import OnnxNetwork
 from inference.sources import Source
 from model import run_folder
 from model.run_folder import Run
-
-if TYPE_CHECKING:
-    import keras
 
 BATCH = 32
 BATCHES_BEFORE_COMPILING = 4  # compiling takes about as long as it saves in this many batches
@@ -94,7 +91,7 @@ class Tagger:
     """
 
     run: Run
-    network: "keras.Model | OnnxNetwork"
+    network: Any
     thresholds: np.ndarray
     temperature: float
 

@@ -8,23 +8,24 @@ from dataset.images import RESIZE_MODES
 from model.presets import ARCHITECTURES, PRESETS
 
 LARGEST_IMAGE = 4096  # side of the network's input, in pixels
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+AUTO = "auto"  # value of a setting that the program chooses
+PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 
 # Settings of earlier versions, so that their runs can still be read.
 RENAMED = {"output_rank": "bottleneck", "average": "ema_decay"}  # old name ▶ new name
-REMOVED = {"cycles": 1}  # name ▶ the only value that this version can still do
+REMOVED = {"cycles"}  # unfinished runs with another value than 1 are refused, see `training.plan`
 
 
-def choice(default, help_text: str, options: tuple[str, ...] | None = None, hidden: bool = False):
+def choice(default, help_text: str, options: tuple[str, ...] | None = None, is_option: bool = True):
     """Return a field of `Config`.
 
     Args:
         default: the default value.
         help_text: its description in `--help`.
         options: the allowed values, if they are names.
-        hidden: leave it out of `--help`. Only the recipe as published in 2021 and its benchmarks need such a field.
+        is_option: False where no option of train.py sets it: a recipe does, or a run of an earlier version has it.
     """
-    return field(default=default, metadata={"help": help_text, "choices": options, "hidden": hidden})
+    return field(default=default, metadata={"help": help_text, "choices": options, "is_option": is_option})
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Config:
     bottleneck: int = choice(0, "width of a linear layer before the output; 0: none")
     noise: str = choice("none", "covariance of the noise layer; none: no noise layer", ("none", "diagonal", "low-rank"))
     num_factors: int = choice(8, "rank of the covariance of --noise low-rank")
-    noise_samples: int = choice(0, "Monte Carlo samples that estimate the expectation over the noise; 0: exact", hidden=True)
+    noise_samples: int = choice(0, "samples that estimate the expectation over the noise; 0: exact", is_option=False)
     temperature: float = choice(1.0, "number by which the noise layer divides the logits")
     loss: str = choice("bce", "loss of each tag", ("bce", "focal", "robust", "asymmetric"))
     label_smoothing: float = choice(0.0, "fraction by which the labels 0 and 1 are moved towards 0.5")
-    reduction: str = choice("sum", "how the losses of the tags are combined", ("sum", "mean"), hidden=True)
+    reduction: str = choice("sum", "how the losses of the tags are combined", ("sum", "mean"), is_option=False)
     optimizer: str = choice("muon", "optimizer", ("sgd", "adamw", "muon"))
     weight_decay: float = choice(1.0, "decoupled weight decay of adamw and muon, multiplied by the learning rate")
     learning_rate: float = choice(0.0, "maximum learning rate; 0: chosen for the optimizer and the images per update")
@@ -68,13 +69,13 @@ class Config:
     freeze: bool = choice(False, "with --init: train only the output and leave the trunk unchanged")
     unfreeze_after: int = choice(0, "with --init: number of epochs in which the trunk is frozen; then it is trained as well")
     trunk_rate: float = choice(0.1, "with --init: fraction of the learning rate for the first stage; later stages have more")
-    precision: str = choice("auto", "number format of the computation; auto: the fastest one of the device", PRECISIONS)
+    precision: str = choice(AUTO, "number format of the computation; auto: the fastest one of the device", PRECISIONS)
     gradient_checkpointing: bool = choice(False, "save memory: compute each block a second time in the backward pass")
     teacher: str = choice("", "run folder of a teacher, whose probabilities are learned beside the labels (distillation)")
     teacher_weight: float = choice(0.5, "weight of the teacher's probabilities in the loss; the labels have the rest")
     teacher_temperature: float = choice(1.0, "divides the logits of teacher and student in the teacher's part of the loss")
     flip: bool = choice(True, "augmentation: mirror left and right")
-    vertical_flip: bool = choice(False, "augmentation: mirror top and bottom", hidden=True)
+    vertical_flip: bool = choice(False, "augmentation: mirror top and bottom", is_option=False)
     shift: float = choice(0.0, "augmentation: largest translation, as a fraction of the side")
     zoom: float = choice(0.0, "augmentation: largest change of scale, as a fraction")
     colour: float = choice(0.0, "augmentation: largest change of brightness, contrast and saturation, as a fraction")
@@ -128,10 +129,7 @@ def from_dict(values: dict) -> Config:
     Raises:
         InputError: a key is unknown, or a value is wrong.
     """
-    values = {RENAMED.get(name, name): value for name, value in values.items()}
-    for name, value in REMOVED.items():
-        if values.pop(name, value) != value:
-            raise InputError(f"this version of e6tag cannot read a run with {_flag(name)} other than {value}")
+    values = {RENAMED.get(name, name): value for name, value in values.items() if name not in REMOVED}
     unknown = set(values) - {entry.name for entry in fields(Config)}
     if unknown:
         raise InputError(f"unknown settings in the configuration: {', '.join(sorted(unknown))}")
@@ -139,9 +137,10 @@ def from_dict(values: dict) -> Config:
 
 
 def as_options(config: Config) -> list[str]:
-    """Return the options of train.py that give this configuration."""
+    """Return the options of train.py that give this configuration; its recipe gives the rest."""
     options = []
-    for name, value in config.as_dict().items():
+    for name in (entry.name for entry in fields(config) if entry.metadata["is_option"]):
+        value = getattr(config, name)
         flag = _flag(name)
         options.append(f"{flag}={value}" if not isinstance(value, bool) else flag if value else f"--no-{flag[2:]}")
     return options

@@ -111,15 +111,15 @@ def gpu_model() -> str:
     return subprocess.run(query, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
 
 
-def precision(wanted: str) -> str:
+def precision(name: str) -> str:
     """Return the number format that `auto` means on this device; return any other value unchanged.
 
     bfloat16 has the range of float32 and needs no loss scaling. It is fast on GPUs from compute capability 8 (2020) on, and
     for TensorFlow on CPUs with instructions for it. float16 is fast on GPUs from compute capability 7 (2018) on. Elsewhere
     float32 is the fastest.
     """
-    if wanted != "auto":
-        return wanted
+    if name != "auto":
+        return name
     if not gpus():
         return "bfloat16" if keras.backend.backend() == "tensorflow" and _cpu_has_bfloat16() else "float32"
     capability = _compute_capability()

@@ -94,8 +94,8 @@ def log_partition(alpha, num_nodes: int = 64):
     Returns:
         A scalar tensor.
     """
-    t, weight = np.polynomial.legendre.leggauss(num_nodes)
-    t, weight = (t + 1) / 2, weight / 2
+    nodes, node_weights = np.polynomial.legendre.leggauss(num_nodes)
+    t, weight = (nodes + 1) / 2, node_weights / 2
     x = 2 * t / (1 - t)
     jacobian = 2 / (1 - t) ** 2
     rho = general_robust(ops.convert_to_tensor(x**2, "float32"), alpha, 1.0)  # (num_nodes,)

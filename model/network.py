@@ -1,5 +1,7 @@
 """The network: from uint8 pixels to the probability of each tag, and its loss."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -70,7 +72,7 @@ class TaggerNetwork(keras.Model):
         self.num_tags = num_tags
         self.num_added_outputs = num_added_outputs
         self.config = settings.as_dict()
-        self.call_frozen = None
+        self.call_frozen: Callable | None = None
         self.robust = None
         if settings.loss == "robust":
             self.robust = losses.AdaptiveRobust(dtype="float32", name="robust")
@@ -101,7 +103,7 @@ class TaggerNetwork(keras.Model):
         copy = TaggerNetwork(self.num_tags - self.num_added_outputs + num_added_outputs, self.config, num_added_outputs)
         for layer in self.layers:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
-        if self.robust is not None:
+        if self.robust is not None and copy.robust is not None:
             copy.robust.set_weights(self.robust.get_weights())
         copy.get_layer(f"added_output{position + 1}").set_weights([weights[:, None], np.array([bias])])
         return copy

@@ -140,6 +140,7 @@ class JointSpace:
             InputError: the run has no projections, or the text encoder is missing.
         """
         features = self._sentence_features(sentences)
+        assert self.projections is not None
         return self.projections.sentence(features)
 
     @cached_property

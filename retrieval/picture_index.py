@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -266,6 +267,7 @@ def _store(database: sqlite3.Connection, space: JointSpace, batch: list, stamps:
     for item in batch:
         source, picture = (item.source, None) if isinstance(item, Unreadable) else item
         facts = (None, None, item.reason) if picture is None else (picture.md5, picture.thumbnail, None)
+        assert source.path is not None  # `_files` returns only files
         path = os.fsencode(source.path)
         database.execute("DELETE FROM pictures WHERE path = ?", (path,))
         added = database.execute(
@@ -284,13 +286,14 @@ def _write_nearest(folder: Path, database: sqlite3.Connection, version: str) -> 
     if not rows:
         (folder / "nearest.npz").unlink(missing_ok=True)
         return
-    owners, seconds, vectors = zip(*rows, strict=True)
-    vectors = np.frombuffer(b"".join(vectors), np.float16).reshape(len(rows), -1).astype(np.float32)
+    owners, seconds, stored = zip(*rows, strict=True)
+    vectors = np.frombuffer(b"".join(stored), np.float16).reshape(len(rows), -1).astype(np.float32)
+    arrays: dict[str, Any] = neighbours.build(vectors).arrays()
     with atomic_write(folder / "nearest.npz", "wb") as file:
         np.savez(
             file,
             owners=np.array(owners, np.int64),
             seconds=np.array(seconds, np.float32),
             version=np.array(version),
-            **neighbours.build(vectors).arrays(),
+            **arrays,
         )

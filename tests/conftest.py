@@ -13,7 +13,8 @@ from typing import NoReturn
 import pytest
 from filelock import FileLock
 
-os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}  # pytest runs a process a core already
+os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}  # pytest runs a process on each core already
+os.environ["E6TAG_USER"] = ""  # no test asks the real board
 # Started with `&` by a script, they would pass on that Ctrl-C is ignored to the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

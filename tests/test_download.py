@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from conftest import program
 from data_folders import contents, read_quarantine, read_split
 from odd_images import write_odd_images
 from PIL import Image
@@ -27,10 +28,16 @@ ROOT = Path(__file__).parent.parent
 TAGS = ("red", "green", "blue", "dark", "odd")
 
 
-def program(*arguments: object, **options) -> subprocess.Popen:
+def start(*arguments: object, **options) -> subprocess.Popen:
+    """Start download.py in another process."""
     command = [sys.executable, str(ROOT / "download.py"), *map(str, arguments)]
-    options["env"] = os.environ | {"E6TAG_USER": ""}  # no test asks the real board
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def download(*arguments: object, cwd: Path | None = None) -> tuple[int, str, str]:
+    """Run download.py: exit code, standard output, standard error."""
+    done = program("download.py", *arguments, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
@@ -78,7 +85,7 @@ def test_odd_images_are_read_right_or_named_and_memory_stays_bounded(tmp_path):
     (pictures / "directory.png").mkdir()
     names = [*expected, "directory.png", "gone.png"]
     (tmp_path / "tags.csv").write_text("\n".join(["id,tags", *(f"{name},odd" for name in names)]))
-    process = program(
+    process = start(
         *("--board", "folder", "--images", pictures, "--csv", tmp_path / "tags.csv", "--out", out),
         *("--size", 64, "--val", 0, "--test", 0),
     )
@@ -199,7 +206,7 @@ def test_a_stopped_run_goes_on_from_its_finished_shards(made, tmp_path, monkeypa
             break
         except KeyboardInterrupt:
             stops += 1
-            assert not list((tmp_path / "data").glob("*.tfrecord.partial"))
+            assert not list((tmp_path / "data").glob(".partial-*"))
     monkeypatch.undo()
     build_folder(table.parent, table, tmp_path / "data")
     assert stops > 2
@@ -218,29 +225,29 @@ def test_a_board_that_changed_in_between_is_refused(tmp_path, monkeypatch):
 
 
 def test_killed_and_interrupted_runs_end_with_the_files_of_an_undisturbed_one(tmp_path):
-    def start(out: str) -> subprocess.Popen:
-        options = ("--tags", 20, "--positives", 100, "--size", 24, "--out", tmp_path / out)
-        return program("--board", "openmoji", *options)
+    def begin(out: str) -> subprocess.Popen:
+        options = ("--tags", 20, "--positives", 30, "--size", 24, "--out", tmp_path / out)
+        return start("--board", "openmoji", *options)
 
     def wait_for(process: subprocess.Popen, pattern: str, number: int) -> None:
         while process.poll() is None and len(list((tmp_path / "disturbed").glob(pattern))) < number:
             time.sleep(0.002)
 
-    undisturbed, disturbed = start("undisturbed"), start("disturbed")
-    wait_for(disturbed, ".spool/*/*", 100)
+    undisturbed, disturbed = begin("undisturbed"), begin("disturbed")
+    wait_for(disturbed, ".spool/*/*", 40)
     disturbed.kill()
     assert finish(disturbed)[0] == -signal.SIGKILL
     assert finish(undisturbed)[0] == 0
     assert files.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
     already = len(list((tmp_path / "disturbed").glob(".spool/*/*")))
-    disturbed = start("disturbed")
-    wait_for(disturbed, ".spool/*/*", already + 20)
+    disturbed = begin("disturbed")
+    wait_for(disturbed, ".spool/*/*", already + 10)
     disturbed.send_signal(signal.SIGINT)
     code, _, err = finish(disturbed)
     assert code == 1
     assert err.splitlines()[-1] == "interrupted. Run the same command again to continue."
-    assert not list((tmp_path / "disturbed").glob("*.partial"))
-    assert finish(start("disturbed"))[0] == 0
+    assert not list((tmp_path / "disturbed").glob(".partial-*"))
+    assert finish(begin("disturbed"))[0] == 0
     assert contents(tmp_path / "disturbed") == contents(tmp_path / "undisturbed")
 
 
@@ -261,7 +268,7 @@ def test_the_summary_is_on_standard_output_and_says_what_was_left_out(tmp_path):
     table.write_text(table.read_text() + "\nnowhere,red,\n")
     (tmp_path / "pictures" / "untagged.png").write_bytes((tmp_path / "pictures" / "004.png").read_bytes())
     options = ("--board", "folder", "--images", table.parent, "--csv", table, "--out", tmp_path / "data")
-    code, out, err = finish(program(*options, "--val", 0, "--test", 0))
+    code, out, err = download(*options, "--val", 0, "--test", 0)
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].split()[:2] == ["split", "images"]
@@ -271,7 +278,7 @@ def test_the_summary_is_on_standard_output_and_says_what_was_left_out(tmp_path):
     assert "1 skipped: images without tags" in lines
     assert "1 quarantined: no such file" in lines
     assert any("web page" in line for line in lines)
-    code, out_again, err = finish(program(*options, "--val", 0, "--test", 0))
+    code, out_again, err = download(*options, "--val", 0, "--test", 0)
     assert (code, out_again) == (0, out)
     assert "already complete" in err
 
@@ -284,13 +291,13 @@ def test_a_file_that_cannot_be_written_ends_the_run_in_one_line(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 
     options = ("--board", "folder", "--images", table.parent, "--csv", table, "--out", tmp_path / "data")
-    code, out, err = finish(program(*options, preexec_fn=limit_file_size))
+    code, out, err = finish(start(*options, preexec_fn=limit_file_size))
     assert code == 1
     assert out == ""
     assert err.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in err
-    assert not list((tmp_path / "data").glob("*.partial"))
-    code, _, err = finish(program(*options))
+    assert not list((tmp_path / "data").glob(".partial-*"))
+    code, _, err = download(*options)
     assert code == 0, err
 
 
@@ -317,7 +324,7 @@ def test_a_file_that_cannot_be_written_ends_the_run_in_one_line(tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(tmp_path, arguments, message):
-    code, out, err = finish(program(*arguments, "--out", tmp_path / "data", cwd=tmp_path))
+    code, out, err = download(*arguments, "--out", tmp_path / "data", cwd=tmp_path)
     assert (code, out) == (1, "")
     assert message in err.splitlines()[-1]
     assert err.splitlines()[-1].startswith("error: ")
@@ -365,9 +372,7 @@ def test_copies_of_a_picture_in_other_groups_share_its_split(tmp_path):
 def test_a_file_where_the_folder_should_be_is_named_in_one_line(tmp_path):
     table = draw_pictures(tmp_path / "pictures", 6)
     (tmp_path / "data").write_text("mine")
-    code, out, err = finish(
-        program("--board", "folder", "--images", table.parent, "--csv", table, "--out", tmp_path / "data")
-    )
+    code, out, err = download("--board", "folder", "--images", table.parent, "--csv", table, "--out", tmp_path / "data")
     assert (code, out) == (1, "")
     assert str(tmp_path / "data") in err.splitlines()[-1]
     assert err.splitlines()[-1].startswith("error: ")

@@ -2,7 +2,6 @@
 
 import gzip
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -330,8 +329,7 @@ def test_the_sites_crawl_delay_is_kept_whatever_rate_is_given(monkeypatch):
 def program(board: SmallBoard, out: Path, *arguments: object) -> subprocess.Popen:
     options = ("--board-url", board.url, "--out", out, "--rate", 0, "--size", 300, "--positives", 99, *arguments)
     command = [sys.executable, str(ROOT / "download.py"), *map(str, options)]
-    env = os.environ | {"E6TAG_USER": ""}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_killed_runs_end_with_the_files_of_an_undisturbed_one_and_ask_again_for_little(board, tmp_path):

@@ -84,7 +84,7 @@ def test_the_average_is_of_the_weights_after_each_update():
 def test_a_checkpoint_holds_everything_that_the_next_steps_depend_on(tmp_path, policy, steps, precision):
     """Also in the middle of an accumulation, of an epoch whose running loss goes on, and the scale of the loss."""
     policy(precision)
-    options = {"average": 0.9, "gradient_accumulation_steps": 2, "global_clipnorm": 1.0}
+    options = {"ema_decay": 0.9, "gradient_accumulation_steps": 2, "global_clipnorm": 1.0}
     data = batches(4, 2 * STEPS)
     whole = small_network(**options)
     train(whole, data)

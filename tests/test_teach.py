@@ -8,6 +8,7 @@ import pytest
 from conftest import program
 from PIL import Image
 
+from common import files
 from common.errors import InputError
 from dataset import records
 from inference.tagger import Tagger
@@ -103,9 +104,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    "module, function", [(records, "write_json"), (records, "write_tags"), (run_folder, "save_network")]
-)
+@pytest.mark.parametrize("module, function", [(files, "write_json"), (records, "write_tags"), (run_folder, "save_network")])
 def test_killed_while_it_is_written_the_run_works_as_before(emoji_run, taught, tmp_path, monkeypatch, module, function):
     shutil.copytree(emoji_run, tmp_path / "run")
     written = getattr(module, function)

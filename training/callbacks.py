@@ -160,7 +160,7 @@ class Validation(keras.callbacks.Callback):
     def __init__(self, plan: Plan, progress: ProgressAndSpeed):
         super().__init__()
         self.plan, self.progress = plan, progress
-        self.scores = None
+        self.scores: Scores | None = None
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.plan.val_images:

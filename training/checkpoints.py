@@ -10,6 +10,7 @@ after the newer one is completely on the disk.
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -49,7 +50,7 @@ def save(folder: Path, network: keras.Model, position: TrainingPosition, steps_p
     Raises:
         NotFinite: a variable is not finite; nothing was written.
     """
-    arrays = {"position": np.array([position.epoch, position.step])}
+    arrays: dict[str, Any] = {"position": np.array([position.epoch, position.step])}
     for name, variable in _variables(network).items():
         arrays[name] = keras.ops.convert_to_numpy(variable)
         if not np.isfinite(arrays[name]).all():

@@ -41,8 +41,8 @@ class Examples:
 
     def take(self, positions: list[int]) -> "Examples":
         """Return the examples at some positions."""
-        names, thumbnails = ([values[position] for position in positions] for values in (self.names, self.thumbnails))
-        return Examples(names, self.features[positions], thumbnails)
+        names = [self.names[position] for position in positions]
+        return Examples(names, self.features[positions], [self.thumbnails[position] for position in positions])
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _fit(features, targets, groups, weights) -> tuple[np.ndarray, float, np.ndar
             model = _regression(features[training], targets[training], penalty)
             logits[penalty][held_out] = model.decision_function(features[held_out])
         losses[penalty] = np.mean(np.logaddexp(0, logits[penalty]) - targets * logits[penalty])
-    best = min(losses, key=losses.get)
+    best = min(losses, key=losses.__getitem__)
     # With these weights, the predicted frequency of the tag is that among all represented pictures.
     platt = _regression(logits[best][:, None], targets, UNREGULARISED, weights)
     model, slope = _regression(features, targets, best), float(platt.coef_[0, 0])

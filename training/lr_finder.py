@@ -11,9 +11,10 @@ from common.files import write_csv
 from common.progress import progress
 from evaluation.report import lr_chart
 from model.network import TaggerNetwork
-from training import transfer
+from training import distillation, transfer
 from training.optimizers import build_optimizer
 from training.plan import Plan
+from training.train_run import build_network, compile_network
 
 STEPS = 100
 RANGE = (0.01, 30.0)  # lowest and highest learning rate, as multiples of the configured maximum
@@ -22,6 +23,21 @@ MIN_STEPS = 2 * SMOOTHING_STEPS  # too few to propose a maximum
 DIVERGED = 1.5  # the test ends at a loss of this many times the lowest so far
 STILL_LOW = 0.1  # a loss is still low up to this fraction of its total decrease above the lowest
 PROPOSED_FRACTION = 0.5  # of the highest learning rate at which the loss is still low
+
+
+def find_learning_rate(plan: Plan) -> str:
+    """Run the range test for a run, write its results into the run folder, and return the proposed maximum in words.
+
+    Raises:
+        InputError: even the lowest learning rates are too high.
+    """
+    plan = distillation.with_teacher(plan)
+    network = build_network(plan.run)
+    compile_network(plan, network)
+    transfer.load_trunk(plan.run, network)
+    rates, losses = range_test(plan, network)
+    chart = save(plan.run.folder, rates, losses)
+    return f"{chart}: proposed --learning-rate {proposal(rates, losses):g}"
 
 
 def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarray]:

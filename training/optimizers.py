@@ -1,6 +1,7 @@
 """Optimizers whose learning rate and momentum follow schedules: SGD, AdamW and Muon."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -129,7 +130,7 @@ class CycledAdamW(Cycled):
     def build(self, variables):
         if not self.built:
             super().build(variables)
-            self.squares = [
+            self.squares: list[Any] = [
                 self.add_optimizer_variables([variable], "square")[0] if self.has_square(variable) else None
                 for variable in variables
             ]

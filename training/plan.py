@@ -113,6 +113,9 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
         raise InputError(f"--run: {folder} is a file: give a folder, or a name that does not exist yet")
     run = Run(folder, config, tags, str(data), stored_size, train_images)
     if (folder / "config.json").exists():
+        cycles = files.read_json(folder / "config.json")["config"].get("cycles", 1)
+        if cycles != 1 and not (folder / "model.keras").exists():
+            raise InputError(f"{folder} was begun by an earlier version with --cycles {cycles}, which is no option any more")
         differences = _differences(run_folder.load(folder), run)
         if differences:
             raise InputError(

@@ -5,6 +5,7 @@ the head (discriminative learning rates; Howard & Ruder, ULMFiT, arXiv 1801.0614
 """
 
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -77,7 +78,8 @@ def begin_phase(config: Config, network: TaggerNetwork, epoch: int) -> None:
     frozen = epoch < config.frozen_epochs
     network.freeze(frozen)
     if config.init:
-        optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)  # float16: inside a loss-scaling one
+        # In float16, the optimizer is inside a loss-scaling one.
+        optimizer: Any = getattr(network.optimizer, "inner_optimizer", network.optimizer)
         optimizer.lr_multipliers = lr_multipliers(network, 0.0 if frozen else config.trunk_rate)
 
 

@@ -71,7 +71,7 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         service.close()
         events.close()
 
-    errors = {"default": {"description": 'The error: `{"error": …, "message": …}`'}}
+    errors: dict[int | str, dict] = {"default": {"description": 'The error: `{"error": …, "message": …}`'}}
     app = FastAPI(title="e6tag", version=version, lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors)
     app.add_middleware(MeasureRequests, metrics=metrics)
     app.add_middleware(LimitBody, max_bytes=limits.upload_bytes, max_bytes_by_path={"/events": MAX_JUDGEMENT_BYTES})

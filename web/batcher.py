@@ -52,6 +52,7 @@ class Batcher:
 
     def _run(self, batch: list[tuple[list[np.ndarray], asyncio.Future]]) -> None:
         counts = [len(frames) for frames, _ in batch]
+        answers: np.ndarray | list[Exception]
         try:
             rows = self._network(np.stack([frame for frames, _ in batch for frame in frames]))
             answers = np.maximum.reduceat(rows, np.cumsum([0, *counts[:-1]]))  # (pictures, tags)

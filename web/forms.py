@@ -1,12 +1,15 @@
 """Multipart forms with uploaded pictures: reading them, and their description in the OpenAPI document."""
 
 import math
+from typing import TypeVar
 
 from fastapi import HTTPException, Request
 
 from web.service import Limits
 
 DEFAULT_THRESHOLD, DEFAULT_LIMIT = 0.1, 50  # those of Danbooru's autotagger
+
+Number = TypeVar("Number", int, float)
 
 
 async def read_form(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]], dict[str, str]]:
@@ -30,7 +33,7 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[tuple[str, b
     return files, fields
 
 
-def read_number(fields: dict[str, str], name: str, kind: type, default: float) -> float:
+def read_number(fields: dict[str, str], name: str, kind: type[Number], default: Number) -> Number:
     """Return a field as a number of the type `kind`.
 
     Raises:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from fastapi import HTTPException
@@ -71,7 +72,7 @@ class Service:
                 raise HTTPException(400, f"{name}: {answer}")
             if isinstance(answer, Exception):
                 raise answer
-        return answers
+        return cast("list[np.ndarray]", answers)
 
     @contextlib.contextmanager
     def _working_on(self, pictures: int) -> Iterator[None]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pyarrow as pa
@@ -26,6 +27,8 @@ from common.progress import progress
 from dataset.boards.http_client import CHUNK_BYTES, Client, Gone, RequestFailed, TransientError
 
 READ_BYTES = 2**20
+# What a damaged file raises; isal's types do not tell that its error is an exception.
+DAMAGE: Any = (EOFError, gzip.BadGzipFile, isal_zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowInvalid)
 BLOCK_BYTES = 2**21  # parsed at a time; a row must not be longer
 MAX_DOWNLOADS = 3  # complete downloads of a file whose checksum is wrong
 
@@ -191,7 +194,7 @@ def read_batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatc
             for batch in batches:
                 yield batch
                 rows += batch.num_rows
-    except (EOFError, gzip.BadGzipFile, isal_zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} is damaged after row {rows:,}: {reason}; delete it and run again") from None
 

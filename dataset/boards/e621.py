@@ -67,6 +67,7 @@ class E621Board:
     def catalogue(self) -> Catalogue:
         if self._table is None:
             self._fetch_export()
+        assert self._table is not None
         return self._table.catalogue(self._files_url)
 
     def rate(self, post: Post) -> float:

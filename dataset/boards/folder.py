@@ -66,6 +66,9 @@ class FolderBoard:
     def planned_bytes(self, post: Post, size: int) -> int:
         return 0
 
+    def rate(self, post: Post) -> float:
+        return 0.0
+
     def category(self, tag: str) -> int:
         return CATEGORIES["number" if tag in self._numbers else "general"]
 

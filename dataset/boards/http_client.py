@@ -101,7 +101,8 @@ class Client:
             raise InputError(f"--user must be plain letters, digits and signs, received {user!r}")
         self._user, self._rate = user, rate
         self._session = requests.Session()
-        self._session.headers["User-Agent"] = f"e6tag/{VERSION} (by {user} on e621)" if user else f"e6tag/{VERSION}"
+        self._user_agent = f"e6tag/{VERSION} (by {user} on e621)" if user else f"e6tag/{VERSION}"
+        self._session.headers["User-Agent"] = self._user_agent
         self._session.headers["Accept-Encoding"] = "identity"  # pictures and .gz files are compressed already
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS))
@@ -156,7 +157,7 @@ class Client:
         limits = [MAX_RATE if self._rate is None else self._rate]
         if host == SITE:
             limits.append(SITE_RATE)
-        delay = self._rules(url).crawl_delay(self._session.headers["User-Agent"])
+        delay = self._rules(url).crawl_delay(self._user_agent)
         if delay and (self._rate is None or _is_site(host)):
             limits.append(1 / float(delay))
         return min(limits)
@@ -209,7 +210,7 @@ class Client:
             raise InputError(
                 f"--rate must be over 0 and at most {MAX_RATE:g} requests/s for {host}, received {self._rate:g}"
             )
-        if not self._rules(url).can_fetch(self._session.headers["User-Agent"], url):
+        if not self._rules(url).can_fetch(self._user_agent, url):
             raise InputError(f"{host} disallows {urlsplit(url).path} in its robots.txt, so it was not requested")
 
     def _rules(self, url: str) -> RobotFileParser:

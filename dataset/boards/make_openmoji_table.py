@@ -107,6 +107,7 @@ def read_keywords() -> tuple[dict[str, list[str]], dict[str, str]]:
     for path in sorted(package_file("picker", "data").glob("emojis_*.csv")):
         for text in html.unescape(path.read_text(encoding="utf-8")).splitlines():
             facts = line.match(text)
+            assert facts, text
             sequence = sequence_of(hexcode(facts["emoji"]))
             words = (facts["keywords"] or "").split(", ")
             keywords[sequence] = [word for word in words if word.lower() != facts["name"].lower()]

@@ -124,6 +124,9 @@ class OpenMojiBoard:
     def planned_bytes(self, post: Post, size: int) -> int:
         return 0
 
+    def rate(self, post: Post) -> float:
+        return 0.0
+
     def category(self, tag: str) -> int:
         return CATEGORIES["general"]
 

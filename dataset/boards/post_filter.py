@@ -212,10 +212,10 @@ def _words(strings: pa.StringArray) -> tuple[pa.StringArray, np.ndarray]:
     _, offsets, data = strings.buffers()
     edges = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]  # (posts + 1,)
     text = np.frombuffer(data, np.uint8)[edges[0] : edges[-1]] if edges[-1] else np.zeros(0, np.uint8)
-    begins = np.zeros(len(text) + 1, bool)
-    begins[1:] = text == ord(" ")
-    begins[edges - edges[0]] = True
-    begins = np.flatnonzero(begins).astype(np.int32)  # (words + 1,)
+    is_begin = np.zeros(len(text) + 1, bool)
+    is_begin[1:] = text == ord(" ")
+    is_begin[edges - edges[0]] = True
+    begins = np.flatnonzero(is_begin).astype(np.int32)  # (words + 1,)
     words = pa.StringArray.from_buffers(len(begins) - 1, pa.py_buffer(begins + edges[0]), data)
     return words, np.searchsorted(begins, edges - edges[0])
 

@@ -4,6 +4,7 @@ All are exact at any size, except the micro ranking figures of many pairs: see `
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -41,7 +42,7 @@ def compute(
     labels: np.ndarray,
     probability: np.ndarray,
     thresholds: np.ndarray,
-    global_threshold: float,
+    global_threshold: float | np.floating,
     weights: np.ndarray,
     predictive_variance: np.ndarray | None = None,
     vectors: np.ndarray | None = None,
@@ -149,14 +150,18 @@ def _add_mistakes_by_uncertainty(
     def wrong(rows: slice) -> np.ndarray:
         return (probability[rows] >= thresholds) != labels[rows]
 
-    measures = {"mistakes_in_undecided_tenth": lambda rows: 0.5 - np.abs(probability[rows] - 0.5)}
+    measures: dict[str, Callable[[slice], np.ndarray]] = {
+        "mistakes_in_undecided_tenth": lambda rows: 0.5 - np.abs(probability[rows] - 0.5)
+    }
     if predictive_variance is not None and predictive_variance.any():
         measures["mistakes_in_uncertain_tenth"] = lambda rows: predictive_variance[rows] / np.float32(255)
     for name, uncertainty in measures.items():
-        fine, coarse = micro_counts.counts_by_score_level(
-            labels.shape, lambda rows, measure=uncertainty: (wrong(rows), measure(rows)), weights
-        )
-        shares = (metrics.share_among_top(*counts, UNCERTAIN_SHARE) for counts in (coarse, fine))
+
+        def read(rows: slice, measure: Callable[[slice], np.ndarray] = uncertainty) -> tuple[np.ndarray, np.ndarray]:
+            return wrong(rows), measure(rows)
+
+        fine, coarse = micro_counts.counts_by_score_level(labels.shape, read, weights)
+        shares = [metrics.share_among_top(positives, negatives, UNCERTAIN_SHARE) for positives, negatives in (coarse, fine)]
         figures.values[name] = micro_counts.bias_corrected(*shares)
 
 
@@ -165,7 +170,7 @@ def _add_decisions(
     labels: np.ndarray,
     probability: np.ndarray,
     thresholds: np.ndarray,
-    global_threshold: float,
+    global_threshold: float | np.floating,
     weights: np.ndarray,
 ) -> None:
     """Add the figures of what is predicted at the thresholds."""

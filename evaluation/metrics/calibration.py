@@ -128,7 +128,7 @@ def fit(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray, target:
     folds = np.random.default_rng(0).permutation(number.max() + 1)[number] % FOLDS
     true_positives, predicted = _counts_by_fold(labels, log_odds(probability) / temperature, folds)
     cross_validated = _cross_validate(true_positives, predicted, target)
-    shrinkage = max(cross_validated, key=cross_validated.get)  # among equals, the first and smallest
+    shrinkage = max(cross_validated, key=cross_validated.__getitem__)  # among equals, the first and smallest
     chosen, best_for_all = _choose(true_positives.sum(axis=0), predicted.sum(axis=0), target)
     thresholds = sigmoid(CANDIDATE_LOGITS[chosen[shrinkage]])
     global_threshold = float(sigmoid(CANDIDATE_LOGITS[best_for_all]))
@@ -184,12 +184,15 @@ def _cross_validate(true_positives: np.ndarray, predicted: np.ndarray, target: T
     tags = np.arange(true_positives.shape[1])
     sums = {shrinkage: np.zeros((2, len(tags))) for shrinkage in CANDIDATE_SHRINKAGES}
     for fold in range(FOLDS):
-        others = (counts.sum(axis=0) - counts[fold] for counts in (true_positives, predicted))
-        chosen, _ = _choose(*others, target)
+        others_true, others_predicted = (counts.sum(axis=0) - counts[fold] for counts in (true_positives, predicted))
+        chosen, _ = _choose(others_true, others_predicted, target)
         for shrinkage, positions in chosen.items():
             sums[shrinkage] += true_positives[fold, tags, positions + 1], predicted[fold, tags, positions + 1]
     positives = true_positives[:, :, 0].sum(axis=0)
-    return {shrinkage: float(target.objective_over_tags(*counts, positives)) for shrinkage, counts in sums.items()}
+    return {
+        shrinkage: float(target.objective_over_tags(accepted_with_tag, accepted, positives))
+        for shrinkage, (accepted_with_tag, accepted) in sums.items()
+    }
 
 
 def _text(shrinkage: float) -> str:

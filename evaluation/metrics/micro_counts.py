@@ -71,7 +71,7 @@ def _ordered_bits(scores: np.ndarray) -> np.ndarray:
     return (scores.astype(np.float32) + np.float32(0)).view(np.uint32)
 
 
-def bias_corrected(resampled: np.ndarray, exact: float) -> np.ndarray:
+def bias_corrected(resampled: np.ndarray, exact: np.ndarray | float) -> np.ndarray:
     """Return coarse resamples, shifted by the error of the coarse figure of all images."""
     return resampled - resampled[0] + exact
 

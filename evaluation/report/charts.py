@@ -17,8 +17,8 @@ class Line:
     """A line of a chart: its name in the key, its points, its class (`run`, `other`, `chance`), and whether it has dots."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
     kind: str = "run"
     dots: bool = False
 
@@ -85,7 +85,7 @@ def sparkline(positives: np.ndarray, negatives: np.ndarray, threshold: float) ->
     return f'<svg class="spark" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}" aria-hidden="true">{drawing}</svg>'
 
 
-def _decimate(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
+def _decimate(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> list[tuple[float, float]]:
     """Return points at even distances along the line, so that steep parts keep enough of them."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) <= MAX_POINTS:

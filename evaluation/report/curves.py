@@ -29,6 +29,7 @@ def curves(evaluation: Evaluation, history: list[dict]) -> str:
 def _ranking_charts(evaluation: Evaluation) -> list[str]:
     roc, precision_recall = [], []
     for name, figures, kind in (("this run", evaluation.figures, "run"), ("frequencies", evaluation.frequencies, "other")):
+        assert figures.score_levels is not None
         true_positives, predicted = metrics.cumulative_counts(*figures.score_levels)
         positives, negatives = true_positives[0], predicted[0] - true_positives[0]
         if positives and negatives:
@@ -47,6 +48,7 @@ def _ranking_charts(evaluation: Evaluation) -> list[str]:
 
 def _reliability_chart(evaluation: Evaluation) -> str:
     reliability = evaluation.figures.reliability
+    assert reliability is not None
     pairs, probability, labels = reliability[reliability[:, 0] > 0].T
     lines = [Line("this run", probability / pairs, labels / pairs, dots=True), Line("ideal", UNIT, UNIT, "chance")]
     return line_chart("Reliability, all pairs", "probability", "frequency", lines, UNIT, UNIT)

@@ -139,4 +139,5 @@ def _most_confident(labels: np.ndarray, scores: np.ndarray, labelled: bool, numb
         lowest = lowest[np.isfinite(block[lowest])]
         parts.append((block[lowest], lowest + start * scores.shape[1]))
     keys, places = (np.concatenate(values) for values in zip(*parts, strict=True))
-    return np.unravel_index(places[np.lexsort((places, keys))][:number], scores.shape)
+    rows_found, columns_found = np.unravel_index(places[np.lexsort((places, keys))][:number], scores.shape)
+    return rows_found, columns_found

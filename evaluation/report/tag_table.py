@@ -76,4 +76,5 @@ def score_histograms(labels: np.ndarray, probability: np.ndarray) -> tuple[np.nd
         bin_of_pair = np.searchsorted(SCORE_BINS[1:-1], logits) + bins * np.arange(num_tags)
         counts[0] += np.bincount(bin_of_pair[truth], minlength=num_tags * bins)
         counts[1] += np.bincount(bin_of_pair[~truth], minlength=num_tags * bins)
-    return tuple(counts.reshape(2, num_tags, bins))
+    with_tag, without = counts.reshape(2, num_tags, bins)
+    return with_tag, without

@@ -14,6 +14,8 @@ import pytest
 from filelock import FileLock
 
 os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}  # pytest runs a process on each core already
+# XLA spends less on making programs fast, which run once.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["E6TAG_USER"] = ""  # no test asks the real board
 # Started with `&` by a script, they would pass on that Ctrl-C is ignored to the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -134,6 +136,15 @@ def browser():
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def small_preset(monkeypatch):
+    """Make the preset `tiny` a network of a few thousand weights, which compiles quickly. Not for other processes."""
+    from model import presets
+
+    small = presets.Architecture((16, 16, 32, 32), (1, 1, 1, 1), 2, 2, 8)
+    monkeypatch.setitem(presets.ARCHITECTURES, "tiny", small)
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
 def test_two_devices_equal_one():
     environment = os.environ | {
         "KERAS_BACKEND": "jax",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {os.environ['XLA_FLAGS']}",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, str(ROOT / "tests" / "two_devices.py")]
@@ -148,17 +148,18 @@ def test_two_devices_equal_one():
     assert np.allclose(one, two, rtol=1e-5) and one[1] < one[0] and found["apart"] < 1e-5
 
 
-def test_a_gpu_that_cannot_be_used_is_named(emoji_data, tmp_path):
+def test_a_gpu_that_cannot_be_used_is_named(emoji_data, tmp_path, monkeypatch):
     program_file = tmp_path / "nvidia-smi"
     program_file.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA GeForce GTX 970 (UUID: GPU-1234)'\n")
     program_file.chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "0"}
-    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", env=environment)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run")
     assert done.returncode == 1 and "GTX 970" in done.stderr and "tensorflow[and-cuda]" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
-    hidden = environment | {"CUDA_VISIBLE_DEVICES": "-1"}
-    for options, variables in ((("--cpu",), environment), ((), hidden)):
-        resumed = program("train.py", "--resume", *options, "--run", tmp_path / "run", env=variables)
+    for options, visible in ((("--cpu",), "0"), ((), "-1")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        resumed = program("train.py", "--resume", *options, "--run", tmp_path / "run")
         assert "GPU" not in resumed.stderr and "no run folder at" in resumed.stderr
 
 

@@ -51,7 +51,7 @@ def pixels(number: int, side: int = 32) -> np.ndarray:
     ],
     ids=["default", "robust", "plain", "recomputed"],
 )
-def test_a_gradient_reaches_every_weight(policy, precision, changes):
+def test_a_gradient_reaches_every_weight(policy, small_preset, precision, changes):
     """Layers that start at zero hold back those behind them for a step or two."""
     policy(precision)
     network = small_network(**changes)
@@ -86,7 +86,7 @@ def test_normalisation_trains_as_that_of_keras(images):
         np.testing.assert_allclose(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), rtol=1e-4, atol=1e-4)
 
 
-def test_gradient_checkpointing_changes_no_weight():
+def test_gradient_checkpointing_changes_no_weight(small_preset):
     """Nor statistics, which a batch that is computed twice must not enter twice."""
     trained = []
     for recompute in (False, True):

@@ -68,7 +68,7 @@ def test_the_same_command_on_a_finished_run_changes_nothing(emoji_data, uninterr
 
 
 def test_a_network_that_is_damaged_or_of_no_run_is_not_taken_for_a_finished_one(emoji_data, uninterrupted, tmp_path):
-    for folder, words in ((tmp_path / "cut", "delete it and run the same"), (tmp_path / "foreign", "of no run")):
+    for folder, words in ((tmp_path / "cut", "delete it and run the same"), (tmp_path / "foreign", "is not a run")):
         shutil.copytree(uninterrupted, folder)
         (folder / "model.keras").write_bytes(b"PK")
         if folder.name == "foreign":

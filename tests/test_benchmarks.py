@@ -73,6 +73,7 @@ def run_ablation(*options) -> None:
     ablation.measure(parser.parse_args(["--epochs", "2", "--seeds", "1", "--jobs", "1", *map(str, options)]))
 
 
+@pytest.mark.slow
 def test_ablation_reuses_finished_runs_and_names_a_row_that_failed(emoji_data, first_run, tmp_path, monkeypatch, capsys):
     """The fixture's run is one of diagonal noise."""
     monkeypatch.chdir(tmp_path)

@@ -150,6 +150,7 @@ def test_the_same_command_again_gives_the_same_folder(noisy, noisy_run, cleaned)
     assert done.returncode == 1 and "other data" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_with_the_networks_that_are_trained(noisy, noisy_run, cleaned, tmp_path):
     folder, _ = cleaned
     run = tmp_path / "run"
@@ -236,6 +237,7 @@ def test_soft_labels_reach_training_with_and_without_a_cache(cleaned):
         assert ((soft > 0) & (soft < 1)).any()
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_soft_labels(cleaned, tmp_path):
     folder, _ = cleaned
     done = program("train.py", "--data", folder, "--run", tmp_path / "run", "--epochs", 1, "--image-size", 32)
@@ -252,7 +254,7 @@ def test_cleaned_data_is_not_cleaned_again(cleaned, noisy, noisy_run, tmp_path):
     assert done.returncode == 1 and "the folder to be cleaned" in done.stderr
     (tmp_path / "pictures").mkdir()
     done = program("clean.py", "--run", noisy_run, "--data", noisy, "--out", tmp_path / "pictures", "--rule", "halved")
-    assert done.returncode == 1 and "no data folder" in done.stderr
+    assert done.returncode == 1 and "not a data folder" in done.stderr
 
 
 def test_numbers_are_left_as_they_are(noisy, noisy_run, tmp_path):

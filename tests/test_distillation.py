@@ -46,12 +46,14 @@ def test_a_student_says_what_its_teacher_says_more_than_one_without(emoji_data, 
     assert not (taught / soft_targets.FILE).exists()
 
 
+@pytest.mark.slow
 def test_killed_at_random_steps_it_goes_on_to_the_same_weights(emoji_data, emoji_run, taught, tmp_path):
     options = (*OPTIONS, "--teacher", emoji_run, "--teacher-weight", 1)
     steps = kill_and_resume.train_killed(emoji_data, tmp_path / "run", options, 1, random.Random(3))
     assert steps and kill_and_resume.differences(taught, tmp_path / "run") == []
 
 
+@pytest.mark.slow
 def test_another_backend_learns_from_it_too(emoji_data, emoji_run, tmp_path):
     settings = (*OPTIONS, "--epochs", 1, "--ema-decay", 0.9)
     options = ("--data", emoji_data, "--run", tmp_path / "run", "--teacher", emoji_run, *settings)

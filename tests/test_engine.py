@@ -1,5 +1,6 @@
 """What keeps training exact and within memory: checkpoints, accumulation, the average, devices, the batch that fits."""
 
+import gc
 import json
 import os
 import shutil
@@ -177,6 +178,7 @@ def test_the_largest_batch_that_fits_divides_the_effective_one(monkeypatch, room
                 raise _Full("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
     monkeypatch.setattr(devices, "gpus", lambda: ["gpu:0"])
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # seconds in a process with TensorFlow
     assert memory.largest_batch(12, 1, lambda batch_size: Network()) == expected
     with pytest.raises(InputError, match="not even one image"):
         room = 0
@@ -207,7 +209,7 @@ def test_the_proposed_learning_rate_is_below_where_the_loss_runs_away(tmp_path):
     assert lr_finder.save(tmp_path, rates, losses).stat().st_size > 1000
 
 
-def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path):
+def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path, small_preset):
     config = replace(Config(), image_size=32, learning_rate=1e9, clip_norm=0.0)
     todo = plan_run(emoji_data, tmp_path, config)
     network = build_network(todo.run)

@@ -13,7 +13,7 @@ from conftest import ROOT
 from keras import ops
 
 from common import numbers
-from model import run_folder
+from model import presets, run_folder
 from model.batch_norm import BatchNormalization
 from model.config import Config
 from model.network import TaggerNetwork
@@ -144,7 +144,7 @@ def test_a_saved_network_gives_the_same_probabilities(tmp_path, changes):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_every_backend_gives_the_same_probabilities(tmp_path, backend):
+def test_every_backend_gives_the_same_probabilities(tmp_path, small_preset, backend):
     network = small_network(noise="low-rank")
     for weight in network.weights:  # statistics and zero-started weights as after training
         change = np.random.default_rng(len(weight.path)).normal(0, 0.05, tuple(weight.shape))
@@ -152,7 +152,8 @@ def test_every_backend_gives_the_same_probabilities(tmp_path, backend):
     run_folder.save_network(network, tmp_path / "model.keras")
     np.save(tmp_path / "pixels.npy", pixels(4))
     code = (
-        "import sys, numpy as np, keras; from model import run_folder; folder = sys.argv[1]\n"
+        "import sys, numpy as np, keras; from model import presets, run_folder; folder = sys.argv[1]\n"
+        f"presets.ARCHITECTURES['tiny'] = presets.{presets.ARCHITECTURES['tiny']}\n"
         "from pathlib import Path\n"
         "network = run_folder.load_network(Path(folder) / 'model.keras')\n"
         "scores = network(np.load(folder + '/pixels.npy'))\n"

@@ -16,7 +16,7 @@ from common import files
 from model import run_folder
 from training import checkpoints
 
-OPTIONS = ("--epochs", 3, "--batch-size", 32, "--image-size", 32)
+OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,7 @@ def test_says_what_it_will_do_and_leaves_a_complete_run(emoji_data, emoji_run):
     assert run_folder.load(emoji_run).config.batch_size == 32
 
 
+@pytest.mark.slow
 def test_killed_at_random_steps_it_goes_on_to_the_same_weights_and_history(emoji_data, uninterrupted, tmp_path):
     folder = tmp_path / "run"
     steps = kill_and_resume.train_killed(emoji_data, folder, OPTIONS, 2, random.Random(5))

@@ -114,10 +114,12 @@ def embed(tagger: Tagger, sources: Iterable[Source], title: str) -> Examples:
         readable = [picture for picture in pictures if not isinstance(picture, Unreadable)]
         if not readable:
             continue
-        pixels = np.stack([picture.frames[0] for picture in readable])  # (pictures, image_size, image_size, 3)
+        frames = [picture.frames[0] for picture in readable]
+        # Filled up to one size: a batch of another size would be compiled anew.
+        pixels = np.stack(frames + frames[-1:] * (BATCH - len(frames)))  # (BATCH, image_size, image_size, 3)
         names += [picture.source.name for picture in readable]
-        features.append(tagger.embed(pixels)[0])
-        thumbnails += [near_duplicates.image_thumbnail(Image.fromarray(frame)) for frame in pixels]
+        features.append(tagger.embed(pixels)[0][: len(frames)])
+        thumbnails += [near_duplicates.image_thumbnail(Image.fromarray(frame)) for frame in frames]
     return Examples(names, np.concatenate(features) if features else np.empty((0, 0), np.float32), thumbnails)
 
 

@@ -139,6 +139,18 @@ def browser():
 
 
 @pytest.fixture
+def board(monkeypatch):
+    """A running small board like e621, whose refused requests are repeated at once."""
+    from small_board import SmallBoard
+
+    from dataset.boards import http_client
+
+    monkeypatch.setattr(http_client, "BACKOFF_SECONDS", 0.001)
+    with SmallBoard() as running:
+        yield running
+
+
+@pytest.fixture
 def small_preset(monkeypatch):
     """Make the preset `tiny` a network of a few thousand weights, which compiles quickly. Not for other processes."""
     from model import presets

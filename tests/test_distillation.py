@@ -21,7 +21,7 @@ TAGS = 12
 
 
 @pytest.fixture(scope="module")
-def added_outputs(emoji_data, emoji_run, tmp_path_factory):
+def taught(emoji_data, emoji_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("taught") / "run"
     options = ("--data", emoji_data, "--run", folder, *OPTIONS, "--teacher", emoji_run, "--teacher-weight", 1)
     done = program("train.py", *options)

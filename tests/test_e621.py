@@ -5,7 +5,6 @@ import itertools
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter, defaultdict
 from dataclasses import asdict
@@ -28,14 +27,6 @@ from dataset.build.selection import Options
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = [number for number in NUMBERS if number not in RESTRICTED and number not in UNUSABLE and number != 40]
-
-
-@pytest.fixture
-def board(monkeypatch):
-    """A running small board; tries follow one another at once."""
-    monkeypatch.setattr(http_client, "BACKOFF_SECONDS", 0.001)
-    with SmallBoard() as running:
-        yield running
 
 
 def make(board: SmallBoard, out: Path, rate: float = 0, dry_run: bool = False, filters: Filters | None = None, **changes):
@@ -253,27 +244,6 @@ def test_a_bad_row_is_named(tmp_path, line, message):
         list(read_rows(tmp_path / "posts.csv.gz", ("id", "t")))
 
 
-def test_robots_txt_stops_before_any_picture(board, tmp_path):
-    board.robots = "User-agent: *\nDisallow: /data/\n"
-    with pytest.raises(InputError, match=r"disallows /data/db_export/tags.csv.gz in its robots\.txt"):
-        make(board, tmp_path / "data")
-    assert board.requests == ["/robots.txt", "/db_exports.json"]
-
-
-def test_a_board_that_keeps_refusing_is_left_alone_and_gone_on_with(board, tmp_path):
-    make(board, tmp_path / "clean")
-    for path in [*board.files, board.sample_path(board.md5_of(WITHOUT_SAMPLE), "webp")]:
-        board.faults[path] = ["503"] * 999
-    board.requests.clear()
-    with pytest.raises(InputError, match="refused 16 requests in a row, the last with: 503"):
-        make(board, tmp_path / "data")
-    pictures = [path for path in board.requests if "db_export" not in path]
-    assert len(pictures) <= http_client.TRIES * (http_client.MAX_REFUSALS + http_client.THREADS)
-    board.faults.clear()
-    make(board, tmp_path / "data")
-    assert read_all(tmp_path / "data") == read_all(tmp_path / "clean")
-
-
 def test_the_plan_is_said_before_any_picture(board, tmp_path, capsys):
     assert make(board, tmp_path / "data", rate=50, dry_run=True) is None
     said = capsys.readouterr().err
@@ -283,55 +253,13 @@ def test_the_plan_is_said_before_any_picture(board, tmp_path, capsys):
     assert board.asked_posts() == set()
 
 
-def test_a_pacer_spaces_turns_over_threads():
-    now, slept, lock = [0.0], [], threading.Lock()
-
-    def sleep(seconds: float) -> None:
-        with lock:
-            slept.append(seconds)
-
-    pacer = http_client.Pacer(4, clock=lambda: now[0], sleep=sleep)
-    threads = [threading.Thread(target=pacer.wait) for _ in range(9)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(slept) == [0.25 * turn for turn in range(1, 9)]
-    now[0] = 1000.0
-    slept.clear()
-    for _ in range(3):
-        pacer.wait()
-    assert slept == [0.25], "one turn is kept over a pause, no more"
-
-
-def test_requests_keep_the_rate(board, tmp_path):
-    started = time.monotonic()
-    make(board, tmp_path / "data", rate=40)
-    assert len(board.requests) / 40 <= time.monotonic() - started + 0.1
-
-
-def test_a_hosts_crawl_delay_is_kept_unless_a_rate_is_given(board):
-    board.robots = "User-agent: *\nCrawl-delay: 4\n"
-    assert http_client.Client("tester", None).rate_of(board.url) == 0.25
-    assert http_client.Client("tester", 50).rate_of(board.url) == 50
-    board.robots = "User-agent: *\nCrawl-delay: 0.1\n"
-    assert http_client.Client("tester", None).rate_of(board.url) == http_client.MAX_RATE
-
-
-def test_the_sites_crawl_delay_is_kept_whatever_rate_is_given(monkeypatch):
-    monkeypatch.setattr(http_client.Client, "_robots_lines", lambda *_: ["User-agent: *", "Crawl-delay: 4"])
-    assert http_client.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 0.25
-    monkeypatch.setattr(http_client.Client, "_robots_lines", lambda *_: [])
-    assert http_client.Client("tester", 2).rate_of("https://static1.e621.net/data/a.png") == 2
-    assert http_client.Client("tester", 2).rate_of("https://e621.net/db_exports.json") == http_client.SITE_RATE
-
-
 def program(board: SmallBoard, out: Path, *arguments: object) -> subprocess.Popen:
     options = ("--board-url", board.url, "--out", out, "--rate", 0, "--size", 300, "--positives", 99, *arguments)
     command = [sys.executable, str(ROOT / "download.py"), *map(str, options)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_runs_end_with_the_files_of_an_undisturbed_one_and_ask_again_for_little(board, tmp_path):
     undisturbed = program(board, tmp_path / "undisturbed")
     _, err = undisturbed.communicate(timeout=60)

@@ -135,6 +135,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoints.restore(tmp_path, small_network(ema_decay=0.9))
 
 
+@pytest.mark.slow
 def test_two_devices_equal_one():
     environment = os.environ | {
         "KERAS_BACKEND": "jax",

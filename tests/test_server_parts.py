@@ -1,0 +1,92 @@
+"""Parts of the server without a server: queue, limits, the file of events."""
+
+import asyncio
+import contextlib
+import gc
+import sys
+import threading
+
+import numpy as np
+import pytest
+from fastapi import HTTPException
+
+from common.errors import InputError
+from inference.tagger import Tagger
+from labels.feedback import Events
+from web.batcher import Batcher
+from web.prometheus import Metrics
+from web.service import Limits, Service
+
+
+def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
+    service = Service(Tagger.open(emoji_onnx), Limits(waiting=0), Metrics("model"))
+    picture = ("a.jpg", emoji_pictures[0].read_bytes())
+    for work in (service.tag([picture]), service.heat(*picture, "tag")):
+        with pytest.raises(HTTPException) as refused:
+            asyncio.run(work)
+        assert refused.value.status_code == 503
+    service.close()
+
+
+def test_a_refused_file_is_let_go_at_once(emoji_onnx):
+    service = Service(Tagger.open(emoji_onnx), Limits(), Metrics("model"))
+    file = bytes(999)
+    before = sys.getrefcount(file)
+
+    async def ask() -> None:
+        with contextlib.suppress(HTTPException):
+            await service.tag([("a.png", file)])
+
+    gc.disable()
+    try:
+        asyncio.run(ask())
+        service.close()
+        assert sys.getrefcount(file) == before
+    finally:
+        gc.enable()
+
+
+def test_what_is_no_events_file_is_named_and_left_as_it_is(tmp_path):
+    garbage = tmp_path / "notes.txt"
+    garbage.write_text("no database" * 100)
+    for path in (garbage, tmp_path, tmp_path / "nowhere" / "events.sqlite"):
+        with pytest.raises(InputError, match=f"{path}: .*--events"):
+            Events(path, "model")
+    assert garbage.read_text() == "no database" * 100
+
+
+def test_a_batch_is_what_was_waiting():
+    sizes, started, gate = [], threading.Event(), threading.Event()
+
+    def network(pixels):
+        started.set()
+        gate.wait()
+        return pixels.reshape(len(pixels), -1)[:, :1].astype(float)
+
+    async def ask() -> list:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(6)]
+        batcher = Batcher(network, 4, sizes.append)
+        frames = [np.full((2, 2, 3), shade, np.uint8) for shade in range(8)]
+        batcher.submit([frames[7]], futures[0])
+        await loop.run_in_executor(None, started.wait)  # it is in the network, alone
+        for index, future in enumerate(futures[1:], 1):
+            batcher.submit([frames[index], frames[0]], future)  # two frames each, so that two pictures fill a batch
+        gate.set()
+        await loop.run_in_executor(None, batcher.close)  # what is waiting is finished first
+        return [row.tolist() for row in await asyncio.gather(*futures)]
+
+    assert asyncio.run(ask()) == [[7], [1], [2], [3], [4], [5]] and sizes == [1, 4, 4, 2]
+
+
+def test_what_the_network_cannot_do_is_told_to_those_who_wait():
+    async def ask():
+        batcher, future = Batcher(lambda pixels: 1 / 0, 4, print), asyncio.get_running_loop().create_future()
+        batcher.submit([np.zeros((2, 2, 3), np.uint8)], future)
+        try:
+            await future
+        finally:
+            batcher.close()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(ask())

@@ -11,7 +11,6 @@ from keras import ops
 from common.errors import InputError
 from model import run_folder
 from model.network import TaggerNetwork
-from model.pretrained import BUILD
 from training import transfer
 from training.recipes import resolve
 
@@ -19,7 +18,7 @@ WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"  #
 OPTIONS = ("--preset", "mobilenet", "--image-size", 32, "--epochs", 1, "--init", "imagenet", "--freeze")
 
 
-@pytest.mark.parametrize("preset", BUILD)
+@pytest.mark.parametrize("preset", ["mobilenet", pytest.param("efficientnet", marks=pytest.mark.slow)])
 def test_a_network_has_the_trunk_and_an_embedding(preset):
     config = resolve({"preset": preset, "image_size": 64})
     network = TaggerNetwork(3, config.as_dict())

@@ -38,7 +38,7 @@ def noisy(emoji_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def noisy_run(noisy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("noisy_runs") / "run"
-    done = program("train.py", "--data", noisy, "--run", folder, "--epochs", 2, "--batch-size", 32, "--image-size", 32)
+    done = program("train.py", "--data", noisy, "--run", folder, "--epochs", 1, "--batch-size", 32, "--image-size", 32)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -38,6 +38,14 @@ def _by_name(tagger, pictures):
     return [dict(sorted(tags.items())) for tags in tagger.tag(pictures, threshold=0)]
 
 
+def test_a_run_with_a_teacher_says_so_and_leaves_nothing_of_it(emoji_data, emoji_run, tmp_path):
+    options = ("--data", emoji_data, "--run", tmp_path / "run", "--epochs", 1, "--batch-size", 32, "--image-size", 32)
+    done = program("train.py", *options, "--teacher", emoji_run)
+    assert done.returncode == 0 and f"{emoji_run}, weight 0.5" in done.stderr, done.stderr
+    assert (tmp_path / "run" / "model.keras").exists() and not (tmp_path / "run" / soft_targets.FILE).exists()
+
+
+@pytest.mark.slow
 def test_a_student_says_what_its_teacher_says_more_than_one_without(emoji_data, emoji_run, taught, tmp_path):
     alone = tmp_path / "alone"
     assert program("train.py", "--data", emoji_data, "--run", alone, *OPTIONS).returncode == 0

@@ -22,6 +22,8 @@ from training.recipes import resolve
 
 SMALL = Config(image_size=32)
 
+pytestmark = pytest.mark.usefixtures("small_preset")
+
 
 def small_network(num_tags: int = 7, **changes) -> TaggerNetwork:
     keras.utils.set_random_seed(1)
@@ -220,4 +222,4 @@ def test_the_learning_rate_follows_the_images_an_update(optimizer, power):
 def test_the_variance_is_known_where_there_is_a_noise_layer():
     for noise, names in (("none", {"probability", "logit"}), ("diagonal", {"probability", "logit", "variance"})):
         assert set(small_network(noise=noise).output) == names
-        assert set(small_network(noise=noise).with_added_output(0, np.zeros(512), 0.0).output) == names
+        assert set(small_network(noise=noise).with_added_output(0, np.zeros(32), 0.0).output) == names

@@ -61,6 +61,7 @@ def test_a_frozen_trunk_is_left_as_it_is_and_a_thawed_one_is_not(small_preset, o
     assert all(train(network, 4).values())
 
 
+@pytest.mark.slow
 def test_the_same_under_jax():
     command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", "a_frozen_trunk_is_left and sgd"]
     environment = os.environ | {"KERAS_BACKEND": "jax"}
@@ -110,6 +111,7 @@ def test_the_cycle_begins_anew_when_the_trunk_is_thawed():
     assert np.isclose(float(again.momentum(190)), float(momentum(190)))
 
 
+@pytest.mark.slow
 def test_a_new_head_starts_from_the_trunk_and_goes_on_after_kills_to_the_same_bits(emoji_data, emoji_run, tmp_path):
     options = (*OPTIONS, "--init", emoji_run, "--unfreeze-after", 1)
     done = program("train.py", "--data", emoji_data, "--run", tmp_path / "whole", *options)

@@ -34,6 +34,7 @@ def test_a_network_has_the_trunk_and_an_embedding(preset):
     assert shares[0] == 0.1 and shares[-1] == 1 and len(set(shares)) > 4
 
 
+@pytest.mark.slow
 def test_a_frozen_trunk_has_the_weights_of_imagenet(emoji_data, tmp_path):
     """Here the file in Keras' cache is made by the test, as there may be no network."""
     (tmp_path / "models").mkdir()

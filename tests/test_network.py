@@ -88,6 +88,7 @@ def test_normalisation_trains_as_that_of_keras(images):
         np.testing.assert_allclose(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_no_weight(small_preset):
     """Nor statistics, which a batch that is computed twice must not enter twice."""
     trained = []

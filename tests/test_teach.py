@@ -84,6 +84,7 @@ def test_the_other_programs_go_on_as_before(emoji_data, emoji_run, taught):
     assert Tagger.open(taught[0] / "export" / "model.onnx").run.tags[-1].name == NAME
 
 
+@pytest.mark.slow
 def test_taught_again_it_is_replaced_and_a_second_one_added(emoji_run, taught, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(taught[0], folder)

@@ -149,16 +149,15 @@ def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.
     cache, targets = data.cache, data.soft_targets
     if cache:
         pictures, keys = batch, batch
-        look_up: Callable | None = targets.by_positions if targets else None
         labels = tf.numpy_function(lambda numbers: cache.label_matrix(numbers, data.num_tags), [batch], tf.float32)
     else:
         examples = records.decode_batch(batch, data.num_tags)
         pictures, keys = examples["image"], examples["id"]
-        look_up = targets.by_ids if targets else None
         labels = examples["labels"]
     pixels = tf.numpy_function(partial(load_pixels, data), [pictures, epoch, step], tf.uint8)
     labels = tf.ensure_shape(labels, shape)
-    if look_up:
+    if targets:
+        look_up = targets.by_positions if cache else targets.by_ids
         soft = tf.ensure_shape(tf.numpy_function(look_up, [keys], tf.float32), shape)
         labels = tf.stack([labels, soft], axis=1)  # (batch, 2, num_tags)
     return tf.ensure_shape(pixels, (data.batch_size, data.image_size, data.image_size, 3)), labels

@@ -122,6 +122,7 @@ def test_a_new_head_starts_from_the_trunk_and_goes_on_after_kills_to_the_same_bi
     assert again.returncode == 1 and "freeze was False and is now True" in again.stderr
 
 
+@pytest.mark.slow
 def test_with_freeze_the_trunk_is_the_base_runs(emoji_data, emoji_run, tmp_path):
     options = ("--init", emoji_run, "--freeze", "--epochs", 1)
     done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", *options)

@@ -110,7 +110,7 @@ class Killed(Exception):
     [
         pytest.param(files, "write_json", marks=pytest.mark.slow),
         pytest.param(records, "write_tags", marks=pytest.mark.slow),
-        (run_folder, "save_network"),
+        pytest.param(run_folder, "save_network", marks=pytest.mark.slow),
     ],
 )
 def test_killed_while_it_is_written_the_run_works_as_before(emoji_run, taught, tmp_path, monkeypatch, module, function):

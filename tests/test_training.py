@@ -55,6 +55,7 @@ def test_stopped_with_control_c_it_says_how_to_go_on_and_does(emoji_data, uninte
     process.send_signal(signal.SIGINT)
     _, written = process.communicate(timeout=300)
     assert process.returncode == 1 and "The same command continues" in written and "Traceback" not in written
+    assert "WARNING" not in written
     assert checkpoints.paths(folder) and not (folder / "model.keras").exists()
     again = program("train.py", "--resume", "--run", folder)
     assert again.returncode == 0 and "resumed after epoch" in again.stderr

@@ -90,7 +90,7 @@ class LogProgress:
         self.printed = time.monotonic()
         elapsed = self.printed - self.started
         total: Any = self.total  # tqdm's types do not admit None
-        line = tqdm.format_meter(self.n, total, elapsed, initial=self.initial, ncols=110, **self.meter)
+        line = tqdm.format_meter(self.n, total, elapsed, initial=self.initial, **self.meter)
         print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:

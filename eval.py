@@ -55,7 +55,7 @@ def write(evaluation) -> None:
     folder, values = evaluation.tagger.run.folder, summary(evaluation)
     print(f"{evaluation.split} split of {evaluation.data}: {values['images']:,} images, {values['tags']:,} tags")
     if evaluation.split != "test":
-        print(f"{terminal.brief(values)}\nNothing is written: the files in {folder} describe the test split")
+        print(f"{terminal.brief(values)}\nNo report is written: the report in {folder} describes the test split")
         return
     page.write(evaluation, values)
     terminal.write_tags(folder / "metrics_by_tag.csv", evaluation)

@@ -34,6 +34,8 @@ def main() -> None:
 
     tagger = Tagger.open(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"))
     data = options.data or Path(tagger.run.data)
+    if not tagger.has_gradients:
+        raise InputError(f"--run has to be a run folder, which holds the network itself. Received: {options.run}")
     pixels, labels = export_formats.read_test_pictures(tagger, data, options.pictures)
     out = options.out or tagger.run.folder / "export"
     if out.exists() and not out.is_dir():

@@ -31,7 +31,7 @@ def main() -> None:
     tagger = open_tagger(options.run)
     results.check(tagger)
     if options.explain:
-        from inference.saliency import OverlayWriter
+        from inference.writers import OverlayWriter
 
         heat_maps = OverlayWriter(tagger, options.explain)
     errors = 0

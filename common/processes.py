@@ -1,5 +1,6 @@
 """Child processes, and imports of libraries that print or take GPU memory."""
 
+import gc
 import importlib
 import os
 import subprocess
@@ -54,6 +55,7 @@ def import_quietly(library: str) -> None:
     sys.stderr.flush()
     stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
+    gc.disable()  # an exception in a callback of the garbage collector is lost, Ctrl-C as well
     try:
         module = importlib.import_module(library)
         if library == "keras" and module.backend.backend() != "torch":  # Keras cannot list devices under PyTorch
@@ -64,6 +66,7 @@ def import_quietly(library: str) -> None:
         backend = os.environ.get("KERAS_BACKEND")
         raise InputError(f"KERAS_BACKEND={backend}: {error}; expected tensorflow, jax or torch") from error
     finally:
+        gc.enable()
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(null)

@@ -6,17 +6,12 @@ method is right most often. The weights of the attention are hardly better than 
 """
 
 import functools
-import re
-from collections import Counter
-from pathlib import Path
 
 import keras
 import numpy as np
 from PIL import Image
 
 from common.errors import InputError
-from common.files import atomic_path
-from inference.tagger import Prediction, Tagger
 
 SIDE_PIXELS = 512  # side of the picture that `overlay` draws
 MAX_OPACITY = 0.65  # opacity of the colour at the maximum of the map
@@ -80,36 +75,3 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
     mask = Image.fromarray((255 * MAX_OPACITY * heat).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     picture.paste(Image.new("RGB", size, (255, 60, 0)), mask=mask)
     return picture
-
-
-class OverlayWriter:
-    """Saves heat maps of one tag in the working directory; of an animation, for the frame with the highest probability.
-
-    Args:
-        tagger: run with gradients.
-        tag: name of the tag.
-
-    Raises:
-        InputError: the run does not have the tag, or has no gradients.
-    """
-
-    def __init__(self, tagger: Tagger, tag: str):
-        names = [entry.name for entry in tagger.run.tags]
-        if tag not in names:
-            raise InputError(f"{tag} is not one of the run's {len(names)} tags")
-        if not tagger.has_gradients:
-            raise InputError("--explain needs gradients, which an ONNX file does not have: pass the run folder to --run")
-        self.network, self.tag, self.index = tagger.network, tag, names.index(tag)
-        self.saved: Counter[str] = Counter()
-
-    def write(self, prediction: Prediction) -> str:
-        """Save the heat map of a picture, and return a line that says so. Pictures of the same name are numbered."""
-        frame = prediction.frames[prediction.scores["probability"][:, self.index].argmax()]
-        [heat] = heat_map(self.network, frame[None], self.index)
-        name = re.sub(r"[^\w.-]", "_", f"{Path(prediction.source.name).stem}.{self.tag}.png")
-        self.saved[name] += 1
-        if self.saved[name] > 1:
-            name = f"{self.saved[name]}-{name}"
-        with atomic_path(Path(name)) as partial:
-            overlay(frame, heat).save(partial)
-        return f"{prediction.source.name}: {self.tag} {prediction.probability[self.index]:.3f}, see {name}"

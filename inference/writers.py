@@ -2,14 +2,18 @@
 
 import csv
 import json
+import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path, PurePath
 from typing import Protocol
 
-from common.errors import say
+from common.errors import InputError, say
+from common.files import atomic_path
 from inference import annotations
 from inference.sources import Source
+from inference.tagger import Prediction, Tagger
 
 
 class Writer(Protocol):
@@ -115,3 +119,38 @@ class AnnotationWriter:
         kind = "pictures" if self.into_pictures else ".txt files"
         undo = "; python test.py --undo FOLDER undoes it" if any(self.written) else ""
         say(f"{sum(self.written)} of {len(self.written)} {kind} written{undo}")
+
+
+class OverlayWriter:
+    """Saves heat maps of one tag in the working directory; of an animation, for the frame with the highest probability.
+
+    Args:
+        tagger: run with gradients.
+        tag: name of the tag.
+
+    Raises:
+        InputError: the run does not have the tag, or has no gradients.
+    """
+
+    def __init__(self, tagger: Tagger, tag: str):
+        names = [entry.name for entry in tagger.run.tags]
+        if tag not in names:
+            raise InputError(f"{tag} is not one of the run's {len(names)} tags")
+        if not tagger.has_gradients:
+            raise InputError("--explain needs gradients, which an ONNX file does not have: pass the run folder to --run")
+        self.network, self.tag, self.index = tagger.network, tag, names.index(tag)
+        self.saved: Counter[str] = Counter()
+
+    def write(self, prediction: Prediction) -> str:
+        """Save the heat map of a picture, and return a line that says so. Pictures of the same name are numbered."""
+        from inference.saliency import heat_map, overlay  # which import Keras
+
+        frame = prediction.frames[prediction.scores["probability"][:, self.index].argmax()]
+        [heat] = heat_map(self.network, frame[None], self.index)
+        name = re.sub(r"[^\w.-]", "_", f"{Path(prediction.source.name).stem}.{self.tag}.png")
+        self.saved[name] += 1
+        if self.saved[name] > 1:
+            name = f"{self.saved[name]}-{name}"
+        with atomic_path(Path(name)) as partial:
+            overlay(frame, heat).save(partial)
+        return f"{prediction.source.name}: {self.tag} {prediction.probability[self.index]:.3f}, see {name}"

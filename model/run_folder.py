@@ -153,7 +153,7 @@ def load_thresholds(run: Run) -> tuple[np.ndarray, float]:
         return thresholds, temperature
     except FileNotFoundError:
         raise InputError(f"{path} is missing: has its training finished?") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}): expected name,threshold,temperature for every tag") from None
 
 

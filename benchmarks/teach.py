@@ -78,9 +78,9 @@ def table(figures: dict) -> Table:
         else:
             row += ["no better", "than a guess:", "not added"]
         rows.append([*row, f"{full_auc:.3f}"])
-    expected, taught, full = (f"{mean:.3f}" for mean in np.mean(added, axis=0)) if added else ("", "", "")
+    expected, after, full = (f"{mean:.3f}" for mean in np.mean(added, axis=0)) if added else ("", "", "")
     mean_seconds = np.mean([*figures["seconds"].values()])
-    rows.append(["mean", "", f"{mean_seconds:.0f}", expected, "", taught, full])
+    rows.append(["mean", "", f"{mean_seconds:.0f}", expected, "", after, full])
     return Table(
         ["tag", "test positives", "seconds", "expected AUC", "95 % range", "AUC, added", "AUC, fully trained"], rows
     )

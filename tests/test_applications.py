@@ -30,8 +30,8 @@ def test_a_network_has_the_trunk_and_an_embedding(preset):
         network.train_on_batch(pixels, np.eye(4, 3, dtype=np.float32))
     changed = [not np.array_equal(one, other) for one, other in zip(before, network.trunk().trainable_weights, strict=True)]
     assert np.mean(changed) > 0.95
-    shares = transfer.lr_multipliers(network, 0.1)
-    assert shares[0] == 0.1 and shares[-1] == 1 and len(set(shares)) > 4
+    multipliers = transfer.lr_multipliers(network, 0.1)
+    assert multipliers[0] == 0.1 and multipliers[-1] == 1 and len(set(multipliers)) > 4
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def labels_of(folder):
     return {record.id: record.labels for record in records.read(folder, "train")}
 
 
-def test_noise_moves_a_share_of_the_labels_and_leaves_held_out_ones(emoji_data, noisy, tmp_path):
+def test_noise_changes_a_fraction_of_the_training_labels_only(emoji_data, noisy, tmp_path):
     before, after = labels_of(emoji_data), labels_of(noisy)
     assert list(before) == list(after)
     total = sum(map(len, before.values()))
@@ -106,7 +106,7 @@ def test_the_rates_of_mistakes_are_found_where_a_network_is_sure(missing, wrong)
 def test_labels_after_the_rule_are_nearer_to_the_truth_than_people_and_networks_alone():
     true, given, probability = simulated(0.3, 0.2)
     soft = label_rules.posterior(given, probability, label_rules.estimate_noise_rates(given, probability))
-    error, of_people, of_networks = (np.square(said - true).mean() for said in (soft, given * 1.0, probability))
+    error, of_people, of_networks = (np.square(labels - true).mean() for labels in (soft, given * 1.0, probability))
     assert error < 0.6 * of_people and error < 0.9 * of_networks
 
 
@@ -151,7 +151,7 @@ def test_the_same_command_again_gives_the_same_folder(noisy, noisy_run, cleaned)
 
 
 @pytest.mark.slow
-def test_killed_it_goes_on_with_the_networks_that_are_trained(noisy, noisy_run, cleaned, tmp_path):
+def test_killed_it_resumes_with_the_networks_that_are_trained(noisy, noisy_run, cleaned, tmp_path):
     folder, _ = cleaned
     run = tmp_path / "run"
     run.mkdir()
@@ -174,7 +174,7 @@ def test_killed_it_goes_on_with_the_networks_that_are_trained(noisy, noisy_run, 
     assert first.stat().st_mtime_ns == trained and labels_of(tmp_path / "clean") == labels_of(folder)
 
 
-def test_decisions_and_events_have_the_last_word(noisy, noisy_run, cleaned, tmp_path):
+def test_decisions_and_events_override_the_rule(noisy, noisy_run, cleaned, tmp_path):
     folder, _ = cleaned
     rows = list(csv.DictReader((folder / "review.csv").open()))
     change = [abs(float(row["label"]) - int(row["given"])) for row in rows]
@@ -207,7 +207,7 @@ def test_damaged_decisions_are_named(tmp_path, content):
         review.read_decisions(tmp_path / "decisions.csv")
 
 
-def test_the_page_saves_what_was_decided(cleaned, browser, tmp_path):
+def test_the_page_saves_decisions(cleaned, browser, tmp_path):
     folder, _ = cleaned
     rows = list(csv.DictReader((folder / "review.csv").open()))
     page = browser.new_page()

@@ -186,7 +186,7 @@ def test_a_complete_folder_is_left_alone(made, capsys):
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
-def test_a_stopped_run_goes_on_from_its_finished_shards(made, tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_from_its_finished_shards(made, tmp_path, monkeypatch):
     """Stopped at every point in turn where a file takes its name, the same command ends with the same files."""
     table, out, _ = made
     replace, stops = Path.replace, 0

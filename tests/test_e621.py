@@ -74,7 +74,7 @@ def test_records_are_those_of_the_export(board, tmp_path):
     assert implied == {"cat": {"mammal", "animal"}, "mammal": {"animal"}, "animal": {"mammal"}}
     words = {int(record.id): record.caption for record in records.read(tmp_path / "data", "train")}
     assert words and all(set(words[number].split()) >= expected_tags(number) - {"loop_a"} for number in words)
-    assert not any("ann" in said.split() for said in words.values())  # an artist cannot be seen
+    assert not any("ann" in caption.split() for caption in words.values())  # an artist cannot be seen
     assert board.agents == {f"e6tag/{VERSION} (by tester on e621)"}
     assert {path.suffix for path in (tmp_path / "data").iterdir()} == {".tfrecord", ".csv", ".json"}
 
@@ -207,7 +207,7 @@ def test_the_export_is_kept_until_it_changes(board, tmp_path):
 
 
 @pytest.mark.parametrize("checksums", [True, False])
-def test_a_broken_download_of_the_export_goes_on_where_it_was(board, tmp_path, checksums):
+def test_a_broken_download_of_the_export_is_resumed(board, tmp_path, checksums):
     board.checksums = checksums
     board.faults["/data/db_export/posts.csv.gz"] = ["short", "503", "short", "reset"]
     make(board, tmp_path / "data")
@@ -244,12 +244,12 @@ def test_a_bad_row_is_named(tmp_path, line, message):
         list(read_rows(tmp_path / "posts.csv.gz", ("id", "t")))
 
 
-def test_the_plan_is_said_before_any_picture(board, tmp_path, capsys):
+def test_the_plan_is_printed_before_the_first_picture(board, tmp_path, capsys):
     assert make(board, tmp_path / "data", rate=50, dry_run=True) is None
-    said = capsys.readouterr().err
-    assert "pictures, about" in said
-    assert "at 50 a second" in said
-    assert "fewer than 500 posts; missing: " in said
+    printed = capsys.readouterr().err
+    assert "pictures, about" in printed
+    assert "at 50 a second" in printed
+    assert "fewer than 500 posts; missing: " in printed
     assert board.asked_posts() == set()
 
 

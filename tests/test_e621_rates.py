@@ -18,7 +18,7 @@ def test_robots_txt_stops_before_any_picture(board, tmp_path):
     assert board.requests == ["/robots.txt", "/db_exports.json"]
 
 
-def test_a_board_that_keeps_refusing_is_left_alone_and_gone_on_with(board, tmp_path):
+def test_a_board_that_keeps_refusing_stops_the_run_which_can_be_resumed(board, tmp_path):
     make(board, tmp_path / "clean")
     for path in [*board.files, board.sample_path(board.md5_of(WITHOUT_SAMPLE), "webp")]:
         board.faults[path] = ["503"] * 999

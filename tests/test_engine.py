@@ -102,7 +102,7 @@ def test_a_checkpoint_holds_everything_that_the_next_steps_depend_on(tmp_path, p
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "encrypted"])
-def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_says_so(tmp_path, capsys, damage):
+def test_instead_of_a_damaged_checkpoint_the_one_before_is_loaded_with_a_message(tmp_path, capsys, damage):
     network = small_network()
     for step in (1, 2, 3):
         train(network, batches(4, 1))
@@ -120,7 +120,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_says_so(tmp_path
     assert checkpoints.restore(tmp_path, small_network()) == TrainingPosition()
 
 
-def test_weights_that_are_no_numbers_are_never_kept(tmp_path):
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     network = small_network()
     checkpoints.save(tmp_path, network, TrainingPosition(0, 1), 10)
     network.layers[0].kernel.assign(np.full((4, 8), np.nan))
@@ -150,7 +150,7 @@ def test_two_devices_equal_one():
     assert np.allclose(one, two, rtol=1e-5) and one[1] < one[0] and found["apart"] < 1e-5
 
 
-def test_a_gpu_that_cannot_be_used_is_named(emoji_data, tmp_path, monkeypatch):
+def test_an_unusable_gpu_is_named(emoji_data, tmp_path, monkeypatch):
     program_file = tmp_path / "nvidia-smi"
     program_file.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA GeForce GTX 970 (UUID: GPU-1234)'\n")
     program_file.chmod(0o755)
@@ -195,7 +195,7 @@ def test_in_half_precision_weights_and_outputs_stay_in_single(policy, noise):
     assert network.get_layer("features").output.dtype == "bfloat16"
 
 
-def test_precision_and_batches_that_make_no_sense_are_named():
+def test_unusable_precisions_and_batch_sizes_are_named():
     assert devices.precision("auto") in ("float32", "bfloat16") and devices.precision("float16") == "float16"
     for given, words in (({"effective_batch": 40}, "multiple of --batch-size, 32"), ({"precision": "half"}, "bfloat16")):
         with pytest.raises(InputError, match=words):

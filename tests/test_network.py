@@ -220,7 +220,7 @@ def test_the_learning_rate_follows_the_images_an_update(optimizer, power):
     assert resolve({"optimizer": optimizer, "batch_size": 128, "learning_rate": 0.7}).learning_rate == 0.7
 
 
-def test_the_variance_is_known_where_there_is_a_noise_layer():
+def test_the_variance_is_predicted_with_a_noise_layer():
     for noise, names in (("none", {"probability", "logit"}), ("diagonal", {"probability", "logit", "variance"})):
         assert set(small_network(noise=noise).output) == names
         assert set(small_network(noise=noise).with_added_output(0, np.zeros(32), 0.0).output) == names

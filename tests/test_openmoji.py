@@ -20,7 +20,7 @@ def test_openmoji_has_its_pictures_and_nothing_twice():
     assert posts == list(board.posts())
 
 
-def test_openmoji_tags_say_what_is_seen():
+def test_openmoji_tags_describe_what_is_seen():
     tags = {post.id: set(post.tags) for post in open_board("openmoji").posts()}
     assert {"people-body", "woman", "firefighter", "dark_skin_tone"} <= tags["1F469-1F3FF-200D-1F692"]
     assert {"animals-nature", "animal-mammal", "dog"} <= tags["1F415"]

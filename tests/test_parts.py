@@ -93,7 +93,7 @@ def test_parts_of_different_samples_are_not_joined(pictures, tmp_path):
         make(pictures, tmp_path / "data")
 
 
-def test_a_folder_begun_without_parts_is_not_gone_on_with_in_parts(pictures, tmp_path, monkeypatch):
+def test_a_folder_begun_without_parts_is_not_continued_in_parts(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("dataset.build.build._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         make(pictures, tmp_path / "data")

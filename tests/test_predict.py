@@ -186,10 +186,10 @@ def test_with_a_tag_come_those_that_it_implies():
     tags = [records.Tag(index, name, 0, 9, names) for index, (name, names) in enumerate(implied.items())]
     run = run_folder.Run(Path(), resolve({}), tags, "", 64, 99)
     tagger = Tagger(run, SimpleNamespace(num_tags=4), np.array([0.5, 0.3, 0.5, 0.5], np.float32), 1.0)
-    said = np.array([0.2, 0.4, 0.45, 0.1], np.float32)
-    assert list(tagger.choose(said).items()) == [("animal", 0.45), ("cat", 0.4), ("kitten", 0.4)]
-    assert list(tagger.choose(said, top=2)) == ["animal", "cat"]
-    assert list(tagger.choose(said, threshold=0)) == ["animal", "cat", "kitten", "chair"]
+    probabilities = np.array([0.2, 0.4, 0.45, 0.1], np.float32)
+    assert list(tagger.choose(probabilities).items()) == [("animal", 0.45), ("cat", 0.4), ("kitten", 0.4)]
+    assert list(tagger.choose(probabilities, top=2)) == ["animal", "cat"]
+    assert list(tagger.choose(probabilities, threshold=0)) == ["animal", "cat", "kitten", "chair"]
     assert tagger.choose(np.zeros(4, np.float32)) == {}
 
 
@@ -228,7 +228,7 @@ def test_many_pictures_give_what_each_gives_alone(emoji_run, emoji_pictures):
         assert (prediction.uncertainty >= 0).all() and (prediction.uncertainty <= 0.5).all()
 
 
-def test_a_run_explains_and_doubts(emoji_run, emoji_pictures, tmp_path):
+def test_a_run_gives_explanations_and_uncertainties(emoji_run, emoji_pictures, tmp_path):
     tagger = Tagger.open(emoji_run)
     pixels = np.stack([tagger.pixels(path.read_bytes()) for path in emoji_pictures[:2]])
     tags = np.arange(len(tagger.run.tags))
@@ -256,7 +256,7 @@ def test_a_network_cut_off_is_called_damaged(emoji_run, tmp_path):
         run_folder.load_network(tmp_path / "model.keras")
 
 
-def test_exports_say_what_they_lack(tag, folder):
+def test_what_an_export_cannot_do_is_named(tag, folder):
     for option in (("--uncertainty",), ("--explain", "animal")):
         done = tag(folder / "a.jpg", *option, code=1)
         assert len(done.stderr.strip().splitlines()) == 1 and ("run folder" in done.stderr or "not one of" in done.stderr)

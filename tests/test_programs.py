@@ -24,7 +24,7 @@ def evaluated(emoji_run):
     return emoji_run, done.stdout
 
 
-def test_evaluation_says_what_it_read_and_what_it_rests_on(evaluated, emoji_data):
+def test_evaluation_prints_its_split_and_numbers_of_pictures(evaluated, emoji_data):
     run, output = evaluated
     values = files.read_json(run / "metrics.json")
     written = files.read_json(emoji_data / "manifest.json")["splits"]["test"]

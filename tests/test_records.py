@@ -63,7 +63,7 @@ def test_a_damaged_tag_table_is_named(tmp_path, content):
         records.read_tags(tmp_path / "tags.csv")
 
 
-def test_a_missing_table_says_who_makes_it(tmp_path):
+def test_a_missing_table_is_named_with_the_command_that_makes_it(tmp_path):
     with pytest.raises(InputError, match=r"download\.py"):
         records.read_tags(tmp_path / "tags.csv")
 

@@ -51,7 +51,7 @@ def train(network: TaggerNetwork, steps: int = 3) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("optimizer", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adamw")), "muon"])
-def test_a_frozen_trunk_is_left_as_it_is_and_a_thawed_one_is_not(small_preset, optimizer):
+def test_a_frozen_trunk_is_unchanged_and_an_unfrozen_one_is_not(small_preset, optimizer):
     network = compiled(replace(THAWED_LATER, optimizer=optimizer, weight_decay=0.1, ema_decay=0.9))
     transfer.begin_phase(THAWED_LATER, network, 0)
     assert [name for name, changed in train(network).items() if changed] == ["tags"]
@@ -69,7 +69,7 @@ def test_the_same_under_jax():
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
-def test_a_frozen_network_says_what_it_said_and_is_saved_without_a_trace(tmp_path):
+def test_freezing_changes_neither_predictions_nor_the_saved_file(tmp_path):
     network, pixels = compiled(SETTINGS), np.random.default_rng(4).integers(0, 256, (2, 32, 32, 3), np.uint8)
     expected = ops.convert_to_numpy(network(pixels, training=False)["logit"])
     network.freeze(True)
@@ -99,7 +99,7 @@ def test_early_stages_learn_more_slowly():
         assert np.allclose(before - ops.convert_to_numpy(after), 0.5 * share, atol=1e-6)
 
 
-def test_the_cycle_begins_anew_when_the_trunk_is_thawed():
+def test_the_cycle_starts_again_when_the_trunk_is_unfrozen():
     rate, momentum = one_cycle.cycles(replace(SETTINGS, epochs=4, unfreeze_after=1), 400)
     first, second = (one_cycle.cycles(SETTINGS, updates)[0] for updates in (100, 300))
     for step in (0, 30, 99):
@@ -112,7 +112,7 @@ def test_the_cycle_begins_anew_when_the_trunk_is_thawed():
 
 
 @pytest.mark.slow
-def test_a_new_head_starts_from_the_trunk_and_goes_on_after_kills_to_the_same_bits(emoji_data, emoji_run, tmp_path):
+def test_a_new_head_starts_from_the_trunk_and_resumes_after_kills_to_the_same_bits(emoji_data, emoji_run, tmp_path):
     options = (*OPTIONS, "--init", emoji_run, "--unfreeze-after", 1)
     done = program("train.py", "--data", emoji_data, "--run", tmp_path / "whole", *options)
     assert done.returncode == 0 and f"trunk of {emoji_run}, frozen for 1 of 2 epochs" in done.stderr, done.stderr
@@ -141,7 +141,7 @@ def test_with_freeze_the_trunk_is_the_base_runs(emoji_data, emoji_run, tmp_path)
         ({"init": "x", "trunk_rate": 0.0}, "--trunk-rate"),
     ],
 )
-def test_settings_that_make_no_sense_are_named(given, words):
+def test_unusable_settings_are_named(given, words):
     with pytest.raises(InputError, match=words):
         resolve(given)
 
@@ -155,7 +155,7 @@ def test_a_base_that_does_not_fit_is_named(emoji_run, tmp_path):
         transfer.inherited_settings({"init": str(tmp_path / "nowhere")})
 
 
-def test_a_number_is_learned_with_the_trunk_and_said_of_every_picture(emoji_data, emoji_run, tmp_path):
+def test_a_number_is_learned_with_the_trunk_and_predicted_for_every_picture(emoji_data, emoji_run, tmp_path):
     """How dark a picture was made; 30 pictures are kept aside."""
     shades = np.random.default_rng(4).uniform(0.3, 1, 180)
     pictures, aside = tmp_path / "pictures", tmp_path / "aside"
@@ -182,8 +182,10 @@ def test_a_number_is_learned_with_the_trunk_and_said_of_every_picture(emoji_data
     done = program("train.py", "--data", data, "--run", run, *options)
     assert done.returncode == 0, done.stderr
     done = program("test.py", aside, "--run", run, "--json")
-    said = {Path(answer["file"]).stem: answer["tags"]["brightness"] for answer in json.loads(done.stdout)}
-    assert len(said) == 30 and np.corrcoef(list(said.values()), [shades[int(name)] for name in said])[0, 1] > 0.5
+    predicted = {Path(answer["file"]).stem: answer["tags"]["brightness"] for answer in json.loads(done.stdout)}
+    assert (
+        len(predicted) == 30 and np.corrcoef(list(predicted.values()), [shades[int(name)] for name in predicted])[0, 1] > 0.5
+    )
     done = program("eval.py", run, "--split", "val")
     assert done.returncode == 0 and "1 tags" in done.stdout, done.stderr
     done = program("download.py", *given, "--numbers", "weight", "--out", tmp_path / "other")

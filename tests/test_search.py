@@ -51,7 +51,7 @@ def pictures(emoji_pictures, tmp_path):
     return folder
 
 
-def test_aligning_prints_and_keeps_what_it_is_worth(aligned):
+def test_aligning_prints_and_stores_its_figures(aligned):
     model, printed = aligned
     values = json.loads((model.parent / "search" / "metrics.json").read_text())
     assert set(values["ways"]) == {"sentences", "tags, by their meaning", "tags, by their words"}
@@ -60,7 +60,7 @@ def test_aligning_prints_and_keeps_what_it_is_worth(aligned):
     assert Projections.load(model.parent / "search" / "projections.npz").text_encoder == "wordllama"
 
 
-def test_words_that_were_never_together_are_found():
+def test_captions_of_unseen_words_are_found():
     """Pictures that are a linear image of their words, and held-out combinations of the words."""
     from retrieval import alignment
     from retrieval.text_encoder import load_text_encoder
@@ -111,7 +111,7 @@ def test_the_index_follows_its_files(space, pictures, tmp_path):
     assert len(PictureIndex(folder, space.version)) == NUMBER - 1
 
 
-def test_a_killed_index_goes_on(space, pictures, tmp_path):
+def test_a_killed_index_resumes(space, pictures, tmp_path):
     def killed(found, number):
         for count, each in enumerate(found):
             if count == NUMBER - 2:
@@ -184,7 +184,7 @@ def test_duplicates_are_listed_in_sets(space, pictures, tmp_path):
     assert str(pictures / "same.jpg") in done.stdout and "sets" in done.stderr
 
 
-def test_pictures_that_have_all_gone_are_forgotten(space, pictures, tmp_path):
+def test_deleted_pictures_are_removed_from_the_index(space, pictures, tmp_path):
     folder = tmp_path / "index"
     picture_index.update(folder, space, [str(pictures)], shown)
     for path in pictures.iterdir():
@@ -205,7 +205,7 @@ def test_the_graph_finds_what_comparing_all_finds():
     assert len(exact.nearest(queries[0], 5000)[0]) == 3000
 
 
-def test_what_cannot_be_done_is_said(space, pictures, emoji_onnx, tmp_path):
+def test_impossible_requests_are_named(space, pictures, emoji_onnx, tmp_path):
     with pytest.raises(InputError, match="no pictures are indexed"):
         PictureIndex(tmp_path / "none", space.version)
     with pytest.raises(InputError, match="--index needs"):

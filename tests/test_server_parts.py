@@ -28,7 +28,7 @@ def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
     service.close()
 
 
-def test_a_refused_file_is_let_go_at_once(emoji_onnx):
+def test_a_refused_file_is_closed_at_once(emoji_onnx):
     service = Service(Tagger.open(emoji_onnx), Limits(), Metrics("model"))
     file = bytes(999)
     before = sys.getrefcount(file)
@@ -79,7 +79,7 @@ def test_a_batch_is_what_was_waiting():
     assert asyncio.run(ask()) == [[7], [1], [2], [3], [4], [5]] and sizes == [1, 4, 4, 2]
 
 
-def test_what_the_network_cannot_do_is_told_to_those_who_wait():
+def test_an_error_of_the_network_reaches_all_waiting_requests():
     async def ask():
         batcher, future = Batcher(lambda pixels: 1 / 0, 4, print), asyncio.get_running_loop().create_future()
         batcher.submit([np.zeros((2, 2, 3), np.uint8)], future)

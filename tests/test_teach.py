@@ -1,4 +1,4 @@
-"""A tag taught from a folder: the others are unchanged, all programs go on, and what it expects is what it gets."""
+"""A tag added from a folder: the other outputs and all programs work as before, and the expected figures hold."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from model.config import as_options
 from training import teach_tag
 from training.linear_probe import Examples, fit_tag, fit_values
 
-NAME = "tinted"  # pictures that are taught lie on orange instead of white: easy to tell, and no tag of the board
+NAME = "tinted"  # pictures with the added tag lie on orange instead of white, which is easy to tell and no tag of the board
 
 
 def write_pictures(data, folder, number: int, tinted: bool) -> None:
@@ -33,9 +33,9 @@ def write_pictures(data, folder, number: int, tinted: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def taught(emoji_data, emoji_run, tmp_path_factory):
-    """A copy of the run that was taught a tag, what was printed, and the pictures it was taught with."""
-    folder = tmp_path_factory.mktemp("taught")
+def added(emoji_data, emoji_run, tmp_path_factory):
+    """A copy of the run with an added tag, what was printed, and the folder of pictures that have the tag."""
+    folder = tmp_path_factory.mktemp("added")
     shutil.copytree(emoji_run, folder / "run")
     write_pictures(emoji_data, folder / "positives", 30, True)
     done = program("train.py", "--teach", NAME, folder / "positives", "--run", folder / "run")
@@ -43,8 +43,8 @@ def taught(emoji_data, emoji_run, tmp_path_factory):
     return folder / "run", done.stdout, folder / "positives"
 
 
-def test_the_other_outputs_are_the_same_to_the_bit(emoji_run, taught):
-    before, after = Tagger.open(emoji_run), Tagger.open(taught[0])
+def test_the_other_outputs_are_the_same_to_the_bit(emoji_run, added):
+    before, after = Tagger.open(emoji_run), Tagger.open(added[0])
     pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     for compiled in (False, True):
         old, new = before.scores(pixels, compiled), after.scores(pixels, compiled)
@@ -54,50 +54,50 @@ def test_the_other_outputs_are_the_same_to_the_bit(emoji_run, taught):
     assert after.run.tags[:-1] == before.run.tags and after.run.tags[-1].name == NAME and after.run.tags[-1].count == 30
 
 
-def test_it_is_given_to_new_pictures_that_have_it(emoji_data, taught, tmp_path):
-    tagger = Tagger.open(taught[0])
+def test_it_is_predicted_for_new_pictures_that_have_it(emoji_data, added, tmp_path):
+    tagger = Tagger.open(added[0])
     write_pictures(emoji_data, tmp_path / "with", 60, True)
     write_pictures(emoji_data, tmp_path / "without", 60, False)
-    said = [
+    predicted = [
         [NAME in tags for tags in tagger.tag(sorted((tmp_path / kind).iterdir(), key=lambda path: int(path.stem))[30:])]
         for kind in ("with", "without")
     ]
-    assert np.mean(said[0]) > 0.8 and np.mean(said[1]) < 0.2
-    facts = json.loads((taught[0] / "taught.json").read_text())[NAME]
+    assert np.mean(predicted[0]) > 0.8 and np.mean(predicted[1]) < 0.2
+    facts = json.loads((added[0] / "taught.json").read_text())[NAME]
     area, low, high = facts["auc_roc"]
-    assert 0.8 < low <= area <= high <= 1.05 and f"expected AUC {area:.3f}" in taught[1]
+    assert 0.8 < low <= area <= high <= 1.05 and f"expected AUC {area:.3f}" in added[1]
 
 
-def test_the_other_programs_go_on_as_before(emoji_data, emoji_run, taught):
-    before, after = (program("eval.py", folder, "--data", emoji_data, "--split", "val") for folder in (emoji_run, taught[0]))
+def test_evaluation_and_export_work_as_before(emoji_data, emoji_run, added):
+    before, after = (program("eval.py", folder, "--data", emoji_data, "--split", "val") for folder in (emoji_run, added[0]))
     assert after.returncode == 0 and "1 of the 13 tags" in after.stderr, after.stderr
-    assert after.stdout.replace(str(taught[0]), "") == before.stdout.replace(str(emoji_run), "")
-    tagger = Tagger.open(taught[0])
-    done = program("eval.py", taught[0], "--calibrate", "--target", "recall=0.8", "--split", "val")
+    assert after.stdout.replace(str(added[0]), "") == before.stdout.replace(str(emoji_run), "")
+    tagger = Tagger.open(added[0])
+    done = program("eval.py", added[0], "--calibrate", "--target", "recall=0.8", "--split", "val")
     assert done.returncode == 0, done.stderr
-    again = Tagger.open(taught[0])
+    again = Tagger.open(added[0])
     odds = [np.log(each.thresholds[-1] / (1 - each.thresholds[-1])) * each.temperature for each in (tagger, again)]
     assert np.isclose(*odds, atol=0.02)  # the file holds six digits
     assert not np.array_equal(tagger.thresholds[:-1], again.thresholds[:-1])
-    done = program("export.py", "--run", taught[0], "--format", "onnx")
+    done = program("export.py", "--run", added[0], "--format", "onnx")
     assert done.returncode == 0, done.stderr
-    assert Tagger.open(taught[0] / "export" / "model.onnx").run.tags[-1].name == NAME
+    assert Tagger.open(added[0] / "export" / "model.onnx").run.tags[-1].name == NAME
 
 
 @pytest.mark.slow
-def test_taught_again_it_is_replaced_and_a_second_one_added(emoji_run, taught, tmp_path):
+def test_added_again_it_is_replaced_and_a_second_one_added(emoji_run, added, tmp_path):
     folder = tmp_path / "run"
-    shutil.copytree(taught[0], folder)
+    shutil.copytree(added[0], folder)
     network = run_folder.load_network(folder / "model.keras")
-    teach_tag.teach("second", taught[2], folder, None, None)
+    teach_tag.teach("second", added[2], folder, None, None)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     expected = network.predict_on_batch(pixels)["logit"]
     tagger = Tagger.open(folder)
     assert [tag.name for tag in tagger.run.tags[-2:]] == [NAME, "second"]
     assert np.array_equal(tagger.network.predict_on_batch(pixels)["logit"][:, :-1], expected)
-    (taught[2] / "0.png").rename(tmp_path / "0.png")
-    teach_tag.teach(NAME, taught[2], folder, None, None)
-    (tmp_path / "0.png").rename(taught[2] / "0.png")
+    (added[2] / "0.png").rename(tmp_path / "0.png")
+    teach_tag.teach(NAME, added[2], folder, None, None)
+    (tmp_path / "0.png").rename(added[2] / "0.png")
     assert [tag.count for tag in Tagger.open(folder).run.tags[-2:]] == [29, 30]
 
 
@@ -113,7 +113,7 @@ class Killed(Exception):
         pytest.param(run_folder, "save_network", marks=pytest.mark.slow),
     ],
 )
-def test_killed_while_it_is_written_the_run_works_as_before(emoji_run, taught, tmp_path, monkeypatch, module, function):
+def test_killed_while_files_are_written_the_run_works_as_before(emoji_run, added, tmp_path, monkeypatch, module, function):
     shutil.copytree(emoji_run, tmp_path / "run")
     written = getattr(module, function)
 
@@ -124,24 +124,24 @@ def test_killed_while_it_is_written_the_run_works_as_before(emoji_run, taught, t
 
     monkeypatch.setattr(module, function, kill)
     with pytest.raises(Killed):
-        teach_tag.teach(NAME, taught[2], tmp_path / "run", None, None)
+        teach_tag.teach(NAME, added[2], tmp_path / "run", None, None)
     before, after = Tagger.open(emoji_run), Tagger.open(tmp_path / "run")
     assert after.run.tags == before.run.tags and np.array_equal(after.thresholds, before.thresholds)
     monkeypatch.undo()
-    teach_tag.teach(NAME, taught[2], tmp_path / "run", None, None)
+    teach_tag.teach(NAME, added[2], tmp_path / "run", None, None)
     assert Tagger.open(tmp_path / "run").run.tags[-1].name == NAME
 
 
-def test_what_cannot_be_taught_is_named(emoji_run, emoji_data, taught, tmp_path):
+def test_a_tag_that_cannot_be_added_is_named(emoji_run, emoji_data, added, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(emoji_run, run)
     trained = records.read_tags(run / "tags.csv")[0].name
     with pytest.raises(InputError, match="was not trained with"):
-        teach_tag.teach(trained, taught[2], run, None, None)
+        teach_tag.teach(trained, added[2], run, None, None)
     write_pictures(emoji_data, tmp_path / "few", 3, True)
     with pytest.raises(InputError, match=r"needs at least 10 pictures.*Received: 3"):
         teach_tag.teach("new", tmp_path / "few", run, None, None)
-    done = program("train.py", "--teach", "new", taught[2], "--run", run, "--epochs", 3)
+    done = program("train.py", "--teach", "new", added[2], "--run", run, "--epochs", 3)
     assert done.returncode == 1 and "--teach NAME FOLDER trains nothing but" in done.stderr
     assert not (run / "taught.json").exists()
 
@@ -153,7 +153,7 @@ def drawn(random, number: int, shift: float = 0.0, channels: int = 20) -> Exampl
     return Examples([str(index) for index in range(number)], features.astype(np.float32), thumbnails)
 
 
-def test_of_a_guess_no_more_is_expected():
+def test_random_features_are_expected_to_give_a_guess():
     random = np.random.default_rng(0)
     area, low, high = fit_tag(drawn(random, 50), drawn(random, 200), 0).expected["auc_roc"]
     assert low < 0.5 < 0.65 and area < 0.65 and high - low > 0.1
@@ -172,7 +172,7 @@ def test_the_figures_expected_are_those_of_new_pictures_and_the_probabilities_ar
     assert 120 < probability.sum() < 300  # 200 of the 20,200 have the tag
 
 
-def test_pictures_that_look_like_a_positive_are_no_negatives():
+def test_near_duplicates_of_positives_are_no_negatives():
     random = np.random.default_rng(2)
     positives, negatives = drawn(random, 30, 3.0), drawn(random, 50)
     clean = fit_tag(positives, negatives, 0)
@@ -194,15 +194,15 @@ def test_a_number_is_predicted_as_a_rank():
 
     head = fit_values(*graded(200))
     examples, values = graded(2000)
-    said = 1 / (1 + np.exp(-(examples.features @ head.weights + head.bias)))
-    ranks = [np.argsort(np.argsort(part)) / 2000 for part in (said, values)]
+    predicted = 1 / (1 + np.exp(-(examples.features @ head.weights + head.bias)))
+    ranks = [np.argsort(np.argsort(part)) / 2000 for part in (predicted, values)]
     found = np.corrcoef(*ranks)[0, 1]
     correlation, low, high = head.expected["spearman"]
     assert low - 0.02 < found < high + 0.02 and 0.8 < low < correlation < high
-    assert np.isclose(np.abs(said - ranks[1]).mean(), head.expected["rank_error"], atol=0.02)
+    assert np.isclose(np.abs(predicted - ranks[1]).mean(), head.expected["rank_error"], atol=0.02)
 
 
-def test_a_numeric_column_is_taught_and_shown_for_every_picture(emoji_run, emoji_data, tmp_path):
+def test_a_numeric_column_is_added_and_predicted_for_every_picture(emoji_run, emoji_data, tmp_path):
     """How dark a picture was made."""
     shutil.copytree(emoji_run, tmp_path / "run")
     write_pictures(emoji_data, tmp_path / "pictures", 60, False)
@@ -217,15 +217,15 @@ def test_a_numeric_column_is_taught_and_shown_for_every_picture(emoji_run, emoji
     assert done.returncode == 0 and "expected Spearman's correlation 0." in done.stdout, done.stderr
     assert "a number for 50 of 60 pictures" in done.stderr
     new = [tmp_path / "pictures" / f"{index}.png" for index in range(50, 60)]
-    said = [tags["brightness"] for tags in Tagger.open(tmp_path / "run").tag(new)]
-    assert np.corrcoef(said, shades[50:])[0, 1] > 0.5
+    predicted = [tags["brightness"] for tags in Tagger.open(tmp_path / "run").tag(new)]
+    assert np.corrcoef(predicted, shades[50:])[0, 1] > 0.5
     done = program("test.py", new[0], "--run", tmp_path / "run", "--sidecar", "overwrite", "--threshold", 0)
     assert done.returncode == 0 and "brightness" not in new[0].with_suffix(".txt").read_text(), done.stderr
     done = program("train.py", "--teach", "weight", tmp_path / "pictures", *options)
     assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr
 
 
-def test_what_was_learned_before_goes_on_after_teaching(emoji_data, emoji_run, taught, tmp_path):
+def test_other_runs_start_from_and_resume_with_an_added_tag(emoji_data, emoji_run, added, tmp_path):
     """Sentences are searched as before, and the run's own training command knows it still."""
     run, pictures = tmp_path / "run", tmp_path / "pictures"
     shutil.copytree(emoji_run, run)
@@ -235,7 +235,7 @@ def test_what_was_learned_before_goes_on_after_teaching(emoji_data, emoji_run, t
         assert done.returncode == 0, done.stderr
     before = program("search.py", "a flag", "--run", run, "--json").stdout
     for name in ("model.keras", "tags.csv", "thresholds.csv", "taught.json"):
-        shutil.copy(taught[0] / name, run)
+        shutil.copy(added[0] / name, run)
     done = program("search.py", "a flag", "--run", run)
     assert done.returncode == 1 and "python search.py --index" in done.stderr and "Traceback" not in done.stderr
     done = program("search.py", "--index", "--run", run)
@@ -253,7 +253,7 @@ def test_a_name_that_would_be_two_is_refused(emoji_run, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("table", "expected", "said"),
+    ("table", "expected", "message"),
     [
         (None, "cannot be read: No such file", ""),
         ("id,brightness\n", "received 0", ""),
@@ -263,10 +263,10 @@ def test_a_name_that_would_be_two_is_refused(emoji_run, tmp_path, name):
     ],
     ids=["missing", "header alone", "short line", "no number", "long cell"],
 )
-def test_a_table_of_no_use_is_named(taught, tmp_path, capsys, table, expected, said):
+def test_an_unusable_table_is_named(added, tmp_path, capsys, table, expected, message):
     path = tmp_path / "table.csv"
     if table is not None:
         path.write_text(table)
     with pytest.raises(InputError, match=f"table.csv.*{expected}"):
-        teach_tag.teach("brightness", taught[2], taught[0], None, path)
-    assert said in capsys.readouterr().err
+        teach_tag.teach("brightness", added[2], added[0], None, path)
+    assert message in capsys.readouterr().err

@@ -27,7 +27,7 @@ def uninterrupted(emoji_data, tmp_path_factory):
     return folder
 
 
-def test_says_what_it_will_do_and_leaves_a_complete_run(emoji_data, emoji_run):
+def test_training_describes_the_run_and_completes_it(emoji_data, emoji_run):
     names = {path.name for path in emoji_run.iterdir()}
     assert {"config.json", "tags.csv", "model.keras", "thresholds.csv", "history.csv", "logs"} <= names
     assert not [name for name in names if "partial" in name or "checkpoint" in name]
@@ -39,14 +39,14 @@ def test_says_what_it_will_do_and_leaves_a_complete_run(emoji_data, emoji_run):
 
 
 @pytest.mark.slow
-def test_killed_at_random_steps_it_goes_on_to_the_same_weights_and_history(emoji_data, uninterrupted, tmp_path):
+def test_killed_at_random_steps_it_resumes_to_the_same_weights_and_history(emoji_data, uninterrupted, tmp_path):
     folder = tmp_path / "run"
     steps = kill_and_resume.train_killed(emoji_data, folder, OPTIONS, 2, random.Random(5))
     assert steps and steps == sorted(steps)
     assert kill_and_resume.differences(uninterrupted, folder) == []
 
 
-def test_stopped_with_control_c_it_says_how_to_go_on_and_does(emoji_data, uninterrupted, tmp_path):
+def test_stopped_with_control_c_it_names_the_command_that_resumes_it(emoji_data, uninterrupted, tmp_path):
     folder = tmp_path / "run"
     command = kill_and_resume.command(emoji_data, folder, OPTIONS)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -24,6 +24,9 @@ BLOCK_RECORDS = 4096  # records shuffled together; two blocks are in memory, abo
 INTERLEAVED_SHARDS = 16
 PREFETCHED_BATCHES = 4
 
+# Otherwise, TensorFlow takes a second to look for loops and conditions on tensors in the functions of a dataset.
+without_autograph = tf.autograph.experimental.do_not_convert
+
 
 class Batches:
     """Batches of a split; an error while reading them names the damaged shard or post.
@@ -113,6 +116,7 @@ def training_batches(
     return Batches(batches.prefetch(PREFETCHED_BATCHES), data.folder, "train")
 
 
+@without_autograph
 def epoch_order(data: TrainingData, epoch: tf.Tensor, first_step: tf.Tensor) -> tf.data.Dataset:
     """Return the shuffled records of an epoch, or their numbers in the cache, in batches.
 
@@ -135,6 +139,7 @@ def epoch_order(data: TrainingData, epoch: tf.Tensor, first_step: tf.Tensor) -> 
     return batches.enumerate().skip(first_step).map(lambda step, batch: (epoch, step, batch))
 
 
+@without_autograph
 def open_shard(data: TrainingData, paths: list[str], shard: tf.Tensor) -> tf.data.Dataset:
     """Return the records of a shard, or their numbers in the cache."""
     if data.cache:
@@ -143,6 +148,7 @@ def open_shard(data: TrainingData, paths: list[str], shard: tf.Tensor) -> tf.dat
     return tf.data.TFRecordDataset(tf.gather(paths, shard))
 
 
+@without_autograph
 def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode the records of a batch, or look up their numbers in the cache, and return pixels and labels."""
     shape = (data.batch_size, data.num_tags)
@@ -187,6 +193,7 @@ def load_pixels(data: TrainingData, pictures: np.ndarray, epoch: int, step: int)
 def call_when_ready(batches: tf.data.Dataset, when_ready: Callable[[int], None]) -> tf.data.Dataset:
     """Return the same batches, and call a function with the number of each, in order, when it is ready."""
 
+    @without_autograph
     def add_call(index, batch):
         def call(index):
             when_ready(int(index))
@@ -217,6 +224,7 @@ def evaluation_batches(folder: Path, split: str, num_tags: int, image_size: int,
     if not paths:
         raise InputError(f"{folder} has no {split} shards: expected a folder made by download.py")
 
+    @without_autograph
     def fit(encoded):
         examples = records.decode_batch(encoded, num_tags)
         pixels = tf.numpy_function(fit_all, [examples["image"]], tf.uint8)

@@ -24,6 +24,9 @@ ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+RUN_OPTIONS = ("--preset", "test", "--epochs", 2, "--noise", "diagonal")  # of `emoji_run`
+
+
 class Ended(BaseException):
     """Raised in the place of os._exit, by which every command ends."""
 
@@ -98,8 +101,7 @@ def emoji_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def first_run(emoji_data, tmp_path_factory) -> Path:
     """A run of two short epochs on those pictures, with a noise layer; left as it is."""
-    options = ("--epochs", 2, "--batch-size", 32, "--noise", "diagonal")
-    return made_once(tmp_path_factory, "emoji-run", "train.py", "--data", emoji_data, *options, "--run")
+    return made_once(tmp_path_factory, "emoji-run", "train.py", "--data", emoji_data, *RUN_OPTIONS, "--run")
 
 
 @pytest.fixture(scope="session")
@@ -148,15 +150,6 @@ def board(monkeypatch):
     monkeypatch.setattr(http_client, "BACKOFF_SECONDS", 0.001)
     with SmallBoard() as running:
         yield running
-
-
-@pytest.fixture
-def small_preset(monkeypatch):
-    """Make the preset `tiny` a network of a few thousand weights, which compiles quickly. Not for other processes."""
-    from model import presets
-
-    small = presets.Architecture((16, 16, 32, 32), (1, 1, 1, 1), 2, 2, 8)
-    monkeypatch.setitem(presets.ARCHITECTURES, "tiny", small)
 
 
 @pytest.fixture

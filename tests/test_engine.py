@@ -210,8 +210,8 @@ def test_the_proposed_learning_rate_is_below_where_the_loss_runs_away(tmp_path):
     assert lr_finder.save(tmp_path, rates, losses).stat().st_size > 1000
 
 
-def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path, small_preset):
-    config = replace(Config(), image_size=32, learning_rate=1e9, clip_norm=0.0)
+def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path):
+    config = replace(Config(preset="test"), image_size=32, learning_rate=1e9, clip_norm=0.0)
     todo = plan_run(emoji_data, tmp_path, config)
     network = build_network(todo.run)
     compile_network(todo, network)

@@ -122,7 +122,7 @@ def test_the_errors_of_2021_are_in_what_is_built_while_they_are_put_back():
     errors = published.Error(loss=published.focal_over_the_mean, parameter_rate=0.0)
 
     def built():
-        network = TaggerNetwork(labels.shape[1], Config(preset="tiny", loss="robust").as_dict())
+        network = TaggerNetwork(labels.shape[1], Config(preset="test", loss="robust").as_dict())
         return network.robust.parameter_rate, float(network.compute_loss(y=labels, y_pred={"logit": logits}))
 
     before = built()

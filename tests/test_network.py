@@ -13,16 +13,14 @@ from conftest import ROOT
 from keras import ops
 
 from common import numbers
-from model import presets, run_folder
+from model import run_folder
 from model.batch_norm import BatchNormalization
 from model.config import Config
 from model.network import TaggerNetwork
 from training.optimizers import CycledSGD
 from training.recipes import resolve
 
-SMALL = Config(image_size=32)
-
-pytestmark = pytest.mark.usefixtures("small_preset")
+SMALL = Config(preset="test", image_size=32)
 
 
 def small_network(num_tags: int = 7, **changes) -> TaggerNetwork:
@@ -53,7 +51,7 @@ def pixels(number: int, side: int = 32) -> np.ndarray:
     ],
     ids=["default", "robust", "plain", "recomputed"],
 )
-def test_a_gradient_reaches_every_weight(policy, small_preset, precision, changes):
+def test_a_gradient_reaches_every_weight(policy, precision, changes):
     """Layers that start at zero hold back those behind them for a step or two."""
     policy(precision)
     network = small_network(**changes)
@@ -89,7 +87,7 @@ def test_normalisation_trains_as_that_of_keras(images):
 
 
 @pytest.mark.slow
-def test_gradient_checkpointing_changes_no_weight(small_preset):
+def test_gradient_checkpointing_changes_no_weight():
     """Nor statistics, which a batch that is computed twice must not enter twice."""
     trained = []
     for recompute in (False, True):
@@ -147,7 +145,7 @@ def test_a_saved_network_gives_the_same_probabilities(tmp_path, changes):
 
 
 @pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
-def test_every_backend_gives_the_same_probabilities(tmp_path, small_preset, backend):
+def test_every_backend_gives_the_same_probabilities(tmp_path, backend):
     network = small_network(noise="low-rank")
     for weight in network.weights:  # statistics and zero-started weights as after training
         change = np.random.default_rng(len(weight.path)).normal(0, 0.05, tuple(weight.shape))
@@ -155,8 +153,7 @@ def test_every_backend_gives_the_same_probabilities(tmp_path, small_preset, back
     run_folder.save_network(network, tmp_path / "model.keras")
     np.save(tmp_path / "pixels.npy", pixels(4))
     code = (
-        "import sys, numpy as np, keras; from model import presets, run_folder; folder = sys.argv[1]\n"
-        f"presets.ARCHITECTURES['tiny'] = presets.{presets.ARCHITECTURES['tiny']}\n"
+        "import sys, numpy as np, keras; from model import run_folder; folder = sys.argv[1]\n"
         "from pathlib import Path\n"
         "network = run_folder.load_network(Path(folder) / 'model.keras')\n"
         "scores = network(np.load(folder + '/pixels.npy'))\n"

@@ -26,7 +26,7 @@ from training import one_cycle, transfer
 from training.optimizers import CycledSGD, build_optimizer
 from training.recipes import resolve
 
-SETTINGS = replace(Config(), image_size=32, init="runs/base")
+SETTINGS = Config(preset="test", image_size=32, init="runs/base")
 THAWED_LATER = replace(SETTINGS, unfreeze_after=1)
 OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
 
@@ -51,7 +51,7 @@ def train(network: TaggerNetwork, steps: int = 3) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("optimizer", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adamw")), "muon"])
-def test_a_frozen_trunk_is_unchanged_and_an_unfrozen_one_is_not(small_preset, optimizer):
+def test_a_frozen_trunk_is_unchanged_and_an_unfrozen_one_is_not(optimizer):
     network = compiled(replace(THAWED_LATER, optimizer=optimizer, weight_decay=0.1, ema_decay=0.9))
     transfer.begin_phase(THAWED_LATER, network, 0)
     assert [name for name, changed in train(network).items() if changed] == ["tags"]
@@ -149,7 +149,7 @@ def test_unusable_settings_are_named(given, words):
 def test_a_base_that_does_not_fit_is_named(emoji_run, tmp_path):
     assert transfer.inherited_settings({"init": str(emoji_run)})["image_size"] == 64
     assert transfer.inherited_settings({"init": str(emoji_run), "image_size": 32})["image_size"] == 32
-    with pytest.raises(InputError, match="has preset tiny: leave --preset base out"):
+    with pytest.raises(InputError, match="has preset test: leave --preset base out"):
         transfer.inherited_settings({"init": str(emoji_run), "preset": "base"})
     with pytest.raises(InputError, match="no run folder"):
         transfer.inherited_settings({"init": str(tmp_path / "nowhere")})

@@ -9,22 +9,12 @@ import time
 
 import kill_and_resume
 import pytest
-from conftest import ROOT, program
+from conftest import ROOT, RUN_OPTIONS, program
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import files
 from model import run_folder
 from training import checkpoints
-
-OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(emoji_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    done = program("train.py", "--data", emoji_data, "--run", folder, *OPTIONS)
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 def test_training_describes_the_run_and_completes_it(emoji_data, emoji_run):
@@ -39,16 +29,16 @@ def test_training_describes_the_run_and_completes_it(emoji_data, emoji_run):
 
 
 @pytest.mark.slow
-def test_killed_at_random_steps_it_resumes_to_the_same_weights_and_history(emoji_data, uninterrupted, tmp_path):
+def test_killed_at_random_steps_it_resumes_to_the_same_weights_and_history(emoji_data, first_run, tmp_path):
     folder = tmp_path / "run"
-    steps = kill_and_resume.train_killed(emoji_data, folder, OPTIONS, 2, random.Random(5))
+    steps = kill_and_resume.train_killed(emoji_data, folder, RUN_OPTIONS, 2, random.Random(5))
     assert steps and steps == sorted(steps)
-    assert kill_and_resume.differences(uninterrupted, folder) == []
+    assert kill_and_resume.differences(first_run, folder) == []
 
 
-def test_stopped_with_control_c_it_names_the_command_that_resumes_it(emoji_data, uninterrupted, tmp_path):
+def test_stopped_with_control_c_it_names_the_command_that_resumes_it(emoji_data, first_run, tmp_path):
     folder = tmp_path / "run"
-    command = kill_and_resume.command(emoji_data, folder, OPTIONS)
+    command = kill_and_resume.command(emoji_data, folder, RUN_OPTIONS)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not checkpoints.paths(folder) and process.poll() is None:  # the first step's
         time.sleep(0.01)
@@ -59,23 +49,23 @@ def test_stopped_with_control_c_it_names_the_command_that_resumes_it(emoji_data,
     assert checkpoints.paths(folder) and not (folder / "model.keras").exists()
     again = program("train.py", "--resume", "--run", folder)
     assert again.returncode == 0 and "resumed after epoch" in again.stderr
-    assert kill_and_resume.differences(uninterrupted, folder) == []
+    assert kill_and_resume.differences(first_run, folder) == []
 
 
-def test_the_same_command_on_a_finished_run_changes_nothing(emoji_data, uninterrupted):
-    before = (uninterrupted / "model.keras").read_bytes()
-    done = program("train.py", "--data", emoji_data, "--run", uninterrupted, *OPTIONS)
+def test_the_same_command_on_a_finished_run_changes_nothing(emoji_data, first_run):
+    before = (first_run / "model.keras").read_bytes()
+    done = program("train.py", "--data", emoji_data, "--run", first_run, *RUN_OPTIONS)
     assert done.returncode == 0 and "trained already" in done.stderr
-    assert (uninterrupted / "model.keras").read_bytes() == before
+    assert (first_run / "model.keras").read_bytes() == before
 
 
-def test_a_network_that_is_damaged_or_of_no_run_is_not_taken_for_a_finished_one(emoji_data, uninterrupted, tmp_path):
+def test_a_network_that_is_damaged_or_of_no_run_is_not_taken_for_a_finished_one(emoji_data, first_run, tmp_path):
     for folder, words in ((tmp_path / "cut", "delete it and run the same"), (tmp_path / "foreign", "is not a run")):
-        shutil.copytree(uninterrupted, folder)
+        shutil.copytree(first_run, folder)
         (folder / "model.keras").write_bytes(b"PK")
         if folder.name == "foreign":
             (folder / "config.json").unlink()
-        done = program("train.py", "--data", emoji_data, "--run", folder, *OPTIONS)
+        done = program("train.py", "--data", emoji_data, "--run", folder, *RUN_OPTIONS)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
 
@@ -115,8 +105,8 @@ def test_bad_input_is_one_line(emoji_data, tmp_path, options, words):
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
-def test_other_options_on_a_run_are_named(emoji_data, uninterrupted):
-    done = program("train.py", "--data", emoji_data, "--run", uninterrupted, *OPTIONS, "--seed", 5)
+def test_other_options_on_a_run_are_named(emoji_data, first_run):
+    done = program("train.py", "--data", emoji_data, "--run", first_run, *RUN_OPTIONS, "--seed", 5)
     assert done.returncode == 1 and "seed was 0 and is now 5" in done.stderr
 
 

@@ -113,6 +113,8 @@ class TaggerNetwork(keras.Model):
 
         The weights remain trainable for Keras, so that optimizer and checkpoints have the same variables in both states.
         """
+        if frozen == (self.call_frozen is not None):
+            return  # so that a run that resumes within an epoch does not compile the step twice
         self.call_frozen = None
         if frozen:
             trunk, head = self.trunk(), keras.Model(self.get_layer("features").output, self.output)

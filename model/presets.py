@@ -21,7 +21,7 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "test": Architecture((16, 16, 32, 32), (1, 1, 1, 1), 2, 2, 8),
+    "test": Architecture((64, 128), (1, 1), 2, 4, 16),
     "tiny": Architecture((64, 128, 256, 512), (1, 1, 2, 2), 2, 8, 32),
     "base": Architecture((256, 512, 1024, 2048), (3, 4, 6, 3), 4, 8, 64),
     "large": Architecture((256, 512, 1024, 2048), (3, 4, 23, 3), 4, 16, 64),
@@ -31,7 +31,7 @@ ARCHITECTURES = {
 
 # Settings of `model.config.Config` for each preset. A recipe and options on the command line take precedence.
 PRESETS = {
-    "test": {"image_size": 64, "batch_size": 32},
+    "test": {"image_size": 64, "batch_size": 8},
     "tiny": {"image_size": 64, "batch_size": 32},
     "base": {"image_size": 224, "batch_size": 12},
     "large": {"image_size": 320, "batch_size": 12},

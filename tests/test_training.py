@@ -25,7 +25,7 @@ def test_training_describes_the_run_and_completes_it(emoji_data, emoji_run):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
     assert (emoji_run / "tags.csv").read_bytes() == (emoji_data / "tags.csv").read_bytes()
-    assert run_folder.load(emoji_run).config.batch_size == 32
+    assert run_folder.load(emoji_run).config.batch_size == 8
 
 
 @pytest.mark.slow

@@ -80,7 +80,10 @@ def begin_phase(config: Config, network: TaggerNetwork, epoch: int) -> None:
     if config.init:
         # In float16, the optimizer is inside a loss-scaling one.
         optimizer: Any = getattr(network.optimizer, "inner_optimizer", network.optimizer)
-        optimizer.lr_multipliers = lr_multipliers(network, 0.0 if frozen else config.trunk_rate)
+        multipliers = lr_multipliers(network, 0.0 if frozen else config.trunk_rate)
+        if multipliers != optimizer.lr_multipliers:
+            optimizer.lr_multipliers = multipliers
+            network.train_function = None  # they are compiled into the step
 
 
 def lr_multipliers(network: TaggerNetwork, trunk_rate: float) -> list[float]:

@@ -99,7 +99,7 @@ def test_runs_are_listed(emoji_run):
     ],
 )
 def test_bad_input_is_one_line(emoji_data, tmp_path, options, words):
-    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", "--image-size", 32, *options)
+    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", "--preset", "test", *options)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and words in last and "error: " in last and "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "model.keras").exists()

@@ -5,6 +5,7 @@ a one-line error message.
 """
 
 import argparse
+import contextlib
 import errno
 import os
 import sys
@@ -56,4 +57,6 @@ def _end(code: int, line: str = "") -> NoReturn:
     """Exit without cleanup: data pipeline threads that wait for Python's lock could block a normal exit."""
     if line:
         say(" ".join(line.split()))
+    with contextlib.suppress(OSError):  # results printed before an error; after a full disk they cannot be written
+        sys.stdout.flush()
     os._exit(code)

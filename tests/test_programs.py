@@ -81,7 +81,9 @@ def test_odd_pictures_are_tagged_or_named_in_one_line(emoji_run, tmp_path):
     paths = {name: tmp_path / name for name in expected}
     command = [sys.executable, ROOT / "test.py", *paths.values(), "--run", emoji_run, "--json"]
     with (tmp_path / "out").open("w+") as output, (tmp_path / "messages").open("w+") as errors:
-        process = subprocess.Popen([*map(str, command)], stdout=output, stderr=errors)
+        # Python buffers the output, as it does for most users: what was printed before an error must still arrive.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        process = subprocess.Popen([*map(str, command)], stdout=output, stderr=errors, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
     tagged = {answer["file"] for answer in json.loads((tmp_path / "out").read_text())}
     messages = (tmp_path / "messages").read_text().splitlines()

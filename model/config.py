@@ -107,7 +107,9 @@ class Config:
         if self.image_size % 32 or self.image_size > LARGEST_IMAGE:
             raise InputError(f"--image-size has to be a multiple of 32 up to {LARGEST_IMAGE}. Received: {self.image_size}")
         if self.gradient_checkpointing and not ARCHITECTURES[self.preset].widths:
-            raise InputError(f"--gradient-checkpointing is for tiny, base and large. Received: --preset {self.preset}")
+            raise InputError(
+                f"--gradient-checkpointing is not for the trunks of Keras' applications. Received: --preset {self.preset}"
+            )
         if (self.freeze or self.unfreeze_after) and not self.init:
             raise InputError("--freeze and --unfreeze-after need --init RUN: they freeze its trunk")
         if not 0 <= self.unfreeze_after < self.epochs:

@@ -21,6 +21,7 @@ from training.optimizers import CycledSGD
 from training.recipes import resolve
 
 SMALL = Config(preset="test", image_size=32)
+EAGERLY = keras.backend.backend() != "jax"  # compiling takes longer than a few steps do; JAX trains in compiled steps only
 
 
 def small_network(num_tags: int = 7, **changes) -> TaggerNetwork:
@@ -55,7 +56,7 @@ def test_a_gradient_reaches_every_weight(policy, precision, changes):
     """Layers that start at zero hold back those behind them for a step or two."""
     policy(precision)
     network = small_network(**changes)
-    network.compile(optimizer=CycledSGD(0.05, 0.9))
+    network.compile(optimizer=CycledSGD(0.05, 0.9), run_eagerly=EAGERLY)
     before = [ops.convert_to_numpy(weight) for weight in network.trainable_weights]
     labels = (np.random.default_rng(3).random((8, 7)) < 0.4).astype(np.float32)
     for _ in range(4):
@@ -65,6 +66,7 @@ def test_a_gradient_reaches_every_weight(policy, precision, changes):
     assert all(np.isfinite(ops.convert_to_numpy(weight)).all() for weight in network.weights)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradient tape")
 @pytest.mark.parametrize("images", [1, 4])
 def test_normalisation_trains_as_that_of_keras(images):
     """Outputs, gradients of pixels and weights, and statistics; also of a map that is one value."""

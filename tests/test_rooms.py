@@ -30,9 +30,11 @@ HEAVY = ("keras", "tensorflow", "model", "dataset", "inference")
 
 def files(root: Path) -> list[Path]:
     """The suite's own files, relative to its folder."""
-    own = [path.relative_to(root) for path in root.rglob("*.py")]
     skipped = ("tests", "data", "runs")
-    return sorted(path for path in own if path.parts[0] not in skipped and not path.parts[0].startswith("."))
+    rooms = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in skipped]
+    return sorted(
+        path.relative_to(root) for path in [*root.glob("*.py"), *(path for room in rooms for path in room.rglob("*.py"))]
+    )
 
 
 def place(module: str) -> tuple[str, str]:

@@ -68,7 +68,7 @@ def test_it_is_predicted_for_new_pictures_that_have_it(emoji_data, added, tmp_pa
     assert 0.8 < low <= area <= high <= 1.05 and f"expected AUC {area:.3f}" in added[1]
 
 
-def test_evaluation_and_export_work_as_before(emoji_data, emoji_run, added):
+def test_evaluation_works_as_before(emoji_data, emoji_run, added):
     before, after = (program("eval.py", folder, "--data", emoji_data, "--split", "val") for folder in (emoji_run, added[0]))
     assert after.returncode == 0 and "1 of the 13 tags" in after.stderr, after.stderr
     assert after.stdout.replace(str(added[0]), "") == before.stdout.replace(str(emoji_run), "")
@@ -79,6 +79,10 @@ def test_evaluation_and_export_work_as_before(emoji_data, emoji_run, added):
     odds = [np.log(each.thresholds[-1] / (1 - each.thresholds[-1])) * each.temperature for each in (tagger, again)]
     assert np.isclose(*odds, atol=0.02)  # the file holds six digits
     assert not np.array_equal(tagger.thresholds[:-1], again.thresholds[:-1])
+
+
+@pytest.mark.slow
+def test_it_is_exported(added):
     done = program("export.py", "--run", added[0], "--format", "onnx")
     assert done.returncode == 0, done.stderr
     assert Tagger.open(added[0] / "export" / "model.onnx").run.tags[-1].name == NAME
@@ -105,14 +109,8 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    "module, function",
-    [
-        pytest.param(files, "write_json", marks=pytest.mark.slow),
-        pytest.param(records, "write_tags", marks=pytest.mark.slow),
-        pytest.param(run_folder, "save_network", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("module, function", [(files, "write_json"), (records, "write_tags"), (run_folder, "save_network")])
 def test_killed_while_files_are_written_the_run_works_as_before(emoji_run, added, tmp_path, monkeypatch, module, function):
     shutil.copytree(emoji_run, tmp_path / "run")
     written = getattr(module, function)

@@ -40,7 +40,8 @@ def noisy(emoji_data, tmp_path_factory):
 def noisy_run(first_run, noisy, tmp_path_factory):
     """A run on the noisy labels, as far as clean.py can tell: the folds take its settings, and --rule halved its network."""
     folder = Path(shutil.copytree(first_run, tmp_path_factory.mktemp("noisy_runs") / "run"))
-    files.write_json(folder / "config.json", files.read_json(folder / "config.json") | {"data": str(noisy)})
+    run = files.read_json(folder / "config.json")
+    files.write_json(folder / "config.json", run | {"data": str(noisy), "config": run["config"] | {"epochs": 1}})
     return folder
 
 

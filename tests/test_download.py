@@ -225,29 +225,27 @@ def test_a_board_that_changed_in_between_is_refused(tmp_path, monkeypatch):
 
 
 def test_killed_and_interrupted_runs_end_with_the_files_of_an_undisturbed_one(tmp_path):
-    def begin(out: str) -> subprocess.Popen:
-        options = ("--tags", 20, "--positives", 30, "--size", 24, "--out", tmp_path / out)
-        return start("--board", "openmoji", *options)
+    options = ("--board", "openmoji", "--tags", 8, "--positives", 20, "--size", 24, "--out")
 
     def wait_for(process: subprocess.Popen, pattern: str, number: int) -> None:
         while process.poll() is None and len(list((tmp_path / "disturbed").glob(pattern))) < number:
             time.sleep(0.002)
 
-    undisturbed, disturbed = begin("undisturbed"), begin("disturbed")
+    assert program("download.py", *options, tmp_path / "undisturbed").returncode == 0
+    disturbed = start(*options, tmp_path / "disturbed")
     wait_for(disturbed, ".spool/*/*", 40)
     disturbed.kill()
     assert finish(disturbed)[0] == -signal.SIGKILL
-    assert finish(undisturbed)[0] == 0
     assert files.read_json(tmp_path / "disturbed" / "manifest.json")["complete"] is False
     already = len(list((tmp_path / "disturbed").glob(".spool/*/*")))
-    disturbed = begin("disturbed")
+    disturbed = start(*options, tmp_path / "disturbed")
     wait_for(disturbed, ".spool/*/*", already + 10)
     disturbed.send_signal(signal.SIGINT)
     code, _, err = finish(disturbed)
     assert code == 1
     assert err.splitlines()[-1] == "interrupted. Run the same command again to continue."
     assert not list((tmp_path / "disturbed").glob(".partial-*"))
-    assert finish(begin("disturbed"))[0] == 0
+    assert program("download.py", *options, tmp_path / "disturbed").returncode == 0
     assert contents(tmp_path / "disturbed") == contents(tmp_path / "undisturbed")
 
 

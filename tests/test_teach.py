@@ -223,6 +223,7 @@ def test_a_numeric_column_is_added_and_predicted_for_every_picture(emoji_run, em
     assert done.returncode == 1 and "expected a first line with id, weight" in done.stderr
 
 
+@pytest.mark.slow
 def test_search_and_the_training_command_work_after_a_tag_is_added(emoji_data, emoji_run, added, tmp_path):
     """Sentences are searched as before, and the run's own training command knows it still."""
     run, pictures = tmp_path / "run", tmp_path / "pictures"

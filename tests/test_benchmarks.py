@@ -75,8 +75,9 @@ def run_ablation(*options) -> None:
 
 @pytest.mark.slow
 def test_ablation_reuses_finished_runs_and_names_a_row_that_failed(emoji_data, first_run, tmp_path, monkeypatch, capsys):
-    """The fixture's run is one of diagonal noise."""
+    """The fixture's run is one of diagonal noise, with the preset `test`."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ablation.ROWS, "diagonal noise", "--preset test --noise diagonal")
     finished = Path(shutil.copytree(first_run, trials.HOME / "emoji-diagonal-noise-2-0"))
     (trials.HOME / "emoji-default-2-0").write_text("a file, not a folder")
     trained = (finished / "model.keras").stat().st_mtime_ns

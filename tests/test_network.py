@@ -146,7 +146,8 @@ def test_a_saved_network_gives_the_same_probabilities(tmp_path, changes):
         assert np.isclose(float(again.robust.shape_logit.value), 0.7)
 
 
-@pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_every_backend_gives_the_same_probabilities(tmp_path, backend):
     network = small_network(noise="low-rank")
     for weight in network.weights:  # statistics and zero-started weights as after training

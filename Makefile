@@ -41,7 +41,7 @@ $(VENV)/installed: requirements.txt
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt requirements-export.txt requirements-search.txt requirements-serve.txt requirements.txt
+$(VENV)/installed-dev: requirements-dev.txt requirements-export.txt requirements-imagenet.txt requirements-search.txt requirements-serve.txt requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt

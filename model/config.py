@@ -65,7 +65,7 @@ class Config:
     lowest_momentum: float = choice(0.85, "momentum where the learning rate is highest")
     clip_norm: float = choice(1.0, "largest norm of the gradient of all weights together; 0: no limit")
     ema_decay: float = choice(0.0, "decay of the exponential moving average of the weights, for example 0.999; 0: off")
-    init: str = choice("", "start from the trunk of this run folder; imagenet: for --preset mobilenet and efficientnet")
+    init: str = choice("", "start from the trunk of this run folder; imagenet: with preset lite0, mobilenet or efficientnet")
     freeze: bool = choice(False, "with --init: train only the output and leave the trunk unchanged")
     unfreeze_after: int = choice(0, "with --init: number of epochs in which the trunk is frozen; then it is trained as well")
     trunk_rate: float = choice(0.1, "with --init: fraction of the learning rate for the first stage; later stages have more")
@@ -108,7 +108,7 @@ class Config:
             raise InputError(f"--image-size has to be a multiple of 32 up to {LARGEST_IMAGE}. Received: {self.image_size}")
         if self.gradient_checkpointing and not ARCHITECTURES[self.preset].widths:
             raise InputError(
-                f"--gradient-checkpointing is not for the trunks of Keras' applications. Received: --preset {self.preset}"
+                f"--gradient-checkpointing is not for presets with ImageNet weights. Received: --preset {self.preset}"
             )
         if (self.freeze or self.unfreeze_after) and not self.init:
             raise InputError("--freeze and --unfreeze-after need --init RUN: they freeze its trunk")

@@ -49,7 +49,7 @@ class TaggerNetwork(keras.Model):
         side = settings.image_size
         image = keras.Input((side, side, 3), dtype="uint8", name="image")
         x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
-        if settings.preset in pretrained.BUILD:
+        if settings.preset in pretrained.PRETRAINED:
             x = pretrained.trunk(x, settings.preset)
         else:
             x = resnet.trunk(

@@ -25,6 +25,7 @@ ARCHITECTURES = {
     "tiny": Architecture((64, 128, 256, 512), (1, 1, 2, 2), 2, 8, 32),
     "base": Architecture((256, 512, 1024, 2048), (3, 4, 6, 3), 4, 8, 64),
     "large": Architecture((256, 512, 1024, 2048), (3, 4, 23, 3), 4, 16, 64),
+    "lite0": Architecture((), (), 2, 8, 32),
     "mobilenet": Architecture((), (), 2, 8, 32),
     "efficientnet": Architecture((), (), 2, 8, 64),
 }
@@ -35,6 +36,7 @@ PRESETS = {
     "tiny": {"image_size": 64, "batch_size": 32},
     "base": {"image_size": 224, "batch_size": 12},
     "large": {"image_size": 320, "batch_size": 12},
+    "lite0": {"image_size": 128, "batch_size": 32},
     "mobilenet": {"image_size": 128, "batch_size": 32},
     "efficientnet": {"image_size": 224, "batch_size": 12},
 }

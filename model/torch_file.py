@@ -6,6 +6,7 @@ calls that function. Here, only an ordered dictionary and a description of a ten
 
 import hashlib
 import io
+import math
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -22,11 +23,10 @@ DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 @dataclass(frozen=True)
 class Storage:
-    """The numbers of one or more tensors: their key in the file, their type, and how many there are."""
+    """The numbers of one or more tensors: their key in the file, and their type."""
 
     key: str
     dtype: np.dtype
-    size: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Tensor:
             pickle.UnpicklingError: the view does not lie inside the storage.
         """
         last = self.offset + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
-        if min(self.offset, *self.shape, *self.strides, 0) < 0 or last >= len(values) or 0 in self.shape:
+        outside = min(self.offset, *self.shape, *self.strides, 0) < 0 or last >= len(values) or 0 in self.shape
+        if outside or math.prod(self.shape) > len(values):  # strides of 0 would repeat numbers without limit
             raise pickle.UnpicklingError("a tensor does not lie inside its numbers")
         strides = [stride * values.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides).copy()
@@ -64,10 +65,10 @@ class RestrictedUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
 
     def persistent_load(self, pid):
-        _, dtype, key, _, size, view = pid
-        if not isinstance(dtype, np.dtype) or not isinstance(size, int) or view is not None:
+        _, dtype, key, _, _, view = pid
+        if not isinstance(dtype, np.dtype) or view is not None:
             raise pickle.UnpicklingError("it has a storage of an unknown form")
-        return Storage(str(key), dtype, size)
+        return Storage(str(key), dtype)
 
 
 def describe_tensor(storage, offset, shape, strides, *_) -> Tensor:

@@ -66,7 +66,7 @@ def test_a_gradient_reaches_every_weight(policy, precision, changes):
     assert all(np.isfinite(ops.convert_to_numpy(weight)).all() for weight in network.weights)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradient tape")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="elsewhere it is Keras' own computation")
 @pytest.mark.parametrize("images", [1, 4])
 def test_normalisation_trains_as_that_of_keras(images):
     """Outputs, gradients of pixels and weights, and statistics; also of a map that is one value."""

@@ -91,7 +91,15 @@ def test_nothing_is_run(write, tmp_path):
 
 @pytest.mark.parametrize(
     "offset, shape, strides",
-    [(0, (7,), (1,)), (-1, (1,), (1,)), (5, (2,), (1,)), (3, (3,), (-1,)), (0, (2, 2), (1, 5)), (2**70, (1,), (1,))],
+    [
+        (0, (7,), (1,)),
+        (-1, (1,), (1,)),
+        (5, (2,), (1,)),
+        (3, (3,), (-1,)),
+        (0, (2, 2), (1, 5)),
+        (2**70, (1,), (1,)),
+        (0, (9999999, 9999999), (0, 0)),
+    ],
 )
 def test_a_view_outside_its_numbers_is_refused(write, offset, shape, strides):
     storage = Storage("1", range(6))

@@ -1,4 +1,8 @@
-"""Training labels made wrong on purpose, by a known share: tags that taggers forget, and tags that they give by mistake."""
+"""Training labels spoilt on purpose, by a known share.
+
+Labels are *missing* where taggers forget tags, as on every board. They are *wrong* where taggers forget tags and give as
+many by mistake.
+"""
 
 from pathlib import Path
 
@@ -9,34 +13,35 @@ from dataset import records
 from dataset.relabel import check_output_folder, data_fingerprint, relabel
 
 
-def noisy_folder(data: Path, share: float, seed: int) -> Path:
-    """Return a copy of a data folder under runs/bench/ with a share of wrong training labels, or the folder itself if the
-    share is 0; see `noisy_copy`."""
+def noisy_folder(data: Path, share: float, seed: int, missing: bool = False) -> Path:
+    """Return a copy of a data folder under runs/bench/ with spoilt training labels, or the folder itself if the share is 0;
+    see `noisy_copy`."""
     if not share:
         return data
     HOME.mkdir(parents=True, exist_ok=True)
-    copy = HOME / f"{data.resolve().name}-noise-{share:g}-{seed}"
-    noisy_copy(data, copy, share, seed)
+    copy = HOME / f"{data.resolve().name}-{'missing' if missing else 'noise'}-{share:g}-{seed}"
+    noisy_copy(data, copy, share, seed, missing)
     return copy
 
 
-def noisy_copy(data: Path, out: Path, share: float, seed: int) -> None:
-    """Copy a data folder and make a share of the training labels wrong; validation and test labels stay correct.
+def noisy_copy(data: Path, out: Path, share: float, seed: int, missing: bool = False) -> None:
+    """Copy a data folder and spoil a share of the training labels; validation and test labels stay correct.
 
-    A share of all (picture, tag) pairs is drawn at random and dropped. The tag of each goes to another picture, drawn from
-    those that did not have it, so that each tag stays as frequent as it was. A tag that nearly every picture has runs out of
-    such pictures and becomes rarer.
+    A share of all (picture, tag) pairs is drawn at random and dropped. If labels are to be wrong and not only missing, the
+    tag of each goes to another picture, drawn from those that did not have it, so that each tag stays as frequent as it was.
+    A tag that nearly every picture has runs out of such pictures and becomes rarer.
 
     Args:
         data: folder made by download.py.
         out: folder to make; one that the same call made is kept.
         share: share of the training labels that are dropped, and of those that are wrong afterwards, 0 to 1.
         seed: the same seed draws the same pairs.
+        missing: drop labels, and add none.
 
     Raises:
         InputError: `out` is something else.
     """
-    facts = {"from": data_fingerprint(data), "noise": share, "seed": seed}
+    facts = {"from": data_fingerprint(data), "missing" if missing else "noise": share, "seed": seed}
     if check_output_folder(out, facts):
         return
     num_tags = len(records.read_tags(data / "tags.csv"))
@@ -44,16 +49,18 @@ def noisy_copy(data: Path, out: Path, share: float, seed: int) -> None:
     labels = np.zeros((len(tags_of_pictures), num_tags), bool)
     for picture, tags in enumerate(tags_of_pictures):
         labels[picture, tags] = True
-    noisy = with_noise(labels, share, np.random.default_rng(seed))
+    noisy = with_noise(labels, share, np.random.default_rng(seed), missing)
     relabel(data, out, [dict.fromkeys(np.flatnonzero(row).tolist(), 1.0) for row in noisy], facts)
 
 
-def with_noise(labels: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Return labels, bool (pictures, tags), with a share of the positives given to pictures without; see `noisy_copy`."""
+def with_noise(labels: np.ndarray, share: float, random: np.random.Generator, missing: bool = False) -> np.ndarray:
+    """Return labels, bool (pictures, tags), of which a share is wrong or missing; see `noisy_copy`."""
     noisy = labels.copy()
     pictures, tags = np.nonzero(labels)
     dropped = random.choice(len(pictures), round(share * len(pictures)), replace=False)
     noisy[pictures[dropped], tags[dropped]] = False
+    if missing:
+        return noisy
     for tag, number in enumerate(np.bincount(tags[dropped], minlength=labels.shape[1])):
         without = np.flatnonzero(~labels[:, tag])
         noisy[random.choice(without, min(number, len(without)), replace=False), tag] = True

@@ -54,10 +54,12 @@ class Augmentation:
             image = images.recolour(image, *(1 + self.colour * draws[6:]))
         return np.asarray(image)
 
+    def mirrored(self, draws: np.ndarray) -> np.ndarray:
+        """Return which pictures `mirror` mirrors left to right, bool (batch,)."""
+        return (draws[:, 0] > 0) & self.flip
+
     def mirror(self, pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """Mirror pictures (batch, height, width, 3) in place, where their random numbers (batch, DRAWS) are positive."""
-        for enabled, draw, axis in ((self.flip, 0, 2), (self.vertical_flip, 1, 1)):
-            if enabled:
-                chosen = draws[:, draw] > 0
-                pixels[chosen] = np.flip(pixels[chosen], axis)
+        for chosen, axis in ((self.mirrored(draws), 2), ((draws[:, 1] > 0) & self.vertical_flip, 1)):
+            pixels[chosen] = np.flip(pixels[chosen], axis)
         return pixels

@@ -18,6 +18,7 @@ from dataset import images, records
 from dataset.augmentation import DRAWS, Augmentation
 from dataset.cache import Cache
 from dataset.damage import explain_damage
+from dataset.frozen_features import FrozenFeatures
 from dataset.soft_targets import SoftTargets
 
 BLOCK_RECORDS = 4096  # records shuffled together; two blocks are in memory, about 300 MB at 320 px
@@ -72,6 +73,7 @@ class TrainingData:
         steps_per_epoch: batches in an epoch; None for all complete ones.
         cache: the decoded pictures of this folder, or None; the batches are the same.
         soft_targets: a teacher's probabilities for this folder, or None.
+        features: the outputs of the frozen part of the trunk, which replace the pictures, or None.
     """
 
     folder: Path
@@ -84,6 +86,7 @@ class TrainingData:
     steps_per_epoch: int | None = None
     cache: Cache | None = None
     soft_targets: SoftTargets | None = None
+    features: FrozenFeatures | None = None
 
 
 def training_batches(
@@ -104,8 +107,8 @@ def training_batches(
         when_ready: called with the number of each batch, from 0 and in order, when the batch is ready.
 
     Returns:
-        Batches of uint8 (batch, image_size, image_size, 3) and float32 (batch, num_tags), the labels; with soft targets
-        (batch, 2, num_tags), the labels and the soft targets.
+        Batches of uint8 (batch, image_size, image_size, 3), or with features float16 (batch, …), and of float32
+        (batch, num_tags), the labels; with soft targets (batch, 2, num_tags), the labels and the soft targets.
     """
     order = tf.data.Dataset.range(first_epoch, end_epoch).flat_map(
         lambda epoch: epoch_order(data, epoch, tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
@@ -150,9 +153,9 @@ def open_shard(data: TrainingData, paths: list[str], shard: tf.Tensor) -> tf.dat
 
 @without_autograph
 def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode the records of a batch, or look up their numbers in the cache, and return pixels and labels."""
+    """Decode the records of a batch, or look up their numbers in the cache, and return pixels or features, and labels."""
     shape = (data.batch_size, data.num_tags)
-    cache, targets = data.cache, data.soft_targets
+    cache, targets, features = data.cache, data.soft_targets, data.features
     if cache:
         pictures, keys = batch, batch
         labels = tf.numpy_function(lambda numbers: cache.label_matrix(numbers, data.num_tags), [batch], tf.float32)
@@ -160,13 +163,36 @@ def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.
         examples = records.decode_batch(batch, data.num_tags)
         pictures, keys = examples["image"], examples["id"]
         labels = examples["labels"]
-    pixels = tf.numpy_function(partial(load_pixels, data), [pictures, epoch, step], tf.uint8)
+    if features:
+        inputs = tf.numpy_function(partial(load_features, data), [keys, epoch, step], tf.float16)
+        inputs = tf.ensure_shape(inputs, (data.batch_size, *features.values.shape[2:]))
+    else:
+        inputs = tf.numpy_function(partial(load_pixels, data), [pictures, epoch, step], tf.uint8)
+        inputs = tf.ensure_shape(inputs, (data.batch_size, data.image_size, data.image_size, 3))
     labels = tf.ensure_shape(labels, shape)
     if targets:
         look_up = targets.by_positions if cache else targets.by_ids
         soft = tf.ensure_shape(tf.numpy_function(look_up, [keys], tf.float32), shape)
         labels = tf.stack([labels, soft], axis=1)  # (batch, 2, num_tags)
-    return tf.ensure_shape(pixels, (data.batch_size, data.image_size, data.image_size, 3)), labels
+    return inputs, labels
+
+
+def load_features(data: TrainingData, keys: np.ndarray, epoch: int, step: int) -> np.ndarray:
+    """Return the features of a batch, of the same mirror images as `load_pixels` would make: float16 (batch, …).
+
+    Args:
+        data: what is read, and how.
+        keys: ids of the pictures (batch,), or their numbers in the cache.
+        epoch, step: as for `load_pixels`.
+    """
+    assert data.features
+    look_up = data.features.by_positions if data.cache else data.features.by_ids
+    return look_up(keys, data.augmentation.mirrored(_draws(data, epoch, step)))
+
+
+def _draws(data: TrainingData, epoch: int, step: int) -> np.ndarray:
+    """Return the random numbers of the augmentation of a batch, (batch, DRAWS)."""
+    return np.random.default_rng([data.seed, epoch, step]).uniform(-1, 1, (data.batch_size, DRAWS))
 
 
 def load_pixels(data: TrainingData, pictures: np.ndarray, epoch: int, step: int) -> np.ndarray:
@@ -180,7 +206,7 @@ def load_pixels(data: TrainingData, pictures: np.ndarray, epoch: int, step: int)
     Returns:
         uint8 (batch, image_size, image_size, 3).
     """
-    draws = np.random.default_rng([data.seed, epoch, step]).uniform(-1, 1, (data.batch_size, DRAWS))
+    draws = _draws(data, epoch, step)
     if data.cache and data.cache.fitted:
         return data.augmentation.mirror(data.cache.fitted_pictures(pictures, data.image_size), draws)
     pixels = np.empty((data.batch_size, data.image_size, data.image_size, 3), np.uint8)

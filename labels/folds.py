@@ -57,7 +57,7 @@ def out_of_fold(run: Run, data: Path, ids: list[str], num_folds: int, options: l
             say(f"fold {fold + 1} of {num_folds}: training a network without {np.sum(folds == fold):,} of the pictures")
             config = replace(run.config, teacher="")  # a teacher may have been trained on these labels
             if config.init != IMAGENET:  # so may the run that provides the initial weights
-                config = replace(config, init="", freeze=False, unfreeze_after=0)
+                config = replace(config, init="", freeze=False, unfreeze_after=0, frozen_stages=0)
             settings = as_options(config)
             run_script("train.py", "--data", str(fold_data), "--run", str(folder), *settings, *options)
         tagger = Tagger.open(folder)

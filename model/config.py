@@ -68,6 +68,7 @@ class Config:
     init: str = choice("", "start from the trunk of this run folder; imagenet: with preset lite0, mobilenet or efficientnet")
     freeze: bool = choice(False, "with --init: train only the output and leave the trunk unchanged")
     unfreeze_after: int = choice(0, "with --init: number of epochs in which the trunk is frozen; then it is trained as well")
+    frozen_stages: int = choice(0, "with --init: number of stages of the trunk, from the first, that are never trained")
     trunk_rate: float = choice(0.1, "with --init: fraction of the learning rate for the first stage; later stages have more")
     precision: str = choice(AUTO, "number format of the computation; auto: the fastest one of the device", PRECISIONS)
     gradient_checkpointing: bool = choice(False, "save memory: compute each block a second time in the backward pass")
@@ -110,8 +111,10 @@ class Config:
             raise InputError(
                 f"--gradient-checkpointing is not for presets with ImageNet weights. Received: --preset {self.preset}"
             )
-        if (self.freeze or self.unfreeze_after) and not self.init:
-            raise InputError("--freeze and --unfreeze-after need --init RUN: they freeze its trunk")
+        if (self.freeze or self.unfreeze_after or self.frozen_stages) and not self.init:
+            raise InputError("--freeze, --unfreeze-after and --frozen-stages need --init: they freeze its trunk")
+        if self.frozen_stages < 0:
+            raise InputError(f"--frozen-stages has to be at least 0. Received: {self.frozen_stages}")
         if not 0 <= self.unfreeze_after < self.epochs:
             raise InputError(f"--unfreeze-after has to be under --epochs, {self.epochs}. Received: {self.unfreeze_after}")
 

@@ -13,6 +13,7 @@ from model.attention_pooling import AttentionPooling
 from model.config import Config, from_dict
 from model.presets import ARCHITECTURES
 
+EMBEDDING = "features"  # name of the layer whose output is the embedding
 OUTPUTS = ("tags", "bottleneck", "added_output")  # prefixes of the names of the layers after the embedding
 # The loss of each tag for every `--loss`. With `robust`, `losses.AdaptiveRobust` is applied to it.
 LOSSES = {
@@ -61,9 +62,9 @@ class TaggerNetwork(keras.Model):
                 settings.gradient_checkpointing,
             )
         if settings.head == "attention":
-            x = AttentionPooling(architecture.num_heads, architecture.head_size, name="features")(x)
+            x = AttentionPooling(architecture.num_heads, architecture.head_size, name=EMBEDDING)(x)
         else:
-            x = layers.GlobalAveragePooling2D(name="features")(x)
+            x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
         scores = _scores(x, num_tags - num_added_outputs, settings)
         added = [_added_output(x, f"added_output{position + 1}") for position in range(num_added_outputs)]
         if added:
@@ -72,6 +73,7 @@ class TaggerNetwork(keras.Model):
         self.num_tags = num_tags
         self.num_added_outputs = num_added_outputs
         self.config = settings.as_dict()
+        self.frozen = ("", "")  # arguments of `freeze`
         self.call_frozen: Callable | None = None
         self.robust = None
         if settings.loss == "robust":
@@ -89,7 +91,7 @@ class TaggerNetwork(keras.Model):
 
         It maps (batch, image_size, image_size, 3) to (batch, channels).
         """
-        return keras.Model(self.input, self.get_layer("features").output)
+        return keras.Model(self.input, self.get_layer(EMBEDDING).output)
 
     def with_added_output(self, position: int, weights: np.ndarray, bias: float) -> "TaggerNetwork":
         """Return a copy of the network with an added output, new or replaced.
@@ -108,27 +110,54 @@ class TaggerNetwork(keras.Model):
         copy.get_layer(f"added_output{position + 1}").set_weights([weights[:, None], np.array([bias])])
         return copy
 
-    def freeze(self, frozen: bool) -> None:
-        """Freeze or unfreeze all layers up to the embedding, including batch-norm statistics.
+    def stage_ends(self) -> list[str]:
+        """Return the names of the layers with which the stages of the trunk end, from the first on.
 
-        The weights remain trainable for Keras, so that optimizer and checkpoints have the same variables in both states.
+        A stage is all layers of one resolution, and ends with its last residual block. Layers of a higher resolution that
+        have no such block belong to the stage after them.
         """
-        if frozen == (self.call_frozen is not None):
-            return  # so that a run that resumes within an epoch does not compile the step twice
-        self.call_frozen = None
-        if frozen:
-            trunk, head = self.trunk(), keras.Model(self.get_layer("features").output, self.output)
+        ends = {
+            layer.output.shape[1]: layer.name
+            for layer in self.trunk().layers
+            if isinstance(layer, layers.Add | resnet.Recomputed)
+        }
+        names = {layer.name for layer in self.layers}
+        activations = {name: name.removesuffix("_add") + "_out" for name in ends.values()}  # of the ResNet, after its sums
+        return [activations[name] if activations[name] in names else name for name in ends.values()]
 
-            def call_frozen(image, training):
-                return head(ops.stop_gradient(trunk(image, training=False)), training=training)
+    def freeze(self, end: str, start: str = "") -> None:
+        """Train only the layers after one of them; those up to it are frozen, including batch-norm statistics.
+
+        The weights remain trainable for Keras, so that optimizer and checkpoints have the same variables in all states.
+
+        Args:
+            end: name of the last frozen layer. Empty: no layer is frozen.
+            start: name of a layer before it, or of the same, whose outputs the training batches hold. Empty: they hold
+                pictures.
+        """
+        if (end, start) == self.frozen:
+            return  # so that a run that resumes within an epoch does not compile the step twice
+        self.frozen, self.call_frozen = (end, start), None
+        if end:
+            first, boundary = self.get_layer(start).output if start else self.input, self.get_layer(end).output
+            frozen = keras.Model(first, boundary) if start != end else None
+            trained = keras.Model(boundary, self.output)
+
+            def call_frozen(x):
+                x = ops.cast(x, first.dtype)
+                if frozen is not None:
+                    x = frozen(x, training=False)
+                return trained(ops.stop_gradient(x), training=True)
 
             self.call_frozen = call_frozen  # a closure: as attributes, Keras would track the layers of both models twice
-        self.train_function = None  # the compiled step is for one of the two states
+        if start:
+            self.input_spec = None  # Keras would expect pictures
+        self.train_function = None  # the compiled step is for one of these states
 
     def call(self, inputs, training=None, mask=None):
-        if self.call_frozen is None:
+        if self.call_frozen is None or not training:
             return super().call(inputs, training=training, mask=mask)
-        return self.call_frozen(inputs, training)
+        return self.call_frozen(inputs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the loss: the mean over images of the sum over tags.

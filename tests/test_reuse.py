@@ -21,8 +21,8 @@ from common.errors import InputError
 from dataset import records
 from model import run_folder
 from model.config import Config
-from model.network import TaggerNetwork
-from training import one_cycle, transfer
+from model.network import EMBEDDING, TaggerNetwork
+from training import frozen_trunk, one_cycle, transfer
 from training.optimizers import CycledSGD, build_optimizer
 from training.recipes import resolve
 
@@ -61,6 +61,56 @@ def test_a_frozen_trunk_is_unchanged_and_an_unfrozen_one_is_not(optimizer):
     assert all(train(network, 4).values())
 
 
+def test_stages_end_where_the_resolution_falls():
+    names = {"test": ["stage1_block1_out", "stage2_block1_out"], "lite0": ["blocks_2_add", "blocks_4_add", "blocks_10_add"]}
+    for preset, ends in names.items():
+        network = TaggerNetwork(3, Config(preset=preset, image_size=64).as_dict())
+        assert network.stage_ends()[:3] == ends
+    recomputed = TaggerNetwork(3, replace(SETTINGS, gradient_checkpointing=True).as_dict())
+    assert recomputed.stage_ends() == ["stage1_block1", "stage2_block1"]
+
+
+def test_frozen_stages_are_unchanged_and_the_others_are_not():
+    settings = replace(SETTINGS, frozen_stages=1, optimizer="sgd")
+    network = compiled(settings)
+    transfer.begin_phase(settings, network, 0)
+    for name, changed in train(network, 4).items():
+        assert changed != name.startswith(("stem", "stage1")), name
+    with pytest.raises(InputError, match="at most 2, the stages of this trunk at 32 px"):
+        transfer.begin_phase(replace(settings, frozen_stages=3), network, 0)
+
+
+def test_a_frozen_part_is_computed_once_with_the_result_of_computing_it_in_every_step(emoji_data, emoji_run, tmp_path):
+    options = (*OPTIONS, "--init", emoji_run, "--frozen-stages", 1)
+    networks = []
+    for name, share in (("stored", frozen_trunk.MAX_SHARE), ("computed", 0.0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(frozen_trunk, "MAX_SHARE", share)
+            done = program("train.py", "--data", emoji_data, "--run", tmp_path / name, *options)
+        assert done.returncode == 0, done.stderr
+        assert ("computed in every step" in done.stderr) == (not share)
+        assert ("once for all training pictures" in done.stderr) == (share > 0)
+        assert not list((tmp_path / name).glob("frozen_features*"))
+        networks.append(run_folder.load_network(tmp_path / name / "model.keras"))
+    base = run_folder.load_network(emoji_run / "model.keras")
+    for layer in base.layers:
+        stored, computed = (network.get_layer(layer.name).get_weights() for network in networks)
+        frozen = layer.name.startswith(("stem", "stage1"))
+        if layer.name != "tags":
+            assert all(map(np.array_equal, stored, layer.get_weights())) == (frozen or not layer.weights), layer.name
+        # float16 rounds the stored features; AdamW and Muon enlarge differences of small gradients.
+        assert all(np.allclose(one, other, atol=0.01) for one, other in zip(stored, computed, strict=True)), layer.name
+
+
+@pytest.mark.slow
+def test_a_run_on_stored_features_resumes_after_kills_to_the_same_bits(emoji_data, emoji_run, tmp_path):
+    options = (*OPTIONS, "--init", emoji_run, "--frozen-stages", 1, "--unfreeze-after", 1)
+    done = program("train.py", "--data", emoji_data, "--run", tmp_path / "whole", *options)
+    assert done.returncode == 0, done.stderr
+    steps = kill_and_resume.train_killed(emoji_data, tmp_path / "killed", options, 2, random.Random(5))
+    assert steps and kill_and_resume.differences(tmp_path / "whole", tmp_path / "killed") == []
+
+
 @pytest.mark.slow
 def test_the_same_under_jax():
     command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", "a_frozen_trunk_is_unchanged and sgd"]
@@ -72,7 +122,7 @@ def test_the_same_under_jax():
 def test_freezing_changes_neither_predictions_nor_the_saved_file(tmp_path):
     network, pixels = compiled(SETTINGS), np.random.default_rng(4).integers(0, 256, (2, 32, 32, 3), np.uint8)
     expected = ops.convert_to_numpy(network(pixels, training=False)["logit"])
-    network.freeze(True)
+    network.freeze(EMBEDDING)
     assert np.array_equal(ops.convert_to_numpy(network(pixels, training=False)["logit"]), expected)
     run_folder.save_network(network, tmp_path / "model.keras")
     again = run_folder.load_network(tmp_path / "model.keras")
@@ -141,6 +191,8 @@ def test_with_freeze_the_trunk_is_the_base_runs(emoji_data, emoji_run, tmp_path)
         ({"unfreeze_after": 1}, "--init"),
         ({"init": "x", "unfreeze_after": 4}, "under --epochs, 4"),
         ({"init": "x", "trunk_rate": 0.0}, "--trunk-rate"),
+        ({"frozen_stages": 1}, "--init"),
+        ({"init": "x", "frozen_stages": -1}, "at least 0"),
     ],
 )
 def test_unusable_settings_are_named(given, words):

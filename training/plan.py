@@ -9,6 +9,7 @@ from common.errors import InputError
 from dataset import pipeline, records
 from dataset.augmentation import Augmentation
 from dataset.cache import Cache, open_cache
+from dataset.frozen_features import FrozenFeatures
 from dataset.soft_targets import SoftTargets
 from model import devices, run_folder
 from model.config import Config
@@ -30,6 +31,8 @@ class Plan:
         steps_per_update: number of steps whose gradients are summed for an update of the weights.
         cache: the decoded training pictures, if they are cached.
         soft_targets: the teacher's probabilities, if the run has a teacher.
+        features, features_layer: the stored outputs of a frozen layer of the trunk, and its name, if they replace the
+            pictures.
     """
 
     run: Run
@@ -39,6 +42,8 @@ class Plan:
     steps_per_update: int
     cache: Cache | None = None
     soft_targets: SoftTargets | None = None
+    features: FrozenFeatures | None = None
+    features_layer: str = ""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,6 +77,7 @@ class Plan:
             steps_per_epoch=self.steps_per_epoch,
             cache=self.cache,
             soft_targets=self.soft_targets,
+            features=self.features,
         )
         return pipeline.training_batches(data, epoch, end_epoch, step, when_ready)
 
@@ -154,6 +160,8 @@ def describe(plan: Plan, network: TaggerNetwork, position: TrainingPosition) -> 
     accumulation = f", {plan.steps_per_update} steps per update" if plan.steps_per_update > 1 else ""
     resumed = f", resumed after epoch {position.epoch}" + (f" and {position.step:,} steps" if position.step else "")
     frozen = f", frozen for {config.frozen_epochs} of {config.epochs} epochs" if config.frozen_epochs else ""
+    if config.frozen_stages and config.frozen_epochs < config.epochs:
+        frozen += f", its first {config.frozen_stages} stages frozen in all epochs"
     facts = {
         "device": f"{devices.describe()}, {config.precision}",
         "data": f"{plan.data}: {run.train_images:,} training and {plan.val_images:,} validation images",

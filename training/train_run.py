@@ -12,19 +12,20 @@ What happens when train.py is called, in order:
  5. `checkpoints.restore` loads the newest checkpoint. Without one, the run starts from the fresh network, or from the trunk
     of another run (`transfer.load_trunk`).
  6. `plan.describe` describes the run, and `Run.save` writes `config.json` and `tags.csv`.
- 7. `train` calls `_fit` once for each part of the run: the rest of an interrupted epoch, the epochs with a frozen trunk, the
+ 7. If a part of the trunk is frozen in all epochs, `frozen_trunk.with_features` computes its outputs once.
+ 8. `train` calls `_fit` once for each part of the run: the rest of an interrupted epoch, the epochs with a frozen trunk, the
     other epochs. `transfer.begin_phase` freezes or unfreezes the trunk and sets the learning rates of its stages.
- 8. `_fit` reads batches (`pipeline.training_batches`) and calls Keras' `fit`. Each step consists of `TaggerNetwork.call`,
+ 9. `_fit` reads batches (`pipeline.training_batches`) and calls Keras' `fit`. Each step consists of `TaggerNetwork.call`,
     `TaggerNetwork.compute_loss`, the gradients, and an update by `optimizers.Cycled`, whose learning rate and momentum
     follow `one_cycle.cycles`. Gradients of several steps may be summed for an update.
- 9. After each step, `ProgressAndSpeed` shows progress and stops a run whose loss is not finite, `CheckpointCallback` writes
+10. After each step, `ProgressAndSpeed` shows progress and stops a run whose loss is not finite, `CheckpointCallback` writes
     a checkpoint if it is due or the user stops the run, and `TensorBoard` writes curves.
-10. After each epoch, `Validation` computes the figures of the validation split, also for the average of the weights, and
+11. After each epoch, `Validation` computes the figures of the validation split, also for the average of the weights, and
     `CheckpointCallback` writes `history.csv` and a checkpoint.
-11. `finish` takes the last weights or their average, whichever is better on the validation split (`_average_is_better`),
+12. `finish` takes the last weights or their average, whichever is better on the validation split (`_average_is_better`),
     and makes the float32 network that will be served (`served_network`). `evaluate.calibrate` fits temperature and
     thresholds on it.
-12. `run_folder.save_network` writes `model.keras`, and `remove_leftovers` deletes checkpoints and soft targets.
+13. `run_folder.save_network` writes `model.keras`, and `remove_leftovers` deletes what only an unfinished run needs.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ import numpy as np
 
 from common.errors import InputError, say
 from common.files import only_writer
-from dataset import soft_targets
+from dataset import frozen_features, soft_targets
 from evaluation.evaluate import calibrate
 from evaluation.metrics.calibration import Target
 from inference.tagger import Tagger
@@ -44,7 +45,7 @@ from model import devices, run_folder
 from model.config import AUTO
 from model.network import TaggerNetwork
 from model.run_folder import Run
-from training import checkpoints, distillation, memory, one_cycle, transfer, weight_average
+from training import checkpoints, distillation, frozen_trunk, memory, one_cycle, transfer, weight_average
 from training.callbacks import Callbacks, CheckpointCallback, ProgressAndSpeed, Validation
 from training.checkpoints import TrainingPosition
 from training.optimizers import build_optimizer
@@ -143,7 +144,7 @@ def run(plan: Plan, cache: str, checkpoint_minutes: float) -> None:
             transfer.load_trunk(plan.run, network)
         say(describe(plan, network, start))
         plan.run.save()
-        plan = plan.with_cache(cache)
+        plan = frozen_trunk.with_features(plan.with_cache(cache), network)
         train(plan, network, start, checkpoint_minutes)
         finish(plan, network)
 
@@ -170,7 +171,7 @@ def train(plan: Plan, network: TaggerNetwork, start: TrainingPosition, checkpoin
 def _fit(plan: Plan, network: TaggerNetwork, start: TrainingPosition, end_epoch: int, callbacks: list) -> None:
     """Train from `start` until `end_epoch` epochs are complete. The trunk is frozen in all of them, or in none."""
     progress = callbacks[0]
-    transfer.begin_phase(plan.run.config, network, start.epoch)
+    transfer.begin_phase(plan.run.config, network, start.epoch, plan.features_layer)
     with plan.batches(start.epoch, start.step, end_epoch, progress.batch_is_ready) as dataset:
         network.fit(
             dataset,
@@ -232,8 +233,9 @@ def served_network(network: TaggerNetwork) -> TaggerNetwork:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what a finished run does not need: checkpoints and soft targets."""
-    for path in (*checkpoints.paths(folder), folder / soft_targets.FILE):
+    """Delete what a finished run does not need: checkpoints, soft targets and the outputs of a frozen part."""
+    names = (soft_targets.FILE, *frozen_features.FILES)
+    for path in (*checkpoints.paths(folder), *(folder / name for name in names)):
         if path.exists():  # so that a run on a read-only disk raises no error
             path.unlink()
 

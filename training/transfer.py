@@ -15,6 +15,7 @@ from model.config import Config
 from model.network import TaggerNetwork
 from model.pretrained import IMAGENET, PRETRAINED
 from model.run_folder import Run
+from training.frozen_trunk import frozen_end
 
 ARCHITECTURE = ("preset", "activation", "head")  # settings that have to be those of the trunk
 INPUT = ("image_size", "resize")  # settings that a new run may change
@@ -45,11 +46,12 @@ def load_trunk(run: Run, network: TaggerNetwork) -> None:
     """Load the weights of the trunk that a run starts from. Do nothing for a run without `--init`.
 
     Raises:
-        InputError: the trunk is missing, or no longer the one with which the run was started.
+        InputError: the trunk is missing, is no longer the one with which the run was started, or has too few stages.
     """
     config, trunk = run.config, network.trunk()
     if not config.init:
         return
+    frozen_end(config, network, config.epochs - 1)  # raises if there are not so many stages
     if config.init == IMAGENET:
         source = pretrained.load_imagenet(config.preset, config.image_size)
         target = keras.Model(trunk.input, trunk.get_layer("features").input)  # there are no weights for the pooling
@@ -67,35 +69,36 @@ def _name(variable: keras.Variable) -> str:
     return "/".join(variable.path.split("/")[-2:])
 
 
-def begin_phase(config: Config, network: TaggerNetwork, epoch: int) -> None:
+def begin_phase(config: Config, network: TaggerNetwork, epoch: int, features_layer: str = "") -> None:
     """Freeze or unfreeze the trunk, and set the learning rates of its stages, for training from an epoch on.
 
     Args:
         config: the configuration of the run.
         network: the compiled network.
         epoch: the next epoch, counted from 0.
+        features_layer: name of the layer whose outputs the batches hold; empty if they hold pictures.
     """
-    frozen = epoch < config.frozen_epochs
-    network.freeze(frozen)
+    end = frozen_end(config, network, epoch)
+    network.freeze(end, features_layer)
     if config.init:
         # In float16, the optimizer is inside a loss-scaling one.
         optimizer: Any = getattr(network.optimizer, "inner_optimizer", network.optimizer)
-        multipliers = lr_multipliers(network, 0.0 if frozen else config.trunk_rate)
+        multipliers = lr_multipliers(network, config.trunk_rate, end)
         if multipliers != optimizer.lr_multipliers:
             optimizer.lr_multipliers = multipliers
             network.train_function = None  # they are compiled into the step
 
 
-def lr_multipliers(network: TaggerNetwork, trunk_rate: float) -> list[float]:
+def lr_multipliers(network: TaggerNetwork, trunk_rate: float, frozen_end: str = "") -> list[float]:
     """Return the factor of the learning rate for each trainable variable of a network.
 
     All layers of one resolution are a stage. The factors rise from `trunk_rate` at the finest resolution to 1 at the head,
-    and each is the same multiple of the one before. The layer of the embedding belongs to the head, but is frozen with the
-    trunk.
+    and each is the same multiple of the one before. The layer of the embedding belongs to the head.
 
     Args:
         network: the network.
-        trunk_rate: factor for the first stage; 0 freezes the whole trunk.
+        trunk_rate: factor for the first stage.
+        frozen_end: name of the last frozen layer; it and those before it have factor 0. Empty: none is frozen.
 
     Returns:
         One factor for each of `network.trainable_variables`, in their order.
@@ -106,6 +109,8 @@ def lr_multipliers(network: TaggerNetwork, trunk_rate: float) -> list[float]:
     factors = {}
     for layer in layers:
         depth = stages.index(heights[layer.name]) / len(stages) if layer.name in heights else 1.0
-        factor = trunk_rate ** (1 - depth) if trunk_rate else 0.0
-        factors |= {id(variable): factor for variable in layer.trainable_variables}
+        factors |= {id(variable): trunk_rate ** (1 - depth) for variable in layer.trainable_variables}
+    if frozen_end:
+        frozen = keras.Model(network.input, network.get_layer(frozen_end).output)
+        factors |= {id(variable): 0.0 for variable in frozen.trainable_variables}
     return [factors.get(id(variable), 1.0) for variable in network.trainable_variables]

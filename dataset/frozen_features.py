@@ -31,7 +31,7 @@ class FrozenFeatures:
         return {name.encode(): row for row, name in enumerate(self.ids.tolist())}
 
     def by_ids(self, ids: Iterable[bytes], mirrored: np.ndarray) -> np.ndarray:
-        """Return the features of posts, or of their mirror images where `mirrored` (pictures,) is true: float16 (pictures, …)."""
+        """Return the features of posts, or of mirror images where `mirrored` (pictures,) is true: float16 (pictures, …)."""
         return self.by_positions(np.array([self._rows[name] for name in ids]), mirrored)
 
     def by_positions(self, positions: np.ndarray, mirrored: np.ndarray) -> np.ndarray:

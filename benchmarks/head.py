@@ -94,7 +94,7 @@ def _parameters(config: Config, head: str, rank: int, tags: int) -> int:
 def _step(config: Config, network: keras.Model, tags: int, batch_size: int) -> tuple[keras.Model, Callable]:
     """Return the compiled network and a function that makes a training step."""
     network.compile(
-        optimizer=build_optimizer(config, config.learning_rate, config.momentum),
+        optimizer=build_optimizer(config, config.learning_rate, config.momentum, updates=1000),
         loss=None if isinstance(network, TaggerNetwork) else keras.losses.BinaryCrossentropy(from_logits=True),
         jit_compile=use_xla(),
     )

@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace) -> None:
     before_cleaning, small = [], ("--image-size", str(options.student_size))
     for seed in range(options.seeds):
         teacher = add(ORIGINAL, options.data, seed)
-        noisy = [(share, noisy_folder(options.data, share, seed)) for share in options.noise]
+        noisy = [(share, noisy_folder(options.data, "wrong", share, seed)) for share in options.noise]
         before_cleaning += [teacher, *(add(f"noise {share:g}", data, seed) for share, data in noisy)]
         for share, data in noisy:
             for rule in RULES:

@@ -13,18 +13,18 @@ from dataset import records
 from dataset.relabel import check_output_folder, data_fingerprint, relabel
 
 
-def noisy_folder(data: Path, share: float, seed: int, missing: bool = False) -> Path:
+def noisy_folder(data: Path, kind: str, share: float, seed: int) -> Path:
     """Return a copy of a data folder under runs/bench/ with spoilt training labels, or the folder itself if the share is 0;
     see `noisy_copy`."""
     if not share:
         return data
     HOME.mkdir(parents=True, exist_ok=True)
-    copy = HOME / f"{data.resolve().name}-{'missing' if missing else 'noise'}-{share:g}-{seed}"
-    noisy_copy(data, copy, share, seed, missing)
+    copy = HOME / f"{data.resolve().name}-{kind}-{share:g}-{seed}"
+    noisy_copy(data, copy, share, seed, kind)
     return copy
 
 
-def noisy_copy(data: Path, out: Path, share: float, seed: int, missing: bool = False) -> None:
+def noisy_copy(data: Path, out: Path, share: float, seed: int, kind: str = "wrong") -> None:
     """Copy a data folder and spoil a share of the training labels; validation and test labels stay correct.
 
     A share of all (picture, tag) pairs is drawn at random and dropped. If labels are to be wrong and not only missing, the
@@ -36,12 +36,12 @@ def noisy_copy(data: Path, out: Path, share: float, seed: int, missing: bool = F
         out: folder to make; one that the same call made is kept.
         share: share of the training labels that are dropped, and of those that are wrong afterwards, 0 to 1.
         seed: the same seed draws the same pairs.
-        missing: drop labels, and add none.
+        kind: `wrong`, or `missing`: no label is added for those that are dropped.
 
     Raises:
         InputError: `out` is something else.
     """
-    facts = {"from": data_fingerprint(data), "missing" if missing else "noise": share, "seed": seed}
+    facts = {"from": data_fingerprint(data), kind: share, "seed": seed}
     if check_output_folder(out, facts):
         return
     num_tags = len(records.read_tags(data / "tags.csv"))
@@ -49,17 +49,17 @@ def noisy_copy(data: Path, out: Path, share: float, seed: int, missing: bool = F
     labels = np.zeros((len(tags_of_pictures), num_tags), bool)
     for picture, tags in enumerate(tags_of_pictures):
         labels[picture, tags] = True
-    noisy = with_noise(labels, share, np.random.default_rng(seed), missing)
+    noisy = with_noise(labels, share, np.random.default_rng(seed), kind)
     relabel(data, out, [dict.fromkeys(np.flatnonzero(row).tolist(), 1.0) for row in noisy], facts)
 
 
-def with_noise(labels: np.ndarray, share: float, random: np.random.Generator, missing: bool = False) -> np.ndarray:
+def with_noise(labels: np.ndarray, share: float, random: np.random.Generator, kind: str = "wrong") -> np.ndarray:
     """Return labels, bool (pictures, tags), of which a share is wrong or missing; see `noisy_copy`."""
     noisy = labels.copy()
     pictures, tags = np.nonzero(labels)
     dropped = random.choice(len(pictures), round(share * len(pictures)), replace=False)
     noisy[pictures[dropped], tags[dropped]] = False
-    if missing:
+    if kind == "missing":
         return noisy
     for tag, number in enumerate(np.bincount(tags[dropped], minlength=labels.shape[1])):
         without = np.flatnonzero(~labels[:, tag])

@@ -82,7 +82,9 @@ def table(figures: dict) -> Table:
 
 def _e6tag(config, num_tags: int) -> keras.Model:
     network = TaggerNetwork(num_tags, config.as_dict())
-    network.compile(optimizer=build_optimizer(config, config.learning_rate, config.momentum), jit_compile=use_xla())
+    network.compile(
+        optimizer=build_optimizer(config, config.learning_rate, config.momentum, updates=1000), jit_compile=use_xla()
+    )
     return network
 
 

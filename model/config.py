@@ -13,6 +13,7 @@ PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 
 # Settings of earlier versions, so that their runs can still be read.
 RENAMED = {"output_rank": "bottleneck", "average": "ema_decay"}  # old name ▶ new name
+EARLIER = {"output_rate": 1.0}  # values of settings that earlier versions did not have
 REMOVED = {"cycles"}  # unfinished runs with another value than 1 are refused, see `training.plan`
 
 
@@ -37,26 +38,29 @@ class Config:
     """
 
     preset: str = choice("tiny", "size of the network", tuple(PRESETS))
-    recipe: str = choice("default", "set of training options", ("default", "plain", "e6tag"))
+    recipe: str = choice("default", "set of training options", ("default", "lean", "plain", "e6tag"))
     epochs: int = choice(4, "passes over the training split")
     batch_size: int = choice(32, "images per step; auto: the most that fit in memory and divide --effective-batch")
     effective_batch: int = choice(0, "images per update: the gradients of several steps are summed; 0: one step per update")
     seed: int = choice(0, "random seed of weights, order and augmentation")
     image_size: int = choice(64, "side of the network's input, in pixels")
     resize: str = choice("pad", "how a picture becomes a square: white borders, distortion or a cut", RESIZE_MODES)
-    activation: str = choice("relu", "activation function of the trunk", ("relu", "silu"))
+    activation: str = choice("silu", "activation function of the trunk", ("relu", "silu"))
     head: str = choice("attention", "attention pooling, or global average pooling alone", ("attention", "pool"))
     bottleneck: int = choice(0, "width of a linear layer before the output; 0: none")
-    noise: str = choice("none", "covariance of the noise layer; none: no noise layer", ("none", "diagonal", "low-rank"))
+    noise: str = choice("diagonal", "covariance of the noise layer; none: no noise layer", ("none", "diagonal", "low-rank"))
     num_factors: int = choice(8, "rank of the covariance of --noise low-rank")
     noise_samples: int = choice(0, "samples that estimate the expectation over the noise; 0: exact", is_option=False)
     temperature: float = choice(1.0, "number by which the noise layer divides the logits")
-    loss: str = choice("bce", "loss of each tag", ("bce", "focal", "robust", "asymmetric"))
+    loss: str = choice("robust", "loss of each tag", ("bce", "focal", "robust", "asymmetric"))
+    rooted_residual: bool = choice(True, "whether the residual of the robust loss is √(2 loss)", is_option=False)
+    robust_travel: float = choice(1.0, "how far shape and scale of the robust loss may move in a run", is_option=False)
     label_smoothing: float = choice(0.0, "fraction by which the labels 0 and 1 are moved towards 0.5")
     reduction: str = choice("sum", "how the losses of the tags are combined", ("sum", "mean"), is_option=False)
-    optimizer: str = choice("muon", "optimizer", ("sgd", "adamw", "muon"))
+    optimizer: str = choice("muon", "muon: SGD with momentum whose steps are made orthogonal", ("sgd", "adamw", "muon"))
     weight_decay: float = choice(1.0, "decoupled weight decay of adamw and muon, multiplied by the learning rate")
     learning_rate: float = choice(0.0, "maximum learning rate; 0: chosen for the optimizer and the images per update")
+    output_rate: float = choice(0.3, "fraction of the learning rate for the output layer", is_option=False)
     first_learning_rate: float = choice(0.04, "learning rate at the start of the cycle, as a fraction of the maximum")
     last_learning_rate: float = choice(0.0, "learning rate at the end of the cycle, as a fraction of the maximum")
     cycle: str = choice("cosine", "shape of the learning-rate cycle", ("triangle", "cosine"))
@@ -90,11 +94,20 @@ class Config:
             if entry.type is float and not math.isfinite(value):
                 raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
         rates = ("learning_rate", "first_learning_rate", "last_learning_rate")
-        for name in ("seed", *rates, "weight_decay", "clip_norm", "rotation", "noise_samples", "bottleneck"):
+        for name in (
+            "seed",
+            *rates,
+            "weight_decay",
+            "clip_norm",
+            "rotation",
+            "noise_samples",
+            "bottleneck",
+            "robust_travel",
+        ):
             if not 0 <= getattr(self, name) < 2**32:
                 raise InputError(f"{_flag(name)} has to be at least 0 and under {2**32}. Received: {getattr(self, name)}")
         counts = ("epochs", "batch_size", "image_size", "num_factors")
-        for name in (*counts, "temperature", "teacher_temperature", "trunk_rate"):
+        for name in (*counts, "temperature", "teacher_temperature", "trunk_rate", "output_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
         for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "ema_decay", "label_smoothing"):
@@ -134,7 +147,7 @@ def from_dict(values: dict) -> Config:
     Raises:
         InputError: a key is unknown, or a value is wrong.
     """
-    values = {RENAMED.get(name, name): value for name, value in values.items() if name not in REMOVED}
+    values = EARLIER | {RENAMED.get(name, name): value for name, value in values.items() if name not in REMOVED}
     unknown = set(values) - {entry.name for entry in fields(Config)}
     if unknown:
         raise InputError(f"unknown settings in the configuration: {', '.join(sorted(unknown))}")

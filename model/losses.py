@@ -110,18 +110,18 @@ class AdaptiveRobust(keras.layers.Layer):
     The residual is x = √(2 loss), so that shape 2 and scale 1 return the loss unchanged. The network does not minimise the
     negative log-likelihood: a shrinking scale would make its gradient arbitrarily large. It minimises scale² rho, which is
     about equal to the plain loss for small losses at any scale. Only shape and scale minimise the negative log-likelihood,
-    with a lower learning rate.
+    with a learning rate of their own (`training.optimizers.build_optimizer`).
 
     Args:
-        parameter_rate: learning rate of shape and scale, as a fraction of the network's.
+        rooted: False takes the loss itself as the residual, as the code of 2021 did. Small losses then count less.
 
     Input, output:
         Losses of any shape.
     """
 
-    def __init__(self, parameter_rate: float = 0.01, **kwargs):
+    def __init__(self, rooted: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.parameter_rate = parameter_rate
+        self.rooted = rooted
 
     def build(self, input_shape=None):
         self.shape_logit = self.add_weight(name="shape_logit", shape=(), initializer="zeros")
@@ -141,18 +141,22 @@ class AdaptiveRobust(keras.layers.Layer):
     def call(self, loss):
         """Return the part of the loss that trains the network: the robust loss of each element, in the shape of `loss`."""
         scale = ops.stop_gradient(self.scale)
-        return ops.square(scale) * general_robust(2 * loss, ops.stop_gradient(self.alpha), scale)
+        return ops.square(scale) * general_robust(self._squared_residual(loss), ops.stop_gradient(self.alpha), scale)
 
     def likelihood_term(self, loss):
         """Return the part of the loss that trains shape and scale: a scalar with the gradient of the mean likelihood.
 
         Its value is 0, so that the reported loss remains comparable with the plain one.
         """
-        likelihood = ops.mean(negative_log_likelihood(2 * ops.stop_gradient(loss), self.alpha, self.scale))
-        return self.parameter_rate * (likelihood - ops.stop_gradient(likelihood))
+        squared_residual = self._squared_residual(ops.stop_gradient(loss))
+        likelihood = ops.mean(negative_log_likelihood(squared_residual, self.alpha, self.scale))
+        return likelihood - ops.stop_gradient(likelihood)
+
+    def _squared_residual(self, loss):
+        return 2 * loss if self.rooted else ops.square(loss)
 
     def get_config(self):
-        return super().get_config() | {"parameter_rate": self.parameter_rate}
+        return super().get_config() | {"rooted": self.rooted}
 
 
 def negative_log_likelihood(squared_residual, alpha, scale):

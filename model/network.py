@@ -14,6 +14,7 @@ from model.config import Config, from_dict
 from model.presets import ARCHITECTURES
 
 EMBEDDING = "features"  # name of the layer whose output is the embedding
+ROBUST = "robust"  # name of the robust loss, and prefix of the names of its weights
 OUTPUTS = ("tags", "bottleneck", "added_output")  # prefixes of the names of the layers after the embedding
 # The loss of each tag for every `--loss`. With `robust`, `losses.AdaptiveRobust` is applied to it.
 LOSSES = {
@@ -77,7 +78,7 @@ class TaggerNetwork(keras.Model):
         self.call_frozen: Callable | None = None
         self.robust = None
         if settings.loss == "robust":
-            self.robust = losses.AdaptiveRobust(dtype="float32", name="robust")
+            self.robust = losses.AdaptiveRobust(settings.rooted_residual, dtype="float32", name=ROBUST)
             self.robust.build()
 
     def init_output_bias(self, frequencies) -> None:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-RUN_OPTIONS = ("--preset", "test", "--epochs", 2, "--noise", "diagonal")  # of `emoji_run`
+RUN_OPTIONS = ("--preset", "test", "--recipe", "lean", "--epochs", 2, "--noise", "diagonal")  # of `emoji_run`
 
 
 class Ended(BaseException):

@@ -75,17 +75,17 @@ def run_ablation(*options) -> None:
 
 @pytest.mark.slow
 def test_ablation_reuses_finished_runs_and_names_a_row_that_failed(emoji_data, first_run, tmp_path, monkeypatch, capsys):
-    """The fixture's run is one of diagonal noise, with the preset `test`."""
+    """The fixture's run stands for one of a row."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(ablation.ROWS, "diagonal noise", "--preset test --noise diagonal")
-    finished = Path(shutil.copytree(first_run, trials.HOME / "emoji-diagonal-noise-2-0"))
+    monkeypatch.setitem(ablation.ROWS, "without SiLU", "--preset test --noise diagonal")
+    finished = Path(shutil.copytree(first_run, trials.HOME / "emoji-without-SiLU-2-0"))
     (trials.HOME / "emoji-default-2-0").write_text("a file, not a folder")
     trained = (finished / "model.keras").stat().st_mtime_ns
-    run_ablation("--data", emoji_data, "--rows", "default", "diagonal noise")
+    run_ablation("--data", emoji_data, "--rows", "default", "without SiLU")
     printed = capsys.readouterr()
-    rows = {line[:14].strip(): line[14:].split() for line in printed.out.splitlines()}
+    rows = {line[:12].strip(): line[12:].split() for line in printed.out.splitlines()}
     values = files.read_json(finished / "metrics.json")
-    assert rows["default"] == ["failed"] and rows["diagonal noise"][1] == f"{values['average_precision_macro']:.3f}"
+    assert rows["default"] == ["failed"] and rows["without SiLU"][1] == f"{values['average_precision_macro']:.3f}"
     assert "is a file" in printed.err and (finished / "model.keras").stat().st_mtime_ns == trained
     figures = files.read_json(RESULTS / "ablation-emoji.json")["figures"]
     assert "is a file" in figures["rows"]["default"][0] and (RESULTS / "ablation.svg").exists()
@@ -114,7 +114,7 @@ def test_a_folder_is_made_larger_for_stability(emoji_data, tmp_path, monkeypatch
 def test_labels_compares_each_row_with_its_baseline(emoji_data, tmp_path, monkeypatch, capsys):
     """Training and cleaning are stand-ins: this is about which runs are made, and about the table."""
     monkeypatch.chdir(tmp_path)
-    values = {"-posterior": 0.4, "-halved": 0.3, "noise-0.3-0": 0.2, "noise-0.3-1": 0.2}  # by the end of the folder's name
+    values = {"-posterior": 0.4, "-halved": 0.3, "wrong-0.3-0": 0.2, "wrong-0.3-1": 0.2}  # by the end of the folder's name
     trained, cleaned = [], []
 
     def train(runs, jobs):

@@ -76,6 +76,14 @@ def test_noise_changes_a_fraction_of_the_training_labels_only(emoji_data, noisy,
         noisy_copy(emoji_data, tmp_path / "again", 0.3, seed=2)
 
 
+def test_labels_can_be_missing_alone(emoji_data, tmp_path):
+    noisy_copy(emoji_data, tmp_path / "missing", 0.3, 1, "missing")
+    before, after = labels_of(emoji_data), labels_of(tmp_path / "missing")
+    assert list(before) == list(after) and all(after[name].keys() <= before[name].keys() for name in before)
+    total, left = (sum(map(len, labels.values())) for labels in (before, after))
+    assert total - left == round(0.3 * total)
+
+
 def held_out(folder):
     return {name: content for name, content in contents(folder).items() if name.startswith(("val-", "test-"))}
 

@@ -79,7 +79,7 @@ def test_targets_of_another_teacher_or_that_are_damaged_are_computed_again(tmp_p
 
 
 def test_the_loss_is_the_weighted_sum_and_its_gradient_does_not_shrink_with_the_temperature():
-    settings = {"image_size": 32, "preset": "test", "teacher_weight": 0.3, "teacher_temperature": 2.0}
+    settings = {"image_size": 32, "preset": "test", "recipe": "lean", "teacher_weight": 0.3, "teacher_temperature": 2.0}
     network = TaggerNetwork(3, resolve(settings).as_dict())
     labels, targets = np.array([[1, 0, 0]], np.float32), np.array([[0.7, 0.2, 0.5]], np.float32)
     logits = np.array([[0.5, -1.0, 0.0]], np.float32)

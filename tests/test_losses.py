@@ -13,6 +13,8 @@ from common import numbers
 from model import losses
 from model.config import Config
 from model.network import TaggerNetwork
+from training.optimizers import build_optimizer
+from training.recipes import resolve
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 ROBUST, ADAPTIVE, FOCAL = (GOLDEN[key] for key in ("robust_general", "robust_adaptive", "tfa_focal"))
@@ -117,21 +119,43 @@ def test_log_odds():
     assert np.isfinite(numbers.log_odds([0.0, 1.0])).all()
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow")
+def test_shape_and_scale_follow_their_own_rate_under_every_optimizer():
+    import tensorflow as tf
+
+    random = np.random.default_rng(2)
+    pixels, labels = random.integers(0, 256, (4, 32, 32, 3), np.uint8), (random.random((4, 5)) < 0.3).astype(np.float32)
+    ends = []
+    for optimizer, clip_norm in (("sgd", 1.0), ("adamw", 0.0), ("muon", 1e-3)):
+        keras.utils.set_random_seed(4)
+        config = Config(preset="test", image_size=32, loss="robust", optimizer=optimizer, clip_norm=clip_norm)
+        network = TaggerNetwork(5, config.as_dict())
+        network.compile(optimizer=build_optimizer(config, 0.01, 0.9, updates=20), run_eagerly=True)
+        with tf.GradientTape() as tape:
+            value = network.compute_loss(y=labels, y_pred=network(pixels, training=True))
+        gradients = tape.gradient(value, [network.robust.shape_logit.value, network.robust.log_scale.value])
+        network.train_on_batch(pixels, labels)
+        ends.append([float(weight.value) for weight in network.robust.trainable_weights])
+        assert np.allclose(ends[-1], [-float(gradient) / 20 for gradient in gradients], rtol=1e-3)
+    assert np.allclose(ends, ends[0], rtol=1e-3) and np.all(np.abs(ends[0]) > 1e-4)
+
+
 def test_the_errors_of_2021_are_in_what_is_built_while_they_are_put_back():
     labels, logits = (np.float32(FOCAL[key]) for key in ("y_true", "logits"))
-    errors = published.Error(loss=published.focal_over_the_mean, parameter_rate=0.0)
+    change = published.Change(loss=published.focal_over_the_mean, settings=published.ROOTED)
 
     def built():
-        network = TaggerNetwork(labels.shape[1], Config(preset="test", loss="robust").as_dict())
-        return network.robust.parameter_rate, float(network.compute_loss(y=labels, y_pred={"logit": logits}))
+        config = resolve({"preset": "test", "recipe": "e6tag", "reduction": "sum"})
+        network = TaggerNetwork(labels.shape[1], config.as_dict())
+        return config.rooted_residual, float(network.compute_loss(y=labels, y_pred={"logit": logits}))
 
     before = built()
-    with published.put_back(errors):
-        rate, loss = built()
+    with published.changed(change):
+        rooted, loss = built()
     wrong = labels - 1 / (1 + np.exp(-logits))
     weight = np.where(labels, losses.FOCAL_ALPHA, 1 - losses.FOCAL_ALPHA) * wrong**losses.FOCAL_GAMMA
     mean = (np.logaddexp(0, logits) - labels * logits).mean(axis=1, keepdims=True)
     robust = ops.convert_to_numpy(losses.general_robust(np.float32(2 * weight * mean), 1.0, 1.0))
-    assert rate == 0 and before[0] == 0.01
+    assert rooted and not before[0]
     assert np.isclose(loss, robust.sum(axis=1).mean(), rtol=1e-4) and not np.isclose(loss, before[1], rtol=0.01)
     assert built() == before

@@ -89,7 +89,7 @@ def test_runs_are_listed(emoji_run):
     "options, words",
     [
         (("--epochs", 0), "--epochs has to be greater than 0"),
-        (("--recipe", "best"), "default, plain, e6tag"),
+        (("--recipe", "best"), "default, lean, plain, e6tag"),
         (("--no-such-option",), "--no-such-option"),
         (("--data", "nowhere"), "nowhere"),
         (("--run", ROOT / "README.md"), "README.md is a file"),

@@ -56,7 +56,9 @@ def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarr
     config = plan.run.config
     first, last = (factor * config.learning_rate for factor in RANGE)
     rates = keras.optimizers.schedules.ExponentialDecay(first, STEPS - 1, last / first)
-    network.compile(optimizer=build_optimizer(config, rates, config.lowest_momentum), jit_compile=network.jit_compile)
+    network.compile(
+        optimizer=build_optimizer(config, rates, config.lowest_momentum, plan.total_updates), jit_compile=network.jit_compile
+    )
     transfer.begin_phase(config, network, 0)
     tested_rates, losses, smoothed = [], [], []
     epochs = math.ceil(STEPS / (plan.run.train_images // plan.batch_size))

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from model.config import Config
-from model.network import OUTPUTS
+from model.network import OUTPUTS, ROBUST
 
 
 class Cycled(keras.optimizers.Optimizer):
@@ -23,6 +23,9 @@ class Cycled(keras.optimizers.Optimizer):
             from 0, the decay is at most n / (n + 1), so that the average does not remember the initial weights. Keras' own
             average (`use_ema`) also averages between the steps of an accumulated gradient, and replaces the weights when
             `fit` ends.
+        own_rates: prefix of the paths of some variables ▶ their own learning rate. They follow their plain gradient with it,
+            whatever the optimizer does with other variables, and neither count towards the norm that is limited nor are
+            scaled by the limit. An optimizer that divides a gradient by its size would undo a factor of the gradient.
 
     Attributes:
         lr_multipliers: a factor of the learning rate for each trainable variable, in their order; None: 1 for all. A
@@ -32,8 +35,9 @@ class Cycled(keras.optimizers.Optimizer):
         averages: the average of the weights, one for each variable; empty if `ema_decay` is 0.
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, ema_decay=0.0, **kwargs):
+    def __init__(self, learning_rate=0.01, momentum=0.9, ema_decay=0.0, own_rates: dict[str, float] | None = None, **kwargs):
         super().__init__(learning_rate=learning_rate, **kwargs)
+        self.own_rates = own_rates or {}
         if isinstance(momentum, dict):
             momentum = keras.saving.deserialize_keras_object(momentum)
         self.momentum = momentum
@@ -44,6 +48,10 @@ class Cycled(keras.optimizers.Optimizer):
         if not self.built:
             super().build(variables)
             self.velocities = self.add_optimizer_variables(variables, "velocity")
+            self._own = [
+                next((rate for prefix, rate in self.own_rates.items() if variable.path.startswith(prefix)), None)
+                for variable in variables
+            ]
             self.averages = self.add_optimizer_variables(variables, "average") if self.ema_decay else []
 
     def _get_current_learning_rate(self):
@@ -68,10 +76,19 @@ class Cycled(keras.optimizers.Optimizer):
         """Compute the values that all variables share. Computed for each variable, compiling would take twice as long."""
         self.update_momentum = self.current_momentum()
 
+    def _clip_gradients(self, grads):
+        others = [
+            gradient if rate is None else ops.zeros_like(gradient) for gradient, rate in zip(grads, self._own, strict=True)
+        ]
+        clipped = super()._clip_gradients(others)
+        return [other if rate is None else own for own, other, rate in zip(grads, clipped, self._own, strict=True)]
+
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         multiplier = self.lr_multipliers[index] if self.lr_multipliers else 1.0
-        if multiplier:  # computing a step of 0 would cost as much as any other
+        if self._own[index] is not None:
+            self.assign_sub(variable, self._own[index] * multiplier * gradient)
+        elif multiplier:  # computing a step of 0 would cost as much as any other
             values = (gradient, learning_rate * multiplier, self.update_momentum)
             gradient, rate, momentum = (ops.cast(value, variable.dtype) for value in values)
             self.assign_add(variable, self.change(gradient, variable, rate, momentum, index))
@@ -98,7 +115,7 @@ class Cycled(keras.optimizers.Optimizer):
         momentum = self.momentum
         if isinstance(momentum, keras.optimizers.schedules.LearningRateSchedule):
             momentum = keras.saving.serialize_keras_object(momentum)
-        return super().get_config() | {"momentum": momentum, "ema_decay": self.ema_decay}
+        return super().get_config() | {"momentum": momentum, "ema_decay": self.ema_decay, "own_rates": self.own_rates}
 
 
 @keras.saving.register_keras_serializable(package="e6tag")
@@ -226,17 +243,23 @@ def newton_schulz_orthogonalize(matrix, iterations: int):
     return x if wide else ops.transpose(x)
 
 
-def build_optimizer(config: Config, rate, momentum, steps_per_update: int = 1) -> Cycled:
+def build_optimizer(config: Config, rate, momentum, updates: int, steps_per_update: int = 1) -> Cycled:
     """Return the optimizer of a run.
+
+    The learning rate of shape and scale of the robust loss is `config.robust_travel` divided by the number of updates: their
+    gradients are at most about 1, so that this is how far they move in a run of any length. At a rate that does not depend
+    on the length, the scale of a long run shrinks until only the easiest examples count.
 
     Args:
         config: the configuration of the run.
         rate: learning rate, a number or a schedule.
         momentum: a number or a schedule.
+        updates: number of updates in the whole run.
         steps_per_update: number of steps whose gradients are summed for an update.
     """
-    arguments = {
+    arguments: dict[str, Any] = {
         "ema_decay": config.ema_decay,
+        "own_rates": {ROBUST: config.robust_travel / updates} if config.loss == "robust" else None,
         "global_clipnorm": config.clip_norm or None,
         "gradient_accumulation_steps": steps_per_update if steps_per_update > 1 else None,
     }

@@ -90,6 +90,24 @@ class Plan:
         return replace(self, cache=cache)
 
 
+def read_manifest(data: Path) -> tuple[int, int, int]:
+    """Return the number of training and of validation images of a data folder, and the size of the stored pictures.
+
+    Raises:
+        InputError: the data folder is missing or unfinished.
+    """
+    if not (data / "manifest.json").is_file():
+        raise InputError(f"--data: {data} is not a folder made by download.py: run download.py, or give its --out folder")
+    manifest = files.read_json(data / "manifest.json")
+    if not manifest.get("complete"):
+        raise InputError(f"{data} is unfinished: run its download.py command again")
+    try:
+        train_images, val_images = (int(manifest["splits"][split]["written"]) for split in ("train", "val"))
+        return train_images, val_images, int(manifest["options"]["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{data / 'manifest.json'} is not a manifest written by download.py: {error!r}") from None
+
+
 def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> Plan:
     """Check the data folder and the run folder, and return the plan of a run.
 
@@ -102,16 +120,7 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
     Raises:
         InputError: the data folder is missing or unfinished, or the run folder holds a run with another configuration.
     """
-    if not (data / "manifest.json").is_file():
-        raise InputError(f"--data: {data} is not a folder made by download.py: run download.py, or give its --out folder")
-    manifest = files.read_json(data / "manifest.json")
-    if not manifest.get("complete"):
-        raise InputError(f"{data} is unfinished: run its download.py command again")
-    try:
-        train_images, val_images = (int(manifest["splits"][split]["written"]) for split in ("train", "val"))
-        stored_size = int(manifest["options"]["size"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{data / 'manifest.json'} is not a manifest written by download.py: {error!r}") from None
+    train_images, val_images, stored_size = read_manifest(data)
     tags = records.read_tags(data / "tags.csv")
     if not tags or train_images < 1:
         raise InputError(f"{data} has {len(tags):,} tags and {train_images:,} training pictures: download it again")

@@ -12,7 +12,7 @@ import keras
 from common.errors import InputError
 from model import pretrained, run_folder
 from model.config import Config
-from model.network import TaggerNetwork
+from model.network import OUTPUTS, TaggerNetwork
 from model.pretrained import IMAGENET, PRETRAINED
 from model.run_folder import Run
 from training.frozen_trunk import frozen_end
@@ -80,16 +80,15 @@ def begin_phase(config: Config, network: TaggerNetwork, epoch: int, features_lay
     """
     end = frozen_end(config, network, epoch)
     network.freeze(end, features_layer)
-    if config.init:
-        # In float16, the optimizer is inside a loss-scaling one.
-        optimizer: Any = getattr(network.optimizer, "inner_optimizer", network.optimizer)
-        multipliers = lr_multipliers(network, config.trunk_rate, end)
-        if multipliers != optimizer.lr_multipliers:
-            optimizer.lr_multipliers = multipliers
-            network.train_function = None  # they are compiled into the step
+    # In float16, the optimizer is inside a loss-scaling one.
+    optimizer: Any = getattr(network.optimizer, "inner_optimizer", network.optimizer)
+    multipliers = lr_multipliers(network, config.trunk_rate if config.init else 1.0, config.output_rate, end)
+    if multipliers != optimizer.lr_multipliers:
+        optimizer.lr_multipliers = multipliers
+        network.train_function = None  # they are compiled into the step
 
 
-def lr_multipliers(network: TaggerNetwork, trunk_rate: float, frozen_end: str = "") -> list[float]:
+def lr_multipliers(network: TaggerNetwork, trunk_rate: float, output_rate: float = 1.0, frozen_end: str = "") -> list[float]:
     """Return the factor of the learning rate for each trainable variable of a network.
 
     All layers of one resolution are a stage. The factors rise from `trunk_rate` at the finest resolution to 1 at the head,
@@ -98,6 +97,7 @@ def lr_multipliers(network: TaggerNetwork, trunk_rate: float, frozen_end: str = 
     Args:
         network: the network.
         trunk_rate: factor for the first stage.
+        output_rate: factor for the output layers.
         frozen_end: name of the last frozen layer; it and those before it have factor 0. Empty: none is frozen.
 
     Returns:
@@ -113,4 +113,6 @@ def lr_multipliers(network: TaggerNetwork, trunk_rate: float, frozen_end: str = 
     if frozen_end:
         frozen = keras.Model(network.input, network.get_layer(frozen_end).output)
         factors |= {id(variable): 0.0 for variable in frozen.trainable_variables}
+    for layer in (layer for layer in network.layers if layer.name.startswith(OUTPUTS)):
+        factors |= {id(variable): output_rate for variable in layer.trainable_variables}
     return [factors.get(id(variable), 1.0) for variable in network.trainable_variables]

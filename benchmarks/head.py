@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Time a step of the whole network with each head and each number of tags."""
-    config = resolve({"preset": options.preset, "precision": devices.precision("auto")})
+    config = resolve({"preset": options.preset, "recipe": "lean", "precision": devices.precision("auto")})
     devices.use_precision(config.precision)
     build = {
         DEFAULT: lambda tags: TaggerNetwork(tags, config.as_dict()),

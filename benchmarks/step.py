@@ -37,7 +37,7 @@ def measure(options: argparse.Namespace) -> None:
     """Time some steps of each network, in turns."""
     sizes = {name: value for name in ("image_size", "batch_size") if (value := getattr(options, name))}
     precision = devices.precision(options.precision)
-    config = resolve({"preset": options.preset, "precision": precision} | sizes)
+    config = resolve({"preset": options.preset, "recipe": "lean", "precision": precision} | sizes)
     devices.use_precision(precision)
     networks = {
         f"e6tag {options.preset}": _e6tag(config, options.tags),

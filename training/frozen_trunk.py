@@ -45,6 +45,11 @@ def frozen_end(config: Config, network: TaggerNetwork, epoch: int) -> str:
     return ends[config.frozen_stages - 1]
 
 
+def always_frozen_end(config: Config, network: TaggerNetwork) -> str:
+    """Return the name of the last layer that is frozen in all epochs; an empty string if none is. Errors as above."""
+    return frozen_end(config, network, config.epochs - 1)  # the epochs with the whole trunk frozen come first
+
+
 def with_features(plan: Plan, network: TaggerNetwork) -> Plan:
     """Return the plan with the outputs of the part of the trunk that is frozen in all epochs, if there is one.
 
@@ -55,7 +60,7 @@ def with_features(plan: Plan, network: TaggerNetwork) -> Plan:
         network: the network, with the weights of the trunk.
     """
     config = plan.run.config
-    end = frozen_end(config, network, config.epochs - 1)
+    end = always_frozen_end(config, network)
     if not end or not plan.augmentation.only_mirrors or config.vertical_flip:
         return plan
     frozen = keras.Model(network.input, network.get_layer(end).output)
@@ -71,7 +76,7 @@ def with_features(plan: Plan, network: TaggerNetwork) -> Plan:
         say(f"computing the frozen part of the trunk once for all training pictures, {size / 2**20:.0f} MiB")
         ids = [record.id for record in records.read(plan.data, "train")]
         features = FrozenFeatures.compute(plan.run.folder, ids, shape, source, _outputs(plan, frozen))
-    return replace(plan, features=features, features_layer=end)
+    return replace(plan, features=features)
 
 
 def _outputs(plan: Plan, frozen: keras.Model) -> Iterator[np.ndarray]:

@@ -31,8 +31,7 @@ class Plan:
         steps_per_update: number of steps whose gradients are summed for an update of the weights.
         cache: the decoded training pictures, if they are cached.
         soft_targets: the teacher's probabilities, if the run has a teacher.
-        features, features_layer: the stored outputs of a frozen layer of the trunk, and its name, if they replace the
-            pictures.
+        features: the stored outputs of the part of the trunk that is frozen in all epochs, if they replace the pictures.
     """
 
     run: Run
@@ -43,7 +42,6 @@ class Plan:
     cache: Cache | None = None
     soft_targets: SoftTargets | None = None
     features: FrozenFeatures | None = None
-    features_layer: str = ""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -78,7 +78,8 @@ def make_plan(settings: dict, existing: Run | None, data: Path, folder: Path, nu
     settings = settings | {"precision": precision}
     if settings.get("batch_size") == AUTO:
         settings |= choose_batch(settings, existing, data, folder, num_devices)
-    return plan_run(data, folder, resolve(settings, read_manifest(data)[0]), num_devices)
+    train_images, _, _ = read_manifest(data)
+    return plan_run(data, folder, resolve(settings, train_images), num_devices)
 
 
 def choose_batch(settings: dict, existing: Run | None, data: Path, folder: Path, num_devices: int) -> dict:
@@ -103,9 +104,11 @@ def choose_batch(settings: dict, existing: Run | None, data: Path, folder: Path,
     if existing and existing.config.effective_batch == effective:
         return {"batch_size": existing.config.batch_size, "effective_batch": effective}
 
+    train_images, _, _ = read_manifest(data)
+
     def build(batch_size: int) -> TaggerNetwork:
         sizes = {"batch_size": batch_size, "effective_batch": effective}
-        plan = plan_run(data, folder, resolve(settings | sizes, read_manifest(data)[0]), num_devices)
+        plan = plan_run(data, folder, resolve(settings | sizes, train_images), num_devices)
         network = build_network(plan.run)
         compile_network(plan, network)
         return network
@@ -178,9 +181,9 @@ def train(plan: Plan, network: TaggerNetwork, start: TrainingPosition, checkpoin
 
 
 def _fit(plan: Plan, network: TaggerNetwork, start: TrainingPosition, end_epoch: int, callbacks: list) -> None:
-    """Train from `start` until `end_epoch` epochs are complete. The trunk is frozen in all of them, or in none."""
+    """Train from `start` until `end_epoch` epochs are complete, in all of which the same layers are frozen."""
     progress = callbacks[0]
-    transfer.begin_phase(plan.run.config, network, start.epoch, plan.features_layer)
+    transfer.begin_phase(plan.run.config, network, start.epoch, plan.features is not None)
     with plan.batches(start.epoch, start.step, end_epoch, progress.batch_is_ready) as dataset:
         network.fit(
             dataset,

@@ -15,7 +15,7 @@ from model.config import Config
 from model.network import OUTPUTS, TaggerNetwork
 from model.pretrained import IMAGENET, PRETRAINED
 from model.run_folder import Run
-from training.frozen_trunk import frozen_end
+from training.frozen_trunk import always_frozen_end, frozen_end
 
 ARCHITECTURE = ("preset", "activation", "head")  # settings that have to be those of the trunk
 INPUT = ("image_size", "resize")  # settings that a new run may change
@@ -51,7 +51,7 @@ def load_trunk(run: Run, network: TaggerNetwork) -> None:
     config, trunk = run.config, network.trunk()
     if not config.init:
         return
-    frozen_end(config, network, config.epochs - 1)  # raises if there are not so many stages
+    always_frozen_end(config, network)  # raises if there are not so many stages
     if config.init == IMAGENET:
         source = pretrained.load_imagenet(config.preset, config.image_size)
         target = keras.Model(trunk.input, trunk.get_layer("features").input)  # there are no weights for the pooling
@@ -69,17 +69,17 @@ def _name(variable: keras.Variable) -> str:
     return "/".join(variable.path.split("/")[-2:])
 
 
-def begin_phase(config: Config, network: TaggerNetwork, epoch: int, features_layer: str = "") -> None:
+def begin_phase(config: Config, network: TaggerNetwork, epoch: int, from_features: bool = False) -> None:
     """Freeze or unfreeze the trunk, and set the learning rates of its stages, for training from an epoch on.
 
     Args:
         config: the configuration of the run.
         network: the compiled network.
         epoch: the next epoch, counted from 0.
-        features_layer: name of the layer whose outputs the batches hold; empty if they hold pictures.
+        from_features: the batches hold the outputs of the part that is frozen in all epochs, and not pictures.
     """
     end = frozen_end(config, network, epoch)
-    network.freeze(end, features_layer)
+    network.freeze(end, always_frozen_end(config, network) if from_features else "")
     # In float16, the optimizer is inside a loss-scaling one.
     optimizer: Any = getattr(network.optimizer, "inner_optimizer", network.optimizer)
     multipliers = lr_multipliers(network, config.trunk_rate if config.init else 1.0, config.output_rate, end)
@@ -88,7 +88,9 @@ def begin_phase(config: Config, network: TaggerNetwork, epoch: int, features_lay
         network.train_function = None  # they are compiled into the step
 
 
-def lr_multipliers(network: TaggerNetwork, trunk_rate: float, output_rate: float = 1.0, frozen_end: str = "") -> list[float]:
+def lr_multipliers(
+    network: TaggerNetwork, trunk_rate: float, output_rate: float = 1.0, last_frozen: str = ""
+) -> list[float]:
     """Return the factor of the learning rate for each trainable variable of a network.
 
     All layers of one resolution are a stage. The factors rise from `trunk_rate` at the finest resolution to 1 at the head,
@@ -98,7 +100,7 @@ def lr_multipliers(network: TaggerNetwork, trunk_rate: float, output_rate: float
         network: the network.
         trunk_rate: factor for the first stage.
         output_rate: factor for the output layers.
-        frozen_end: name of the last frozen layer; it and those before it have factor 0. Empty: none is frozen.
+        last_frozen: name of the last frozen layer; it and those before it have factor 0. Empty: none is frozen.
 
     Returns:
         One factor for each of `network.trainable_variables`, in their order.
@@ -110,8 +112,8 @@ def lr_multipliers(network: TaggerNetwork, trunk_rate: float, output_rate: float
     for layer in layers:
         depth = stages.index(heights[layer.name]) / len(stages) if layer.name in heights else 1.0
         factors |= {id(variable): trunk_rate ** (1 - depth) for variable in layer.trainable_variables}
-    if frozen_end:
-        frozen = keras.Model(network.input, network.get_layer(frozen_end).output)
+    if last_frozen:
+        frozen = keras.Model(network.input, network.get_layer(last_frozen).output)
         factors |= {id(variable): 0.0 for variable in frozen.trainable_variables}
     for layer in (layer for layer in network.layers if layer.name.startswith(OUTPUTS)):
         factors |= {id(variable): output_rate for variable in layer.trainable_variables}

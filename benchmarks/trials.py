@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reporting import Table
 from common.errors import say
-from common.files import read_json
+from common.files import read_json, write_json
 from common.progress import progress
 from model.run_folder import read_history
 
@@ -59,7 +60,8 @@ def run_all(trials: list[Trial], jobs: int) -> dict[Trial, dict | str]:
             both cores, and their images a second can be compared as well.
 
     Returns:
-        For each trial its figures on the test split and from `history.csv`, or the line with which it failed.
+        For each trial its figures on the test split, from `history.csv`, and `command_seconds`, the seconds of the whole
+        command (of its last part, if it was interrupted); or the line with which it failed.
     """
     with (
         ThreadPoolExecutor(jobs) as pool,
@@ -83,22 +85,27 @@ def training_options(trial: Trial) -> list[str]:
 
 
 def _figures(trial: Trial, jobs: int) -> dict | str:
-    metrics = trial.folder / "metrics.json"
-    evaluation = [str(trial.folder), "--data", str(trial.data)]
-    for script, options in (("train.py", training_options(trial)), ("eval.py", evaluation)):
-        if script == "eval.py" and metrics.exists():
-            continue
-        if error := program(script, options, jobs):
+    metrics, command = trial.folder / "metrics.json", trial.folder / "command.json"
+    if not command.exists():
+        started = time.monotonic()
+        if error := program("train.py", training_options(trial), jobs):
             return error
+        write_json(command, {"command_seconds": time.monotonic() - started})
+    if not metrics.exists() and (error := program("eval.py", [str(trial.folder), "--data", str(trial.data)], jobs)):
+        return error
     history = read_history(trial.folder)
     seconds = sum(float(row["seconds"]) for row in history)
     key = "val_average_precision_macro"  # of the weights or of their average, whichever became model.keras
     best = max(float(history[-1].get(name, 0)) for name in (key, f"averaged_{key}"))
-    return read_json(metrics) | {
-        key: best,
-        "seconds": seconds,
-        "images_per_second": float(history[-1]["images_per_second"]),
-    }
+    return (
+        read_json(metrics)
+        | read_json(command)
+        | {
+            key: best,
+            "seconds": seconds,
+            "images_per_second": float(history[-1]["images_per_second"]),
+        }
+    )
 
 
 def program(script: str, options: list[str], jobs: int) -> str:

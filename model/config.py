@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 from common.errors import InputError
 from dataset.images import RESIZE_MODES
-from model.presets import ARCHITECTURES, PRESETS
+from model.presets import ARCHITECTURES, FILE, PIXELS, PRESETS
 
 LARGEST_IMAGE = 4096  # side of the network's input, in pixels
 AUTO = "auto"  # value of a setting that the program chooses
@@ -69,7 +69,8 @@ class Config:
     lowest_momentum: float = choice(0.85, "momentum where the learning rate is highest")
     clip_norm: float = choice(1.0, "largest norm of the gradient of all weights together; 0: no limit")
     ema_decay: float = choice(0.0, "decay of the exponential moving average of the weights, for example 0.999; 0: off")
-    init: str = choice("", "start from the trunk of this run folder; imagenet: with preset lite0, mobilenet or efficientnet")
+    init: str = choice("", "start from the trunk of this run folder or Keras file; imagenet: with preset lite0, mobilenet …")
+    pixels: str = choice("", "with --init FILE: the pixel values that its trunk expects", ("", *PIXELS))
     freeze: bool = choice(False, "with --init: train only the output and leave the trunk unchanged")
     unfreeze_after: int = choice(0, "with --init: number of epochs in which the trunk is frozen; then it is trained as well")
     frozen_stages: int = choice(0, "with --init: number of stages of the trunk, from the first, that are never trained")
@@ -118,14 +119,16 @@ class Config:
         if self.effective_batch < 0 or self.effective_batch % self.batch_size:
             multiple = f"a multiple of --batch-size, {self.batch_size}"
             raise InputError(f"--effective-batch has to be {multiple}. Received: {self.effective_batch}")
-        if self.image_size % 32 or self.image_size > LARGEST_IMAGE:
+        if (self.image_size % 32 and self.preset != FILE) or not 0 < self.image_size <= LARGEST_IMAGE:
             raise InputError(f"--image-size has to be a multiple of 32 up to {LARGEST_IMAGE}. Received: {self.image_size}")
         if self.gradient_checkpointing and not ARCHITECTURES[self.preset].widths:
             raise InputError(
-                f"--gradient-checkpointing is not for presets with ImageNet weights. Received: --preset {self.preset}"
+                f"--gradient-checkpointing is only for this suite's own ResNets. Received: --preset {self.preset}"
             )
         if (self.freeze or self.unfreeze_after or self.frozen_stages) and not self.init:
             raise InputError("--freeze, --unfreeze-after and --frozen-stages need --init: they freeze its trunk")
+        if self.pixels and self.preset != FILE:
+            raise InputError("--pixels is for a trunk that --init reads from a file")
         if self.frozen_stages < 0:
             raise InputError(f"--frozen-stages has to be at least 0. Received: {self.frozen_stages}")
         if not 0 <= self.unfreeze_after < self.epochs:

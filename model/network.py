@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from common import numbers
 from heteroscedastic import HeteroscedasticSigmoid
-from model import losses, pretrained, resnet
+from model import losses, pretrained, resnet, trunk_file
 from model.attention_pooling import AttentionPooling
 from model.config import Config, from_dict
 from model.presets import ARCHITECTURES
@@ -36,6 +36,7 @@ class TaggerNetwork(keras.Model):
         config: the run's configuration as a dictionary (`Config.as_dict`).
         num_added_outputs: how many of the outputs, the last ones, were added by `training.teach_tag`. Each is a separate
             layer, so that the other outputs are still computed by the same operations, to the same bits.
+        trunk: for preset `file`, the layers of the trunk, as `to_json` of a Keras model returns them.
 
     Input:
         uint8 or float (batch, image_size, image_size, 3), values 0 to 255, RGB.
@@ -45,27 +46,10 @@ class TaggerNetwork(keras.Model):
         the variance of the probability.
     """
 
-    def __init__(self, num_tags: int, config: dict, num_added_outputs: int = 0, **kwargs):
+    def __init__(self, num_tags: int, config: dict, num_added_outputs: int = 0, trunk: str = "", **kwargs):
         settings = from_dict(config)
-        architecture = ARCHITECTURES[settings.preset]
-        side = settings.image_size
-        image = keras.Input((side, side, 3), dtype="uint8", name="image")
-        x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
-        if settings.preset in pretrained.PRETRAINED:
-            x = pretrained.trunk(x, settings.preset)
-        else:
-            x = resnet.trunk(
-                x,
-                architecture.widths,
-                architecture.depths,
-                architecture.stem_stride,
-                settings.activation,
-                settings.gradient_checkpointing,
-            )
-        if settings.head == "attention":
-            x = AttentionPooling(architecture.num_heads, architecture.head_size, name=EMBEDDING)(x)
-        else:
-            x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
+        image, x = _trunk(settings, trunk)
+        x = _embedding(x, settings)  # (batch, channels)
         scores = _scores(x, num_tags - num_added_outputs, settings)
         added = [_added_output(x, f"added_output{position + 1}") for position in range(num_added_outputs)]
         if added:
@@ -73,6 +57,7 @@ class TaggerNetwork(keras.Model):
         super().__init__(inputs=image, outputs=scores, **kwargs)
         self.num_tags = num_tags
         self.num_added_outputs = num_added_outputs
+        self.trunk_structure = trunk
         self.config = settings.as_dict()
         self.frozen = ("", "")  # arguments of `freeze`
         self.call_frozen: Callable | None = None
@@ -103,7 +88,8 @@ class TaggerNetwork(keras.Model):
             bias: added to the logit.
         """
         num_added_outputs = max(self.num_added_outputs, position + 1)
-        copy = TaggerNetwork(self.num_tags - self.num_added_outputs + num_added_outputs, self.config, num_added_outputs)
+        num_tags = self.num_tags - self.num_added_outputs + num_added_outputs
+        copy = TaggerNetwork(num_tags, self.config, num_added_outputs, self.trunk_structure)
         for layer in self.layers:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
         if self.robust is not None and copy.robust is not None:
@@ -114,11 +100,11 @@ class TaggerNetwork(keras.Model):
     def stage_ends(self) -> list[str]:
         """Return the names of the layers with which the stages of the trunk end, from the first on.
 
-        A stage is all layers of one resolution, and ends with its last residual block. Layers of a higher resolution that
-        have no such block belong to the stage after them.
+        A stage is residual blocks whose outputs have the same shape. Layers before a block that have another shape belong to
+        the stage after them.
         """
         ends = {
-            layer.output.shape[1]: layer.name
+            layer.output.shape[1:]: layer.name
             for layer in self.trunk().layers
             if isinstance(layer, layers.Add | resnet.Recomputed)
         }
@@ -188,7 +174,7 @@ class TaggerNetwork(keras.Model):
 
     def get_config(self):
         arguments = {"num_tags": self.num_tags, "config": self.config, "num_added_outputs": self.num_added_outputs}
-        return arguments | {"name": self.name, "trainable": self.trainable}
+        return arguments | {"trunk": self.trunk_structure, "name": self.name, "trainable": self.trainable}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -196,6 +182,38 @@ class TaggerNetwork(keras.Model):
             config = dict(config)
             config["num_added_outputs"] = config.pop("num_taught")
         return cls(**config)
+
+
+def _trunk(settings: Config, structure: str):
+    """Return the input of a network, uint8 (batch, side, side, 3), and the output of its trunk."""
+    side, architecture = settings.image_size, ARCHITECTURES[settings.preset]
+    if structure:
+        model = trunk_file.with_pixels(structure, side, settings.pixels)
+        return model.input, model.output
+    image = keras.Input((side, side, 3), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
+    if settings.preset in pretrained.PRETRAINED:
+        return image, pretrained.trunk(x, settings.preset)
+    return image, resnet.trunk(
+        x,
+        architecture.widths,
+        architecture.depths,
+        architecture.stem_stride,
+        settings.activation,
+        settings.gradient_checkpointing,
+    )
+
+
+def _embedding(x, settings: Config):
+    """Return the embedding, (batch, channels), of a trunk's output: a feature map, tokens, or an embedding already."""
+    architecture = ARCHITECTURES[settings.preset]
+    if len(x.shape) == 2:
+        return layers.Activation("linear", name=EMBEDDING)(x)
+    if len(x.shape) == 3:
+        x = layers.Reshape((x.shape[1], 1, x.shape[2]), name="tokens")(x)  # (batch, tokens, 1, channels)
+    if settings.head == "attention":
+        return AttentionPooling(architecture.num_heads, architecture.head_size, name=EMBEDDING)(x)
+    return layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
 
 
 def _added_output(features, name: str) -> dict:

@@ -89,5 +89,5 @@ def test_a_frozen_trunk_has_the_weights_of_imagenet(emoji_data, tmp_path):
 def test_what_does_not_go_together_is_named():
     with pytest.raises(InputError, match="needs --preset lite0, mobilenet or efficientnet"):
         transfer.inherited_settings({"init": "imagenet", "preset": "base"})
-    with pytest.raises(InputError, match="not for presets with ImageNet"):
+    with pytest.raises(InputError, match="only for this suite's own ResNets"):
         resolve({"preset": "mobilenet", "gradient_checkpointing": True})

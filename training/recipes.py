@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from model.config import Config
-from model.presets import ARCHITECTURES, PRESETS
+from model.presets import ARCHITECTURES, FILE, PRESETS
 
 # The learning rate for 32 images per update, and the power of that number to which it is proportional: 1 for SGD (Goyal et
 # al., arXiv 1706.02677), and ½ for AdamW and Muon, which divide the gradient by its size (Malladi et al., arXiv 2205.10287).
@@ -56,7 +56,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 FINE_TUNING: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 0.001, "output_rate": 1.0, "trunk_rate": 0.3}
 # With fewer training pictures than this, its first stages stay as they are. The number is a guess: only the demo's 3,177
 # pictures were measured.
-FEW_PICTURES, FROZEN_STAGES = 20_000, 2
+FEW_PICTURES, FROZEN_STAGES = 20_000, 3
 
 
 def resolve(settings: dict, train_images: int | None = None) -> Config:
@@ -73,6 +73,7 @@ def resolve(settings: dict, train_images: int | None = None) -> Config:
     fine_tuning: dict[str, Any] = {}
     if settings.get("init") and not ARCHITECTURES[base.preset].widths and base.recipe == "default":
         few = train_images is not None and train_images < FEW_PICTURES and not settings.get("freeze")
+        few = few and base.preset != FILE  # the stages of a trunk out of a file are not known
         fine_tuning = FINE_TUNING | ({"frozen_stages": FROZEN_STAGES} if few else {})
         if "optimizer" in settings:
             del fine_tuning["learning_rate"]

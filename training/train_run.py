@@ -119,7 +119,7 @@ def choose_batch(settings: dict, existing: Run | None, data: Path, folder: Path,
 def build_network(run: Run) -> TaggerNetwork:
     """Return a network with fresh weights, drawn with the run's seed."""
     keras.utils.set_random_seed(run.config.seed)
-    network = TaggerNetwork(len(run.tags), run.config.as_dict())
+    network = TaggerNetwork(len(run.tags), run.config.as_dict(), trunk=transfer.trunk_structure(run.config))
     network.init_output_bias(run.frequencies)
     return network
 

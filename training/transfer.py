@@ -10,14 +10,15 @@ from typing import Any
 import keras
 
 from common.errors import InputError
-from model import pretrained, run_folder
+from model import pretrained, run_folder, trunk_file
 from model.config import Config
-from model.network import OUTPUTS, TaggerNetwork
+from model.network import EMBEDDING, OUTPUTS, TaggerNetwork
+from model.presets import FILE
 from model.pretrained import IMAGENET, PRETRAINED
 from model.run_folder import Run
 from training.frozen_trunk import always_frozen_end, frozen_end
 
-ARCHITECTURE = ("preset", "activation", "head")  # settings that have to be those of the trunk
+ARCHITECTURE = ("preset", "activation", "head", "pixels")  # settings that have to be those of the trunk
 INPUT = ("image_size", "resize")  # settings that a new run may change
 
 
@@ -35,11 +36,28 @@ def inherited_settings(settings: dict) -> dict:
         if settings.get("preset") not in PRETRAINED:
             raise InputError(f"--init {IMAGENET} needs --preset {', '.join(PRETRAINED[:-1])} or {PRETRAINED[-1]}")
         return settings
+    if trunk_file.is_trunk_file(init):
+        return trunk_file.settings(init, settings)
     base = run_folder.load(Path(init)).config
     for name in ARCHITECTURE:
         if settings.get(name, getattr(base, name)) != getattr(base, name):
             raise InputError(f"the trunk of {init} has {name} {getattr(base, name)}: leave --{name} {settings[name]} out")
     return {name: getattr(base, name) for name in ARCHITECTURE + INPUT} | settings
+
+
+def trunk_structure(config: Config) -> str:
+    """Return the layers of a trunk that comes out of a file, for `TaggerNetwork`; an empty string for others.
+
+    Raises:
+        InputError: the file is missing, or is no trunk.
+    """
+    if config.preset != FILE:
+        return ""
+    if not config.init:
+        raise InputError(f"--preset {FILE} needs --init with a file")
+    if trunk_file.is_trunk_file(config.init):
+        return trunk_file.load(config.init).to_json()
+    return run_folder.load_network(Path(config.init) / "model.keras").trunk_structure
 
 
 def load_trunk(run: Run, network: TaggerNetwork) -> None:
@@ -54,19 +72,18 @@ def load_trunk(run: Run, network: TaggerNetwork) -> None:
     always_frozen_end(config, network)  # raises if there are not so many stages
     if config.init == IMAGENET:
         source = pretrained.load_imagenet(config.preset, config.image_size)
-        target = keras.Model(trunk.input, trunk.get_layer("features").input)  # there are no weights for the pooling
+        target = keras.Model(trunk.input, trunk.get_layer(EMBEDDING).input)  # there are no weights for the pooling
+    elif trunk_file.is_trunk_file(config.init):
+        source = trunk_file.load(config.init)
+        target = keras.Model(trunk.input, trunk.get_layer(EMBEDDING).input)
     else:
         source, target = run_folder.load_network(Path(config.init) / "model.keras").trunk(), trunk
-    weights = {_name(variable): variable for variable in source.variables}
-    for variable in target.variables:
-        if _name(variable) not in weights or weights[_name(variable)].shape != variable.shape:
-            raise InputError(f"{config.init} has another trunk than when {run.folder} was started: give another --run")
-        variable.assign(weights[_name(variable)])
-
-
-def _name(variable: keras.Variable) -> str:
-    """Return the names of a variable and its layer, without those of the models that contain the layer."""
-    return "/".join(variable.path.split("/")[-2:])
+    try:
+        for layer in target.layers:
+            if layer.weights:
+                layer.set_weights(source.get_layer(layer.name).get_weights())
+    except ValueError:  # no such layer, or weights of other shapes
+        raise InputError(f"{config.init} has another trunk than when {run.folder} was started: give another --run") from None
 
 
 def begin_phase(config: Config, network: TaggerNetwork, epoch: int, from_features: bool = False) -> None:
@@ -94,7 +111,8 @@ def lr_multipliers(
     """Return the factor of the learning rate for each trainable variable of a network.
 
     All layers of one resolution are a stage. The factors rise from `trunk_rate` at the finest resolution to 1 at the head,
-    and each is the same multiple of the one before. The layer of the embedding belongs to the head.
+    and each is the same multiple of the one before. The layer of the embedding belongs to the head. Layers without a
+    resolution, as in a transformer, have factors that rise from layer to layer.
 
     Args:
         network: the network.
@@ -109,8 +127,11 @@ def lr_multipliers(
     heights = {layer.name: layer.output.shape[1] for layer in layers if len(layer.output.shape) == 4}
     stages = sorted(set(heights.values()), reverse=True)
     factors = {}
-    for layer in layers:
-        depth = stages.index(heights[layer.name]) / len(stages) if layer.name in heights else 1.0
+    for index, layer in enumerate(layers):
+        if layer.name in heights:
+            depth = stages.index(heights[layer.name]) / len(stages)
+        else:
+            depth = 1.0 if layer.name == EMBEDDING else index / len(layers)
         factors |= {id(variable): trunk_rate ** (1 - depth) for variable in layer.trainable_variables}
     if last_frozen:
         frozen = keras.Model(network.input, network.get_layer(last_frozen).output)

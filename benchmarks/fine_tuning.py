@@ -52,7 +52,8 @@ class Phase:
 
 
 def fastai(data: Path, epochs: float, seed: int) -> dict:
-    """Train as fastai's `vision_learner` and `fine_tune` do with their default values (docs.fast.ai, fastai 2).
+    """Train as fastai's `vision_learner` and `fine_tune` do (docs.fast.ai, fastai 2), at the rate of its course's chapter on
+    several labels, 0.003 (github.com/fastai/fastbook, 06_multicat).
 
     An epoch trains the head and the trunk's normalisation; then the trunk has a hundredth of the head's learning rate.
     Pictures are changed as by `aug_transforms()`, apart from its perspective.
@@ -82,12 +83,12 @@ def fastai(data: Path, epochs: float, seed: int) -> dict:
         *(nn.BatchNorm1d(widths[0]), nn.Dropout(0.25), first, nn.ReLU()),
         *(nn.BatchNorm1d(widths[1]), nn.Dropout(0.5), last),
     )
-    batch_size = 64
+    batch_size, rate = 64, 0.003
     steps = _steps(data, epochs, batch_size)
     frozen = min(steps // 2, _steps(data, 1, batch_size))
     phases = [
-        Phase(frozen, (0.0002, 0.002), 0.99, 25, 1e5, frozen=True),
-        Phase(steps - frozen, (0.001 / 100, 0.001), 0.3, 5, 1e5),
+        Phase(frozen, (rate / 10, rate), 0.99, 25, 1e5, frozen=True),
+        Phase(steps - frozen, (rate / 200, rate / 2), 0.3, 5, 1e5),
     ]
     augmentation = Augmentation(zoom=0.1, rotation=10, colour=0.2)
     settings = pipeline.TrainingData(data, num_tags, SIDE, RESIZE, batch_size, augmentation, seed)
@@ -192,7 +193,9 @@ def _train(
     from efficientnet_lite_pytorch import EfficientNet
 
     weights = efficientnet_lite.weights_path()
-    trunk = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights))
+    # As in timm: with the package's own 0.99, statistics would be those of ImageNet still after a short run.
+    changes = {"batch_norm_momentum": 0.9, "drop_connect_rate": 0.0}
+    trunk = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights), **changes)
 
     def logits(pixels):
         # A copy, because PyTorch warns of read-only arrays.

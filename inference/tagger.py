@@ -129,6 +129,11 @@ class Tagger:
         """Whether the network can be differentiated, as heat maps need; an ONNX file cannot."""
         return not isinstance(self.network, OnnxNetwork)
 
+    @property
+    def has_feature_map(self) -> bool:
+        """Whether the network has positions, which heat maps show; a trunk out of a file may not."""
+        return self.has_gradients and self.network.has_feature_map
+
     @cached_property
     def embed(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """A function that returns embeddings and probabilities.

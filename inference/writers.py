@@ -138,6 +138,8 @@ class OverlayWriter:
             raise InputError(f"{tag} is not one of the run's {len(names)} tags")
         if not tagger.has_gradients:
             raise InputError("--explain needs gradients, which an ONNX file does not have: pass the run folder to --run")
+        if not tagger.has_feature_map:
+            raise InputError(f"--explain shows positions of a feature map, and the trunk of {tagger.run.folder} has none")
         self.network, self.tag, self.index = tagger.network, tag, names.index(tag)
         self.saved: Counter[str] = Counter()
 

@@ -70,6 +70,11 @@ def tensorflow_on_cpu() -> bool:
     return keras.backend.backend() == "tensorflow" and not gpus()
 
 
+def use_xla(network: keras.Model) -> bool:
+    """Return whether a network is compiled by XLA: where that is faster, if all of its layers can be."""
+    return not tensorflow_on_cpu() and all(getattr(layer, "supports_jit", True) for layer in network.layers)
+
+
 def list_devices() -> list[str]:
     """Return the names of the devices that the backend sees: the GPUs, or the CPUs if there are no GPUs."""
     return gpus() or (["cpu:0"] if keras.backend.backend() == "torch" else keras.distribution.list_devices("cpu"))

@@ -49,6 +49,7 @@ class TaggerNetwork(keras.Model):
     def __init__(self, num_tags: int, config: dict, num_added_outputs: int = 0, trunk: str = "", **kwargs):
         settings = from_dict(config)
         image, x = _trunk(settings, trunk)
+        has_feature_map = len(x.shape) == 4
         x = _embedding(x, settings)  # (batch, channels)
         scores = _scores(x, num_tags - num_added_outputs, settings)
         added = [_added_output(x, f"added_output{position + 1}") for position in range(num_added_outputs)]
@@ -58,6 +59,7 @@ class TaggerNetwork(keras.Model):
         self.num_tags = num_tags
         self.num_added_outputs = num_added_outputs
         self.trunk_structure = trunk
+        self.has_feature_map = has_feature_map
         self.config = settings.as_dict()
         self.frozen = ("", "")  # arguments of `freeze`
         self.call_frozen: Callable | None = None

@@ -1,10 +1,11 @@
-"""Trunks out of files: a model that Keras saved, or a folder of keras-hub.
+"""Trunks out of files: a model that Keras saved, a folder of keras-hub, or an ONNX file.
 
 The run's network contains the layers of such a model one by one, as it does those of its own trunk, so that stages can be
 frozen and have learning rates of their own. Its structure is stored in `model.keras`; the file is needed for training only.
 """
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,22 +13,33 @@ import keras
 
 from common.errors import InputError
 from common.files import read_json
-from model.presets import FILE, PIXELS
+from model import onnx_trunk
+from model.presets import FILE, PIXELS, PRESETS
+
+SCALING = "rescale"  # name of the layer that scales pixels, as in the suite's own networks
+RESERVED = {"image", SCALING, "tokens", "features", "bottleneck", "tags", "probability"}  # names of other layers
+ONNX_FILE = re.compile(r"(.+\.onnx)(?::(.+))?")  # a path, and the name of an output
 
 
 def is_trunk_file(init: str) -> bool:
-    """Return whether a value of `--init` is a Keras file or a folder of keras-hub, and not a run folder."""
+    """Return whether a value of `--init` is a Keras file, an ONNX file or a folder of keras-hub, and not a run folder."""
     path = Path(init)
     if path.is_dir() and not (path / "tags.csv").exists() and (path / "config.json").is_file():
         return "registered_name" in read_json(path / "config.json")
-    return path.suffix == ".keras"
+    return path.suffix == ".keras" or is_onnx(init)
+
+
+def is_onnx(init: str) -> bool:
+    """Return whether a value of `--init` is an ONNX file, or one of its outputs."""
+    return ONNX_FILE.fullmatch(init) is not None
 
 
 def load(init: str) -> keras.Model:
     """Read a trunk. Nothing is unpickled and no code from the file runs.
 
     Args:
-        init: path of a `.keras` file or of a folder that keras-hub's `save_to_preset` made.
+        init: path of a `.keras` file, of a folder that keras-hub's `save_to_preset` made, or of an ONNX file, with a colon
+            and the name of an output if it has several.
 
     Returns:
         A model from pictures (batch, height, width, 3) to a feature map (batch, height, width, channels), to tokens (batch,
@@ -36,9 +48,12 @@ def load(init: str) -> keras.Model:
     Raises:
         InputError: it cannot be read, is not such a model, or keras-hub is missing.
     """
-    path = Path(init)
+    onnx = ONNX_FILE.fullmatch(init)
+    path = Path(onnx[1] if onnx else init)
     if not path.exists():
-        raise InputError(f"--init: there is no {init}: give a run folder, a .keras file or a folder of keras-hub")
+        raise InputError(f"--init: there is no {path}: give a run folder, a .keras or .onnx file, or a folder of keras-hub")
+    if onnx:
+        return onnx_trunk.load(path, onnx[2] or "", PRESETS[FILE]["image_size"])
     if (path.parent / "tags.csv").exists():
         raise InputError(f"--init: {init} is the network of a run: give its folder, {path.parent}")
     if path.is_file() and not zipfile.is_zipfile(path):
@@ -55,6 +70,8 @@ def load(init: str) -> keras.Model:
     if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][1] != shapes[0][2] or shapes[0][3] != 3 or len(shapes[1]) < 2:
         expected = "one square picture, (batch, side, side, 3), and one output"
         raise InputError(f"--init: {init} has inputs and outputs {shapes or 'without shapes'}: expected {expected}")
+    if clash := RESERVED & {layer.name for layer in model.layers}:
+        raise InputError(f"--init: {init} has a layer named {min(clash)}, as the suite's own: give it another name")
     return keras.Model(model.inputs[0], model.outputs[0])
 
 
@@ -83,6 +100,10 @@ def settings(init: str, given: dict) -> dict:
     if side and given.get("image_size", side) != side:
         raise InputError(f"--init: {init} takes {side} px: leave --image-size {given['image_size']} out")
     found: dict = {"preset": FILE} | ({"image_size": side} if side else {})
+    if is_onnx(init):
+        if not given.get("freeze", True) or given.keys() & {"unfreeze_after", "frozen_stages"}:
+            raise InputError(f"--init: the trunk of {init} cannot be trained: --freeze is the only way")
+        found["freeze"] = True
     if "pixels" not in given:
         scaling = (keras.layers.Rescaling, keras.layers.Normalization)
         if not any(isinstance(layer, scaling) for layer in trunk.layers[:3]):
@@ -111,12 +132,14 @@ def with_pixels(structure: str, image_size: int, pixels: str) -> keras.Model:
     first = graph["input_layers"]
     name = first[0] if isinstance(first[0], str) else first[0][0]
     layers = [entry for entry in graph["layers"] if entry["name"] != name]
+    old, new = (json.dumps([layer, 0, 0]) for layer in (name, SCALING))
     for entry in layers:
         entry["config"].pop("dtype", None)  # the run's number format
-    # The layer with the name of the trunk's input scales the pixels, so that the other layers need no change.
+        # The layer that scales the pixels takes the place of the trunk's input.
+        entry["inbound_nodes"] = json.loads(json.dumps(entry["inbound_nodes"]).replace(old, new))
     factor, offset = PIXELS[pixels]
     image = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
-    scaled = keras.layers.Rescaling(factor, offset=offset, dtype="float32", name=name)(image)
+    scaled = keras.layers.Rescaling(factor, offset=offset, dtype="float32", name=SCALING)(image)
     start = keras.Model(image, scaled).get_config()
     trunk["config"] = graph | {"layers": start["layers"] + layers, "input_layers": start["input_layers"]}
     try:

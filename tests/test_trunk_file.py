@@ -1,11 +1,13 @@
-"""Trunks out of files: a model that Keras saved, or a folder of keras-hub."""
+"""Trunks out of files: a model that Keras saved, a folder of keras-hub, or an ONNX file."""
 
 import sys
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from keras import layers, ops
+from onnx import TensorProto, helper
 
 from common.errors import InputError
 from model import run_folder, trunk_file
@@ -108,13 +110,62 @@ def test_files_that_are_no_trunk_are_named(saved, tmp_path):
     picture = keras.Input((SIDE, SIDE, 3))
     lam = keras.Model(picture, layers.Lambda(lambda x: x)(picture))
     gray = keras.Model(gray_picture := keras.Input((SIDE, SIDE, 1)), layers.Flatten()(gray_picture))
-    for model, expected in ((lam, "Lambda"), (gray, "expected one square picture")):
+    taken = keras.Model(picture, layers.Flatten(name="features")(picture))
+    for model, expected in ((taken, "a layer named features"), (lam, "Lambda"), (gray, "expected one square picture")):
         with pytest.raises(InputError, match=expected):
             trunk_file.load(saved(model))
     (tmp_path / "trunk.keras").write_text("no archive")
     for name, expected in (("trunk.keras", "is not a .keras file"), ("missing.keras", "there is no")):
         with pytest.raises(InputError, match=expected):
             trunk_file.load(str(tmp_path / name))
+
+
+def onnx_file(path, channels_first: bool, batch: int | str = "batch", names=("embedding",)):
+    """Write a network that averages each colour over the picture and multiplies it by 1, 2, …, for each output."""
+    shape = [batch, 3, SIDE, SIDE] if channels_first else [batch, SIDE, SIDE, 3]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3] if channels_first else [1, 2])
+    factors = [helper.make_tensor(f"factor{index}", TensorProto.FLOAT, [1], [index]) for index in range(1, len(names) + 1)]
+    nodes = [helper.make_node("ReduceMean", ["picture", "axes"], ["mean"], keepdims=0)]
+    nodes += [helper.make_node("Mul", ["mean", factor.name], [name]) for factor, name in zip(factors, names, strict=True)]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3]) for name in names],
+        [axes, *factors],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("channels_first, batch", [(True, "batch"), (False, 1)])
+def test_an_onnx_file_is_a_frozen_trunk(channels_first, batch, tmp_path):
+    init = onnx_file(tmp_path / "trunk.onnx", channels_first, batch)
+    network = network_of(init, tmp_path, pixels="0..1")
+    assert network.config["freeze"] and network.config["image_size"] == SIDE
+    pictures = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+    expected = pictures.mean(axis=(1, 2)) / 255
+    run_folder.save_network(network, tmp_path / "model.keras")
+    (tmp_path / "trunk.onnx").unlink()  # the network does not need it any more
+    again = run_folder.load_network(tmp_path / "model.keras")
+    assert np.allclose(ops.convert_to_numpy(again.trunk()(pictures)), expected, atol=1e-5)
+    assert np.allclose(again.trunk().predict(pictures, verbose=0), expected, atol=1e-5)  # compiled
+
+
+def test_an_output_of_an_onnx_file_is_chosen_and_its_training_refused(tmp_path):
+    init = onnx_file(tmp_path / "trunk.onnx", True, names=("tags", "embedding"))
+    with pytest.raises(InputError, match=r"outputs tags, embedding: choose one, as in --init .*trunk\.onnx:tags"):
+        trunk_file.load(init)
+    picture = np.full((1, SIDE, SIDE, 3), 0.5, np.float32)
+    assert np.allclose(ops.convert_to_numpy(trunk_file.load(f"{init}:embedding")(picture)), 1)
+    with pytest.raises(InputError, match="has no output logits, but tags, embedding"):
+        trunk_file.load(f"{init}:logits")
+    for given in ({"freeze": False}, {"unfreeze_after": 1}, {"frozen_stages": 1}):
+        with pytest.raises(InputError, match="cannot be trained"):
+            trunk_file.settings(f"{init}:embedding", {"pixels": "0..1"} | given)
+    (tmp_path / "trunk.onnx").write_bytes(b"no network")
+    with pytest.raises(InputError, match="cannot be read as an ONNX file"):
+        trunk_file.load(init)
 
 
 @pytest.mark.slow  # importing it takes longer than the rest of this file

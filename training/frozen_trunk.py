@@ -82,7 +82,7 @@ def with_features(plan: Plan, network: TaggerNetwork) -> Plan:
 def _outputs(plan: Plan, frozen: keras.Model) -> Iterator[np.ndarray]:
     """Return the outputs for batches of training pictures, in the order of the shards: (pictures, views, …)."""
     config = plan.run.config
-    frozen.compile(jit_compile=not devices.tensorflow_on_cpu())
+    frozen.compile(jit_compile=devices.use_xla(frozen))
     batches = pipeline.evaluation_batches(
         plan.data, "train", len(plan.run.tags), config.image_size, config.resize, BATCH_SIZE
     )

@@ -1,5 +1,6 @@
 """The plan of a training run: all sizes and counts, checked and printed before training starts."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -155,6 +156,20 @@ def _differences(existing: Run, new: Run) -> list[str]:
     return differences
 
 
+def _parameters(network: TaggerNetwork) -> int:
+    """Return the number of weights. The bytes of an ONNX file are none."""
+    return sum(math.prod(variable.shape) for variable in network.weights if variable.dtype != "uint8")
+
+
+def _recipe(config: Config) -> str:
+    """Return the settings that decide most, and depend on recipe, trunk and number of pictures."""
+    noise = "no noise layer" if config.noise == "none" else f"{config.noise} noise layer"
+    rates = f"{config.optimizer} at {config.learning_rate:g}"
+    if config.init and not config.freeze:
+        rates += f", {config.trunk_rate:g} of it for the trunk's first stage"
+    return f"{rates}; {config.loss} loss, {noise}"
+
+
 def describe(plan: Plan, network: TaggerNetwork, position: TrainingPosition) -> str:
     """Return a description of the run for the terminal, one fact on each line.
 
@@ -173,8 +188,9 @@ def describe(plan: Plan, network: TaggerNetwork, position: TrainingPosition) -> 
         "device": f"{devices.describe()}, {config.precision}",
         "data": f"{plan.data}: {run.train_images:,} training and {plan.val_images:,} validation images",
         "tags": f"{len(run.tags):,}, {run.frequencies.sum():.1f} per image",
-        "network": f"{config.preset}, {config.image_size} px, {network.count_params():,} parameters"
+        "network": f"{config.preset}, {config.image_size} px, {_parameters(network):,} parameters"
         + (f"; trunk of {config.init}{frozen}" if config.init else ""),
+        "recipe": f"{config.recipe}: {_recipe(config)}",
         "steps": f"{config.epochs} epochs of {plan.steps_per_epoch:,} at batch {plan.batch_size}{accumulation}",
         "memory": f"about {estimated_memory(network, plan.batch_size) / 2**30:.1f} GiB for a step",
         "run": f"{run.folder}" + (resumed if position != TrainingPosition() else ""),

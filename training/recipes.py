@@ -60,7 +60,7 @@ FINE_TUNING: dict[str, Any] = {
     "trunk_rate": 0.3,
     "loss": "bce",  # the focal loss under the robust one had a lower macro AUC, see docs/results.md
 }
-# With fewer training pictures than this, its first stages stay as they are. The number is a guess: only the demo's 3,177
+# With fewer training pictures than this, its first stages stay as they are. The number is a guess: only the demo's 3,178
 # pictures were measured.
 FEW_PICTURES, FROZEN_STAGES = 20_000, 3
 

@@ -31,12 +31,13 @@ def main() -> None:
     from inference import export_formats
     from inference.tagger import Tagger
     from model import run_folder
+    from model.onnx_trunk import OnnxTrunk
 
     tagger = Tagger.open(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"))
     data = options.data or Path(tagger.run.data)
     if not tagger.has_gradients:
         raise InputError(f"--run has to be a run folder, which holds the network itself. Received: {options.run}")
-    if not all(getattr(layer, "supports_jit", True) for layer in tagger.network.layers):
+    if any(isinstance(layer, OnnxTrunk) for layer in tagger.network.layers):
         raise InputError(f"the trunk of {tagger.run.folder} is an ONNX file, which export.py cannot write into another file")
     pixels, labels = export_formats.read_test_pictures(tagger, data, options.pictures)
     out = options.out or tagger.run.folder / "export"

@@ -6,7 +6,6 @@ Each function trains, and scores the test split. The first two use PyTorch and t
 
 import math
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,12 +20,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
-from common.errors import InputError
+from benchmarks import foreign
 from dataset import images, pipeline, records
 from dataset.augmentation import Augmentation
 from evaluation.metrics import metrics
 from model import efficientnet_lite
 
+PACKAGE = "efficientnet_lite_pytorch"  # the network in PyTorch
 SIDE, RESIZE = 128, "pad"  # of the network's input, as with --preset lite0
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's C
 FILTERS = (Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
@@ -69,7 +69,8 @@ def fastai(data: Path, epochs: float, seed: int) -> dict:
     Raises:
         InputError: a package is missing.
     """
-    started, torch = time.monotonic(), _torch(seed)
+    started, torch = time.monotonic(), foreign.import_torch(PACKAGE)[0]
+    torch.manual_seed(seed)
     nn, num_tags = torch.nn, len(records.read_tags(data / "tags.csv"))
 
     def pool(x):  # (batch, channels, height, width) ▶ (batch, 2 · channels)
@@ -94,7 +95,7 @@ def fastai(data: Path, epochs: float, seed: int) -> dict:
     settings = pipeline.TrainingData(data, num_tags, SIDE, RESIZE, batch_size, augmentation, seed)
     options = {"betas": (0.95, 0.99), "eps": 1e-5, "weight_decay": 0.01}
     batches = pipeline.training_batches(settings, 0, math.ceil(epochs)).take(steps)
-    score = _train(torch, pool, head, phases, options, batches, nn.BCEWithLogitsLoss())
+    score = _train(pool, head, phases, options, batches, nn.BCEWithLogitsLoss())
     return _figures(score, data, num_tags, epochs, time.monotonic() - started)
 
 
@@ -111,7 +112,8 @@ def animetimm(data: Path, epochs: float, seed: int, rate: float = 2e-4) -> dict:
     Returns, raises:
         As `fastai`.
     """
-    started, torch = time.monotonic(), _torch(seed)
+    started, torch = time.monotonic(), foreign.import_torch(PACKAGE)[0]
+    torch.manual_seed(seed)
     tags = records.read_tags(data / "tags.csv")
     head = torch.nn.Linear(efficientnet_lite.HEAD_WIDTH, len(tags))
     pictures, labels = _pictures(data, "train", len(tags))
@@ -125,7 +127,7 @@ def animetimm(data: Path, epochs: float, seed: int, rate: float = 2e-4) -> dict:
 
     phases = [Phase(steps, (rate, rate), 0.15, 25, 25 * 20)]
     batches = _mixed_batches(pictures, labels, batch_size, steps, seed)
-    score = _train(torch, lambda x: x.mean(dim=(2, 3)), head, phases, {"weight_decay": 1e-3}, batches, loss)
+    score = _train(lambda x: x.mean(dim=(2, 3)), head, phases, {"weight_decay": 1e-3}, batches, loss)
     return _figures(score, data, len(tags), epochs, time.monotonic() - started)
 
 
@@ -143,7 +145,9 @@ def logistic_regression(data: Path, epochs: float, seed: int) -> dict:
     def features(pixels):
         return pooled.predict_on_batch(pixels / np.float32(127.5) - 1)  # (batch, channels)
 
-    (x, y), (val_x, val_y) = (_scored(features, data, split, num_tags) for split in ("train", "val"))
+    (x, y), (val_x, val_y) = (
+        foreign.score_split(features, data, split, num_tags, SIDE, RESIZE) for split in ("train", "val")
+    )
     scaler = StandardScaler().fit(x)
     fits = [
         OneVsRestClassifier(LogisticRegression(C=penalty, tol=1e-3)).fit(scaler.transform(x), y)
@@ -157,32 +161,12 @@ def logistic_regression(data: Path, epochs: float, seed: int) -> dict:
     return _figures(lambda pixels: best.decision_function(scaler.transform(features(pixels))), data, num_tags, 0, seconds)
 
 
-def _torch(seed: int) -> Any:
-    """Return PyTorch, with its seed set.
-
-    Raises:
-        InputError: it or the network's package is not installed.
-    """
-    # None: PyTorch does not import triton, whose LLVM crashes beside TensorFlow's.
-    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
-    try:
-        import efficientnet_lite_pytorch  # noqa: F401
-        import torch
-    except ImportError as error:
-        raise InputError(
-            f"skipped: {error.name} is not installed; this row needs pip install torch efficientnet-lite-pytorch"
-        ) from None
-    torch.manual_seed(seed)
-    return torch
-
-
 def _train(
-    torch: Any, pool: Callable, head: Any, phases: list[Phase], options: dict, batches: Iterable, loss: Callable
+    pool: Callable, head: Any, phases: list[Phase], options: dict, batches: Iterable, loss: Callable
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Train trunk and head with AdamW; return a function from uint8 (batch, SIDE, SIDE, 3) to scores (batch, tags).
 
     Args:
-        torch: PyTorch.
         pool: from the trunk's feature map, (batch, channels, height, width), to the input of the head.
         head: from there to logits.
         phases: the parts of the run.
@@ -190,12 +174,12 @@ def _train(
         batches: uint8 or float pictures, and labels.
         loss: of logits and labels.
     """
-    from efficientnet_lite_pytorch import EfficientNet
-
-    weights = efficientnet_lite.weights_path()
+    torch, package = foreign.import_torch(PACKAGE)
     # As in timm: with the package's own 0.99, statistics would be those of ImageNet still after a short run.
     changes = {"batch_norm_momentum": 0.9, "drop_connect_rate": 0.0}
-    trunk = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights), **changes)
+    trunk = package.EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=str(efficientnet_lite.weights_path()), **changes
+    )
 
     def logits(pixels):
         # A copy, because PyTorch warns of read-only arrays.
@@ -206,17 +190,11 @@ def _train(
     for phase in phases:
         for parameter in trunk.parameters():
             parameter.requires_grad = not phase.frozen or parameter.ndim == 1  # normalisation
-        groups, rates = [], []
-        for part, rate in zip((trunk, head), phase.rates, strict=True):
-            for is_matrix in (True, False):
-                chosen = [each for each in part.parameters() if each.requires_grad and (each.ndim > 1) == is_matrix]
-                if chosen:
-                    groups.append({"params": chosen} | ({} if is_matrix else {"weight_decay": 0.0}))
-                    rates.append(rate)
+        groups = _parameter_groups((trunk, head), phase.rates)
         optimizer = torch.optim.AdamW(groups, **options)
         cycle = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            rates,
+            [group["lr"] for group in groups],
             total_steps=phase.steps,
             pct_start=phase.warmup,
             div_factor=phase.divisor,
@@ -240,9 +218,20 @@ def _train(
     return score
 
 
+def _parameter_groups(parts: tuple, rates: tuple[float, float]) -> list[dict]:
+    """Return the parameters that are trained, by part and by whether they have weight decay."""
+    groups = []
+    for part, rate in zip(parts, rates, strict=True):
+        for is_matrix in (True, False):
+            chosen = [each for each in part.parameters() if each.requires_grad and (each.ndim > 1) == is_matrix]
+            if chosen:
+                groups.append({"params": chosen, "lr": rate} | ({} if is_matrix else {"weight_decay": 0.0}))
+    return groups
+
+
 def _steps(data: Path, epochs: float, batch_size: int) -> int:
     """Return the number of batches in so many epochs, at least 4."""
-    return max(4, round(epochs * (sum(1 for _ in records.read(data, "train")) // batch_size)))
+    return max(4, round(epochs * foreign.steps_per_epoch(data, batch_size)))
 
 
 def _pictures(data: Path, split: str, num_tags: int) -> tuple[list[Image.Image], np.ndarray]:
@@ -285,16 +274,7 @@ def _cut(picture: Image.Image, generator: np.random.Generator, chooser: random.R
     return pixels[:, ::-1] if generator.random() < 0.5 else pixels
 
 
-def _scored(score: Callable, data: Path, split: str, num_tags: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the outputs of a function for the pictures of a split, and their labels, bool (pictures, tags)."""
-    outputs, labels = [], []
-    for batch in pipeline.evaluation_batches(data, split, num_tags, SIDE, RESIZE, 64):
-        outputs.append(score(batch["pixels"]))
-        labels.append(batch["labels"] > 0.5)
-    return np.concatenate(outputs), np.concatenate(labels)
-
-
 def _figures(score: Callable, data: Path, num_tags: int, epochs: float, seconds: float) -> dict:
     """Return the figures of a function from pictures to scores, on the test split."""
-    scores, labels = _scored(score, data, "test", num_tags)
+    scores, labels = foreign.score_split(score, data, "test", num_tags, SIDE, RESIZE)
     return metrics.ranking(labels, scores.astype(np.float32)) | {"epochs": epochs, "seconds": seconds}

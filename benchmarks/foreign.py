@@ -1,23 +1,25 @@
 """Networks of other libraries, trained from scratch on the same batches, each with the recipe that its own library uses."""
 
+import importlib
 import math
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from common import files
 from common.errors import InputError
 from dataset import pipeline, records
 from dataset.augmentation import Augmentation
 from evaluation.metrics import metrics
 from model import devices
-from model.config import Config
+from training.plan import read_manifest
 from training.recipes import resolve
 
+SCORED = 64  # pictures in a batch of which scores are computed
 # A function that trains on a batch, uint8 (batch, size, size, 3) and float32 (batch, tags), and one that returns the scores
 # of a batch, float (batch, tags).
 Network = tuple[Callable[[np.ndarray, np.ndarray], None], Callable[[np.ndarray], np.ndarray]]
@@ -39,8 +41,7 @@ def train(build: Callable[[int, int, int], Network], data: Path, epochs: float, 
     keras.utils.set_random_seed(seed)
     devices.use_precision(devices.precision("auto"))  # as train.py chooses it
     tags = len(records.read_tags(data / "tags.csv"))
-    steps_per_epoch = files.read_json(data / "manifest.json")["splits"]["train"]["written"] // config.batch_size
-    steps = max(2, round(epochs * steps_per_epoch))
+    steps = max(2, round(epochs * steps_per_epoch(data, config.batch_size)))
     learn, score = build(tags, config.image_size, steps)
     augmentation = Augmentation(flip=config.flip, shift=config.shift, zoom=config.zoom, colour=config.colour)
     batches = pipeline.training_batches(
@@ -53,17 +54,39 @@ def train(build: Callable[[int, int, int], Network], data: Path, epochs: float, 
         learn(pixels, labels)
         started = started or time.monotonic()
     seconds = time.monotonic() - started
-    return _rank(score, data, tags, config) | {"epochs": epochs, "seconds": seconds}
+    scores, labels = score_split(score, data, "test", tags, config.image_size, config.resize)
+    return metrics.ranking(labels, scores.astype(np.float32)) | {"epochs": epochs, "seconds": seconds}
 
 
-def _rank(score: Callable[[np.ndarray], np.ndarray], data: Path, tags: int, config: Config) -> dict:
-    """Return the figures of `metrics.ranking` on the test split."""
-    labels, scores = [], []
-    batches = pipeline.evaluation_batches(data, "test", tags, config.image_size, config.resize, config.batch_size)
-    for batch in batches:
+def steps_per_epoch(data: Path, batch_size: int) -> int:
+    """Return the number of whole batches in the training split of a data folder."""
+    return read_manifest(data)[0] // batch_size
+
+
+def score_split(
+    score: Callable[[np.ndarray], np.ndarray], data: Path, split: str, tags: int, image_size: int, resize: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outputs of a function for the pictures of a split, and their labels, bool (pictures, tags)."""
+    outputs, labels = [], []
+    for batch in pipeline.evaluation_batches(data, split, tags, image_size, resize, SCORED):
+        outputs.append(score(batch["pixels"]))
         labels.append(batch["labels"] > 0.5)
-        scores.append(score(batch["pixels"]))
-    return metrics.ranking(np.concatenate(labels), np.concatenate(scores).astype(np.float32))
+    return np.concatenate(outputs), np.concatenate(labels)
+
+
+def import_torch(package: str) -> tuple[Any, Any]:
+    """Return PyTorch and a package of networks for it.
+
+    Raises:
+        InputError: one of them is not installed.
+    """
+    # None: PyTorch does not import triton, whose LLVM crashes beside TensorFlow's.
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module("torch"), importlib.import_module(package)
+    except (ImportError, RuntimeError):  # RuntimeError: the two were not built for each other
+        install = f"pip install torch {package.replace('_', '-')}"
+        raise InputError(f"skipped: two packages are not installed, or not built for each other: {install}") from None
 
 
 def keras_resnet50(tags: int, image_size: int, steps: int) -> Network:
@@ -90,13 +113,7 @@ def torchvision_resnet18(tags: int, image_size: int, steps: int) -> Network:
     Raises:
         InputError: PyTorch or torchvision is not installed.
     """
-    # None: PyTorch does not import triton, whose LLVM crashes beside TensorFlow's.
-    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
-    try:
-        import torch
-        import torchvision
-    except (ImportError, RuntimeError):  # RuntimeError: the two were not built for each other
-        raise InputError("skipped: PyTorch and torchvision are not installed, or are not built for each other") from None
+    torch, torchvision = import_torch("torchvision")
     network = torchvision.models.resnet18(num_classes=tags)
     optimizer = torch.optim.AdamW(network.parameters(), 0.001, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.001, total_steps=steps, pct_start=0.2)

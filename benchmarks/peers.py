@@ -69,6 +69,8 @@ def measure(options: argparse.Namespace) -> None:
     """Train every row for the same epochs, then the others again for as many seconds as the default took."""
     group = [*PRETRAINED_ROWS, *PRETRAINED_FOREIGN] if options.pretrained else [*ROWS, *FOREIGN]
     ours = group[0]
+    if unknown := set(options.rows or []) - set(group):
+        raise InputError(f"--rows: expected some of {', '.join(group)}. Received: {', '.join(sorted(unknown))}")
     names = [name for name in group if name == ours or not options.rows or name in options.rows]
     for data in options.data:
         equal_epochs = {
@@ -118,7 +120,7 @@ def _row(data: Path, name: str, epochs: float, seeds: int) -> list[dict | str]:
     return [
         figures
         if isinstance(figures, str)
-        else {key: figures.get(key) for key in COLUMNS} | {"epochs": run.epochs, "seconds": figures[seconds]}
+        else {key: figures[key] for key in COLUMNS if key in figures} | {"epochs": run.epochs, "seconds": figures[seconds]}
         for run, figures in results.items()
     ]
 

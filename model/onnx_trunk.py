@@ -81,8 +81,8 @@ def load(path: Path, output: str, default_side: int) -> keras.Model:
     content = path.read_bytes()
     session = open_session(content, str(path))
     inputs, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
-    shape = list(inputs[0].shape)
-    if len(inputs) != 1 or len(shape) != 4 or 3 not in (shape[1], shape[3]) or inputs[0].type not in DTYPES:
+    shape = list(inputs[0].shape) if len(inputs) == 1 else []
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]) or inputs[0].type not in DTYPES:
         received = ", ".join(f"{entry.name} {entry.shape} {entry.type}" for entry in inputs)
         raise InputError(f"--init: {path} takes {received}: expected one batch of RGB pictures")
     if not output and len(outputs) > 1:

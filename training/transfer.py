@@ -70,12 +70,11 @@ def load_trunk(run: Run, network: TaggerNetwork) -> None:
     if not config.init:
         return
     always_frozen_end(config, network)  # raises if there are not so many stages
+    without_pooling = keras.Model(trunk.input, trunk.get_layer(EMBEDDING).input)
     if config.init == IMAGENET:
-        source = pretrained.load_imagenet(config.preset, config.image_size)
-        target = keras.Model(trunk.input, trunk.get_layer(EMBEDDING).input)  # there are no weights for the pooling
+        source, target = pretrained.load_imagenet(config.preset, config.image_size), without_pooling
     elif trunk_file.is_trunk_file(config.init):
-        source = trunk_file.load(config.init)
-        target = keras.Model(trunk.input, trunk.get_layer(EMBEDDING).input)
+        source, target = trunk_file.load(config.init), without_pooling
     else:
         source, target = run_folder.load_network(Path(config.init) / "model.keras").trunk(), trunk
     try:

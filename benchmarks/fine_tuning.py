@@ -94,7 +94,8 @@ def fastai(data: Path, epochs: float, seed: int) -> dict:
     augmentation = Augmentation(zoom=0.1, rotation=10, colour=0.2)
     settings = pipeline.TrainingData(data, num_tags, SIDE, RESIZE, batch_size, augmentation, seed)
     options = {"betas": (0.95, 0.99), "eps": 1e-5, "weight_decay": 0.01}
-    batches = pipeline.training_batches(settings, 0, math.ceil(epochs)).take(steps)
+    end_epoch = math.ceil(steps / foreign.steps_per_epoch(data, batch_size))
+    batches = pipeline.training_batches(settings, 0, end_epoch).take(steps)
     score = _train(pool, head, phases, options, batches, nn.BCEWithLogitsLoss())
     return _figures(score, data, num_tags, epochs, time.monotonic() - started)
 

@@ -124,7 +124,8 @@ def animetimm(data: Path, epochs: float, seed: int, rate: float = 2e-4) -> dict:
     steps = _steps(data, epochs, batch_size)
 
     def loss(logits, labels):
-        return (torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none") * weights).sum()
+        per_tag = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")  # (batch, tags)
+        return (per_tag * weights.to(logits.device)).sum()
 
     phases = [Phase(steps, (rate, rate), 0.15, 25, 25 * 20)]
     batches = _mixed_batches(pictures, labels, batch_size, steps, seed)
@@ -176,15 +177,18 @@ def _train(
         loss: of logits and labels.
     """
     torch, package = foreign.import_torch(PACKAGE)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     # As in timm: with the package's own 0.99, statistics would be those of ImageNet still after a short run.
     changes = {"batch_norm_momentum": 0.9, "drop_connect_rate": 0.0}
     trunk = package.EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=str(efficientnet_lite.weights_path()), **changes
-    )
+    ).to(device)
+    head.to(device)
 
     def logits(pixels):
         # A copy, because PyTorch warns of read-only arrays.
-        x = (torch.tensor(np.asarray(pixels)).permute(0, 3, 1, 2).float() - 127) / 128  # (batch, 3, SIDE, SIDE)
+        x = torch.tensor(np.asarray(pixels)).to(device)
+        x = (x.permute(0, 3, 1, 2).float() - 127) / 128  # (batch, 3, SIDE, SIDE)
         return head(pool(trunk.extract_features(x)))
 
     steps = iter(batches)
@@ -206,7 +210,7 @@ def _train(
         for _ in range(phase.steps):
             pixels, labels = next(steps)
             optimizer.zero_grad()
-            loss(logits(pixels), torch.tensor(np.asarray(labels))).backward()
+            loss(logits(pixels), torch.tensor(np.asarray(labels)).to(device)).backward()
             optimizer.step()
             cycle.step()
     trunk.eval()
@@ -214,7 +218,7 @@ def _train(
 
     def score(pixels):
         with torch.no_grad():
-            return logits(pixels).numpy()
+            return logits(pixels).cpu().numpy()
 
     return score
 

@@ -1,14 +1,13 @@
 """Evaluate a run on a split: all that eval.py prints, writes to `metrics.json` and shows in the report."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from common import files
 from common.errors import InputError, say
-from common.numbers import log_odds, sigmoid
 from common.progress import progress
 from dataset import near_duplicates, records
 from dataset.records import CATEGORIES
@@ -61,7 +60,7 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
     Raises:
         InputError: the data folder has other tags, or is damaged.
     """
-    outputs, scores = score(tagger, data, split, tagger.temperature)
+    outputs, scores = score(tagger, data, split, tagger.temperatures)
     tags, thresholds = [tagger.run.tags[output] for output in outputs], tagger.thresholds[outputs]
     vectors = load_or_learn_vectors(tagger.run, tags, data)
     figures, weights = run_figures(tagger.run, thresholds, scores, vectors)
@@ -69,8 +68,8 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
     return Evaluation(tagger, data, split, tags, thresholds, scores, weights, figures, frequencies, leaks(data, split))
 
 
-def score(tagger: Tagger, data: Path, split: str, temperature: float) -> tuple[np.ndarray, Scores]:
-    """Score a split with a run, with progress on standard error.
+def score(tagger: Tagger, data: Path, split: str, temperatures: np.ndarray | float) -> tuple[np.ndarray, Scores]:
+    """Score a split with a run at the given temperatures, with progress on standard error.
 
     Returns:
         The run's output for each tag of the data, int (tags of the data,), and the scores of these outputs.
@@ -82,7 +81,7 @@ def score(tagger: Tagger, data: Path, split: str, temperature: float) -> tuple[n
     outputs = run.outputs_for(data)
     if unknown := len(run.tags) - len(outputs):
         say(f"{unknown:,} of the {len(run.tags):,} tags of {run.folder} do not occur in {data} and are left out")
-    scores = scoring.score(tagger.network, data, split, run.config, temperature, outputs=outputs)
+    scores = scoring.score(tagger.network, data, split, run.config, temperatures, outputs=outputs)
     if not np.isfinite(scores.probability).all():
         raise InputError(f"{run.folder} predicts NaN for pictures of {data}: train it again")
     return outputs, scores
@@ -92,7 +91,8 @@ def calibrate(tagger: Tagger, data: Path, target: Target, labels_required: bool 
     """Fit temperature and thresholds of a run on the validation split, and write them into the run folder.
 
     `calibration.json` is written first, and then `thresholds.csv`, which decides the tags that a run predicts. A tag that
-    the data does not have keeps its threshold as a logit.
+    the data does not have keeps its threshold and its temperature. A tag of the category `number` has a value for every
+    picture: it takes no part, and has the threshold 0 and the temperature 1.
 
     Args:
         tagger: the run, with the network that will be served.
@@ -104,20 +104,23 @@ def calibrate(tagger: Tagger, data: Path, target: Target, labels_required: bool 
         InputError: the validation split is missing, or has no labels, or other tags.
     """
     run = tagger.run
-    if not labels_required and not scoring.number_of_images(data, "val"):
+    is_number = np.array([tag.category == CATEGORIES["number"] for tag in run.tags])
+    thresholds, temperatures = tagger.thresholds.astype(float), tagger.temperatures.copy()
+    if not labels_required and (is_number.all() or not scoring.number_of_images(data, "val")):
         calibration = default_calibration(len(run.tags), target)
     else:
-        outputs, scores = score(tagger, data, "val", temperature=1.0)
-        if labels_required and not scores.labels.any():
+        outputs, scores = score(tagger, data, "val", temperatures=1.0)
+        labels, probability = scores.labels, scores.probability
+        if is_number[outputs].any():
+            labels, probability = (values[:, ~is_number[outputs]] for values in (labels, probability))
+        if labels_required and not labels.any():
             raise InputError(f"the val split of {data} has no labels: thresholds are chosen by them")
-        calibration = fit(scores.labels, scores.probability, scores.groups, target)
-        thresholds = sigmoid(log_odds(tagger.thresholds) * (tagger.temperature / calibration.temperature)).astype(float)
-        thresholds[outputs] = calibration.thresholds
-        calibration = replace(calibration, thresholds=thresholds)
+        calibration = fit(labels, probability, scores.groups, target)
+        fitted = outputs[~is_number[outputs]]
+        thresholds[fitted], temperatures[fitted] = calibration.thresholds, calibration.temperature
     files.write_json(run.folder / "calibration.json", calibration.facts())
-    # A tag of the category `number` has a value for every picture, and so no threshold.
-    is_number = [tag.category == CATEGORIES["number"] for tag in run.tags]
-    run_folder.save_thresholds(run, np.where(is_number, 0.0, calibration.thresholds), calibration.temperature)
+    thresholds, temperatures = np.where(is_number, 0.0, thresholds), np.where(is_number, 1.0, temperatures)
+    run_folder.save_thresholds(run, thresholds, temperatures)
     return calibration
 
 

@@ -41,7 +41,7 @@ def score(
     data: Path,
     split: str,
     config: Config,
-    temperature: float = 1.0,
+    temperatures: np.ndarray | float = 1.0,
     batch_size: int = 64,
     outputs: np.ndarray | None = None,
 ) -> Scores:
@@ -52,7 +52,7 @@ def score(
         data: the data folder.
         split: `train`, `val` or `test`.
         config: gives the size of the pictures and how they are resized.
-        temperature: divides the logits.
+        temperatures: divisors of the logits: one, or one for each output of the network, float32.
         batch_size: of the prediction.
         outputs: the network's output for each tag of the data, see `Run.outputs_for`, int (tags of the data,). None: all.
 
@@ -63,6 +63,7 @@ def score(
     if not images:
         raise InputError(f"the {split} split of {data} is empty")
     outputs = np.arange(network.num_tags) if outputs is None else outputs
+    divisors = np.broadcast_to(np.float32(temperatures), network.num_tags)[outputs]  # (tags of the data,)
     shape = (images, len(outputs))
     labels, probability = np.empty(shape, bool), np.empty(shape, np.float32)
     predictive_variance = np.zeros(shape, np.uint8)
@@ -81,7 +82,7 @@ def score(
                 name: keras.ops.convert_to_numpy(values)[: len(batch["id"]), outputs] for name, values in predicted.items()
             }
             labels[rows] = batch["labels"] > 0.5
-            probability[rows] = sigmoid(predicted["logit"] / np.float32(temperature))
+            probability[rows] = sigmoid(predicted["logit"] / divisors)
             if "variance" in predicted:
                 predictive_variance[rows] = quantized_variance(predicted["variance"])
             ids += [name.decode() for name in batch["id"]]

@@ -226,8 +226,8 @@ def _embeddings(tagger: Tagger) -> Reader:
 
 
 def _outputs(tagger: Tagger) -> dict:
-    """Return the network's outputs, with logits and probabilities at the run's temperature."""
-    logit = tagger.network.output["logit"] / tagger.temperature
+    """Return the network's outputs, with logits and probabilities at the run's temperatures."""
+    logit = tagger.network.output["logit"] / tagger.temperatures
     return tagger.network.output | {"logit": logit, "probability": keras.ops.sigmoid(logit)}
 
 

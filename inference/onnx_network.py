@@ -59,11 +59,12 @@ def metadata(run: Run, thresholds: np.ndarray, columns: list[int]) -> str:
     return json.dumps(facts | {"thresholds": thresholds.tolist(), "columns": columns}, ensure_ascii=False)
 
 
-def load(path: Path) -> tuple[Run, OnnxNetwork, np.ndarray]:
+def load(path: Path) -> tuple[Run, OnnxNetwork, np.ndarray, np.ndarray]:
     """Read an exported run.
 
     Returns:
-        The run without its network, the network, and the thresholds, float32 (tags,).
+        The run without its network, the network, the thresholds, and the divisors of the logits, which are 1 because the
+        file divides them itself; float32 (tags,) both.
 
     Raises:
         InputError: the file is missing, damaged or not from export.py, or ONNX Runtime is not installed.
@@ -94,6 +95,7 @@ def load(path: Path) -> tuple[Run, OnnxNetwork, np.ndarray]:
             stored_size=facts["stored_size"],
             train_images=facts["train_images"],
         )
-        return run, OnnxNetwork(session, facts["columns"]), np.array(facts["thresholds"], np.float32)
+        thresholds = np.array(facts["thresholds"], np.float32)
+        return run, OnnxNetwork(session, facts["columns"]), thresholds, np.ones_like(thresholds)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the e6tag metadata is damaged: {error!r}") from None

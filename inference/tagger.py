@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import InputError
-from common.numbers import sigmoid
+from common.numbers import rescaled_variance, sigmoid
 from dataset import images
 from inference import onnx_network, sources
 from inference.frames import FRAMES, Unreadable, read_ahead, read_frames
@@ -87,16 +87,16 @@ class Tagger:
         run: contents of the run folder; it has as many tags as the network has outputs.
         network: a `model.network.TaggerNetwork`, or an `OnnxNetwork`, which returns probabilities only.
         thresholds: probability from which each tag is predicted, float32 (tags,).
-        temperature: divisor of the network's logits; 1 for an ONNX file, which divides them itself.
+        temperatures: divisor of each tag's logit, float32 (tags,); 1 for an ONNX file, which divides them itself.
     """
 
     run: Run
     network: Any
     thresholds: np.ndarray
-    temperature: float
+    temperatures: np.ndarray
 
     def __post_init__(self):
-        counts = {len(self.run.tags), len(self.thresholds), self.network.num_tags}
+        counts = {len(self.run.tags), len(self.thresholds), len(self.temperatures), self.network.num_tags}
         if len(counts) > 1:
             raise InputError(
                 f"{self.run.folder}: expected as many tags and thresholds as outputs of the network. Received: "
@@ -112,7 +112,7 @@ class Tagger:
         """
         file = model_file(path)
         if file.suffix == ".onnx":
-            return cls(*onnx_network.load(file), 1.0)
+            return cls(*onnx_network.load(file))
         run = run_folder.load(file.parent)
         network = run_folder.load_network(file)
         # While `train.py --teach` adds a tag, tags.csv may have one more than the network.
@@ -139,7 +139,7 @@ class Tagger:
         """A function that returns embeddings and probabilities.
 
         Its argument is uint8 (batch, image_size, image_size, 3). It returns the embeddings, float32 (batch, channels), and
-        the probabilities at the run's temperature, float32 (batch, tags).
+        the probabilities at the run's temperatures, float32 (batch, tags).
         """
         if not self.has_gradients:
             return self.network.embed
@@ -150,10 +150,8 @@ class Tagger:
 
         def embed(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             outputs = network.predict_on_batch(pixels)
-            features, logit = (
-                keras.ops.convert_to_numpy(outputs[name]).astype(np.float32) for name in ("features", "logit")
-            )
-            return features, sigmoid(logit / np.float32(self.temperature))
+            features, logit = (keras.ops.convert_to_numpy(outputs[key]).astype(np.float32) for key in ("features", "logit"))
+            return features, sigmoid(logit / self.temperatures)
 
         return embed
 
@@ -170,7 +168,7 @@ class Tagger:
         return images.network_input(stored, self.run.config.image_size, self.run.config.resize)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Return probabilities at the run's temperature.
+        """Return probabilities at the run's temperatures.
 
         Args:
             pixels: uint8 (batch, image_size, image_size, 3).
@@ -188,8 +186,8 @@ class Tagger:
             compiled: run a compiled graph, which takes seconds for the first batch and is faster for the others.
 
         Returns:
-            Arrays of float32 (batch, tags): `probability` at the run's temperature; for a run folder also `logit` and, with
-            a noise layer, `variance`, both at temperature 1.
+            Arrays of float32 (batch, tags): `probability` at the run's temperatures; for a run folder also `logit`, at
+            temperature 1; with a noise layer also `variance`, that of the probability.
         """
         scores = self.network.predict_on_batch(pixels) if compiled else self.network(pixels, training=False)
         if "logit" not in scores:  # an ONNX file divides by the temperature itself; Keras may not be installed
@@ -197,7 +195,10 @@ class Tagger:
         from keras import ops
 
         scores = {name: ops.convert_to_numpy(value) for name, value in scores.items()}
-        return scores | {"probability": sigmoid(scores["logit"] / np.float32(self.temperature))}
+        scores["probability"] = sigmoid(scores["logit"] / self.temperatures)
+        if "variance" in scores:
+            scores["variance"] = rescaled_variance(scores["variance"], scores["logit"], self.temperatures)
+        return scores
 
     def predict(self, pictures: Iterable[Source], max_frames: int = FRAMES) -> Iterator["Prediction | Unreadable"]:
         """Predict any number of pictures, in order. Threads read ahead; the network gets full batches.

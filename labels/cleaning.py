@@ -137,7 +137,7 @@ def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cl
     observed = (labels > 0) & ~numbers
     if rule == "halved":
         tagger = Tagger.open(run.folder)
-        scores = score.score(tagger.network, data, "train", run.config, tagger.temperature, outputs=outputs)
+        scores = score.score(tagger.network, data, "train", run.config, tagger.temperatures, outputs=outputs)
         probability, rates = scores.probability, None
         cleaned = label_rules.halved(observed, probability, tagger.thresholds[outputs])
     else:

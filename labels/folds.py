@@ -61,7 +61,7 @@ def out_of_fold(run: Run, data: Path, ids: list[str], num_folds: int, options: l
             settings = as_options(config)
             run_script("train.py", "--data", str(fold_data), "--run", str(folder), *settings, *options)
         tagger = Tagger.open(folder)
-        scores = score.score(tagger.network, fold_data, "val", run.config, tagger.temperature)
+        scores = score.score(tagger.network, fold_data, "val", run.config, tagger.temperatures)
         probability[folds == fold] = scores.probability
     return probability
 

@@ -4,7 +4,7 @@ config.json      configuration of the run, and facts about its data: folder, sto
 tags.csv         the vocabulary, as in the data folder
 model.keras      the network, uncompiled
 checkpoint-*.npz state of an unfinished run, see `training.checkpoints`
-thresholds.csv   lowest probability of each predicted tag, and the temperature that divides the logits
+thresholds.csv   for each tag the lowest probability when it is predicted, and the temperature that divides its logit
 calibration.json how temperature and thresholds were chosen
 taught.json      expected figures of each tag added by train.py --teach; these tags are the last ones of tags.csv
 tag_vectors.npy  one vector for each tag, see `evaluation.metrics.tag_vectors`
@@ -119,24 +119,24 @@ def _positive(value) -> int:
     return int(value)
 
 
-def save_thresholds(run: Run, thresholds: np.ndarray, temperature: float) -> None:
+def save_thresholds(run: Run, thresholds: np.ndarray, temperatures: np.ndarray) -> None:
     """Write `thresholds.csv`, which decides the tags that a run predicts.
 
     Args:
         run: the run.
-        thresholds: the lowest probability of each tag when predicted, at this temperature, float (tags,).
-        temperature: divides the logits.
+        thresholds: the lowest probability of each tag when predicted, at its temperature, float (tags,).
+        temperatures: divisor of each tag's logit, float (tags,).
     """
-    rows = zip((tag.name for tag in run.tags), thresholds, strict=True)
-    values = ((name, f"{threshold:.6g}", f"{temperature:.6g}") for name, threshold in rows)
+    rows = zip((tag.name for tag in run.tags), thresholds, temperatures, strict=True)
+    values = ((name, f"{threshold:.6g}", f"{temperature:.6g}") for name, threshold, temperature in rows)
     files.write_csv(run.folder / "thresholds.csv", ("name", "threshold", "temperature"), values)
 
 
-def load_thresholds(run: Run) -> tuple[np.ndarray, float]:
+def load_thresholds(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Read `thresholds.csv`.
 
     Returns:
-        The thresholds, float32 (tags,), and the temperature that divides the logits.
+        The thresholds and the divisors of the logits, float32 (tags,) each.
 
     Raises:
         InputError: the file is missing or damaged, or lacks a tag.
@@ -147,10 +147,11 @@ def load_thresholds(run: Run) -> tuple[np.ndarray, float]:
             rows = {row["name"]: row for row in csv.DictReader(file)}
         chosen = [rows[tag.name] for tag in run.tags]
         thresholds = np.array([row["threshold"] for row in chosen], np.float32)
-        temperature = float(chosen[0].get("temperature", 1))  # earlier versions did not write it
-        if not (np.isfinite(thresholds).all() and 0 < temperature < np.inf):
+        # Earlier versions did not write a temperature.
+        temperatures = np.array([row.get("temperature", 1) for row in chosen], np.float32)
+        if not (np.isfinite(thresholds).all() and np.isfinite(temperatures).all() and (temperatures > 0).all()):
             raise ValueError("a number out of range")
-        return thresholds, temperature
+        return thresholds, temperatures
     except FileNotFoundError:
         raise InputError(f"{path} is missing: has its training finished?") from None
     except (KeyError, IndexError, TypeError, ValueError) as error:

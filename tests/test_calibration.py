@@ -84,3 +84,13 @@ def test_few_pictures_are_enough_not_to_fail(labels):
 def test_a_bad_target_is_named(text):
     with pytest.raises(InputError, match="--target"):
         Target.parse(text)
+
+
+def test_a_variance_follows_the_temperature():
+    random = np.random.default_rng(0)
+    for centre, temperature in ((-3.0, 2.0), (0.0, 0.5), (1.0, 1.6)):
+        logits = centre + 0.05 * random.standard_normal(100_000)
+        drawn, divided = numbers.sigmoid(logits), numbers.sigmoid(logits / temperature)
+        found = numbers.rescaled_variance(np.var(drawn), np.array(centre), np.array(temperature))
+        assert found == pytest.approx(np.var(divided), rel=0.05)
+    assert numbers.rescaled_variance(np.array(0.2), np.array(-12.0), np.array(9.0)) <= 0.25

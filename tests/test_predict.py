@@ -185,7 +185,7 @@ def test_with_a_tag_come_those_that_it_implies():
     implied = {"cat": ("animal", "unknown"), "kitten": ("cat", "animal"), "animal": (), "chair": ()}
     tags = [records.Tag(index, name, 0, 9, names) for index, (name, names) in enumerate(implied.items())]
     run = run_folder.Run(Path(), resolve({}), tags, "", 64, 99)
-    tagger = Tagger(run, SimpleNamespace(num_tags=4), np.array([0.5, 0.3, 0.5, 0.5], np.float32), 1.0)
+    tagger = Tagger(run, SimpleNamespace(num_tags=4), np.array([0.5, 0.3, 0.5, 0.5], np.float32), np.ones(4, np.float32))
     probabilities = np.array([0.2, 0.4, 0.45, 0.1], np.float32)
     assert list(tagger.choose(probabilities).items()) == [("animal", 0.45), ("cat", 0.4), ("kitten", 0.4)]
     assert list(tagger.choose(probabilities, top=2)) == ["animal", "cat"]

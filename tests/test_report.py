@@ -15,10 +15,11 @@ from conftest import ROOT, program
 
 from common import files
 from common.errors import InputError
+from common.numbers import sigmoid
 from dataset import images, records
 from evaluation import compare, evaluate
 from evaluation.metrics import metrics
-from evaluation.metrics.calibration import Target
+from evaluation.metrics.calibration import Target, fit
 from evaluation.report import charts, findings, html, sections, terminal
 from inference.tagger import Tagger
 
@@ -105,10 +106,28 @@ def test_calibrating_changes_thresholds_and_nothing_else(evaluated, emoji_data, 
     evaluate.calibrate(before, emoji_data, Target.parse("precision=0.95"))
     after = Tagger.open(tmp_path / "strict")
     assert (after.thresholds >= before.thresholds).all() and (after.thresholds > before.thresholds).any()
-    assert after.temperature == before.temperature
+    assert np.array_equal(after.temperatures, before.temperatures)
     picture = min((evaluated / "examples").glob("*.jpg"))
     [few], [many] = after.tag([picture]), before.tag([picture])
     assert few.items() <= many.items()
+
+
+def test_numbers_take_no_part_in_calibration(evaluated, emoji_data, tmp_path):
+    tagger = copied(evaluated, tmp_path / "numbers")
+    first, *others = tagger.run.tags
+    number = replace(first, category=records.CATEGORIES["number"])
+    tagger = replace(tagger, run=replace(tagger.run, tags=[number, *others]))
+    evaluate.calibrate(tagger, emoji_data, Target("f1"))
+    after = Tagger.open(tmp_path / "numbers")
+    assert (after.thresholds[0], after.temperatures[0]) == (0, 1) and len(set(after.temperatures[1:])) == 1
+    _, scores = evaluate.score(tagger, emoji_data, "val", 1.0)
+    alone = fit(scores.labels[:, 1:], scores.probability[:, 1:], scores.groups, Target("f1"))
+    assert after.temperatures[1] == pytest.approx(alone.temperature, rel=1e-5)
+    assert np.allclose(after.thresholds[1:], alone.thresholds, atol=1e-5)
+    pixels = np.zeros((1, 64, 64, 3), np.uint8)
+    found = after.scores(pixels)
+    assert np.allclose(found["probability"], sigmoid(found["logit"] / after.temperatures))
+    assert np.allclose(after.embed(pixels)[1], found["probability"], atol=1e-5)
 
 
 def test_a_target_without_calibrating_is_refused(evaluated):

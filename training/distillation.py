@@ -56,8 +56,8 @@ def _compute_targets(folder: Path, plan: Plan, source: str) -> SoftTargets:
     teacher = Tagger.open(folder)
     outputs = teacher.run.outputs_for(plan.data)
     say(f"computing the probabilities of the teacher, {folder}, for all training pictures")
-    temperature = teacher.temperature * plan.run.config.teacher_temperature
-    scores = score.score(teacher.network, plan.data, "train", teacher.run.config, temperature, outputs=outputs)
+    temperatures = teacher.temperatures * np.float32(plan.run.config.teacher_temperature)
+    scores = score.score(teacher.network, plan.data, "train", teacher.run.config, temperatures, outputs=outputs)
     if not np.isfinite(scores.probability).all():
         raise InputError(f"the predictions of {folder} for {plan.data} are not finite: train it again")
     return SoftTargets(scores.ids, scores.probability.astype(np.float16), source)

@@ -168,14 +168,14 @@ def _write(tagger: Tagger, name: str, head: Head, pictures: int) -> None:
     category = CATEGORIES["number" if "spearman" in head.expected else "general"]
     tag = records.Tag(max(tag.tag_id for tag in run.tags) + 1, name, category, pictures)
     tags = [*run.tags[:index], tag, *run.tags[index + 1 :]]
-    thresholds = np.append(tagger.thresholds, 0.0)[: len(tags)]
-    thresholds[index] = head.threshold
+    thresholds, temperatures = (np.append(of, 0)[: len(tags)] for of in (tagger.thresholds, tagger.temperatures))
+    thresholds[index], temperatures[index] = head.threshold, 1
     position = index - (network.num_tags - network.num_added_outputs)
-    network = network.with_added_output(position, head.weights * tagger.temperature, head.bias * tagger.temperature)
+    network = network.with_added_output(position, head.weights, head.bias)
     path = run.folder / "taught.json"
     facts = files.read_json(path) if path.exists() else {}
     facts = {tag_name: fact for tag_name, fact in facts.items() if tag_name in names}  # without those lost by a kill
     files.write_json(path, facts | {name: {"pictures": pictures, "threshold": head.threshold, **head.expected}})
-    run_folder.save_thresholds(replace(run, tags=tags), thresholds, tagger.temperature)
+    run_folder.save_thresholds(replace(run, tags=tags), thresholds, temperatures)
     records.write_tags(run.folder / "tags.csv", tags)
     run_folder.save_network(network, run.folder / "model.keras")

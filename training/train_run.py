@@ -226,7 +226,7 @@ def finish(plan: Plan, network: TaggerNetwork) -> None:
     use_average = weight_average.has_average(network) and _average_is_better(run, plan.val_images)
     with weight_average.averaged(plan, network) if use_average else contextlib.nullcontext():
         served = served_network(network)
-    tagger = Tagger(run, served, np.full(len(run.tags), 0.5, np.float32), 1.0)
+    tagger = Tagger(run, served, np.full(len(run.tags), 0.5, np.float32), np.ones(len(run.tags), np.float32))
     calibrate(tagger, plan.data, Target("f1"), labels_required=False)
     run_folder.save_network(served, run.folder / "model.keras")
     remove_leftovers(run.folder)

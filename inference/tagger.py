@@ -117,8 +117,7 @@ class Tagger:
         network = run_folder.load_network(file)
         # While `train.py --teach` adds a tag, tags.csv may have one more than the network.
         run = replace(run, tags=run.tags[: network.num_tags])
-        side_pixels = network.input_shape[1]
-        if side_pixels != run.config.image_size:
+        if (side_pixels := network.input_shape[1]) != run.config.image_size:
             raise InputError(
                 f"{path}: the network's input has {side_pixels} px, but image_size in config.json is {run.config.image_size}"
             )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import patch
 
 import keras
 import numpy as np
@@ -217,6 +218,17 @@ def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tm
     compile_network(todo, network)
     with pytest.raises(InputError, match=r"the loss diverged within .* try a lower --learning-rate than 1e\+09"):
         lr_finder.range_test(todo, network)
+
+
+def test_a_range_of_learning_rates_sums_gradients_as_training_does(emoji_data, tmp_path, monkeypatch):
+    config = replace(Config(preset="test"), image_size=32, batch_size=8, effective_batch=24, learning_rate=1e-4)
+    todo = plan_run(emoji_data, tmp_path, config)
+    network = build_network(todo.run)
+    compile_network(todo, network)
+    monkeypatch.setattr(lr_finder, "UPDATES", 12)
+    with patch.object(network, "train_on_batch", wraps=network.train_on_batch) as steps:
+        rates, _ = lr_finder.range_test(todo, network)
+    assert (len(rates), steps.call_count, int(network.optimizer.iterations)) == (12, 36, 12)
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(emoji_run, tmp_path):

@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith, arXiv 1506.01186): the loss while the learning rate rises with each step."""
+"""The learning-rate range test (Smith, arXiv 1506.01186): the loss while the learning rate rises with each update."""
 
 import math
 from pathlib import Path
@@ -16,10 +16,10 @@ from training.optimizers import build_optimizer
 from training.plan import Plan
 from training.train_run import build_network, compile_network
 
-STEPS = 100
+UPDATES = 100
 RANGE = (0.01, 30.0)  # lowest and highest learning rate, as multiples of the configured maximum
-SMOOTHING_STEPS = 5  # each loss is the mean of so many steps
-MIN_STEPS = 2 * SMOOTHING_STEPS  # too few to propose a maximum
+SMOOTHED_UPDATES = 5  # each loss is the mean of so many updates
+MIN_UPDATES = 2 * SMOOTHED_UPDATES  # too few to propose a maximum
 DIVERGED = 1.5  # the test ends at a loss of this many times the lowest so far
 STILL_LOW = 0.1  # a loss is still low up to this fraction of its total decrease above the lowest
 PROPOSED_FRACTION = 0.5  # of the highest learning rate at which the loss is still low
@@ -41,40 +41,39 @@ def find_learning_rate(plan: Plan) -> str:
 
 
 def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarray]:
-    """Train for up to `STEPS` steps, each with a higher learning rate than the one before, until the loss rises.
+    """Train for up to `UPDATES` updates, each with a higher learning rate than the one before, until the loss rises.
 
     Args:
         plan: the plan of the run; nothing is written.
         network: a fresh network, which is trained and cannot be used afterwards.
 
     Returns:
-        Learning rates and smoothed losses, float64 (steps,) each.
+        Learning rates and smoothed losses, float64 (updates,) each.
 
     Raises:
         InputError: even the lowest learning rates are too high.
     """
     config = plan.run.config
     first, last = (factor * config.learning_rate for factor in RANGE)
-    rates = keras.optimizers.schedules.ExponentialDecay(first, STEPS - 1, last / first)
-    network.compile(
-        optimizer=build_optimizer(config, rates, config.lowest_momentum, plan.total_updates), jit_compile=network.jit_compile
-    )
+    rates = keras.optimizers.schedules.ExponentialDecay(first, UPDATES - 1, last / first)
+    optimizer = build_optimizer(config, rates, config.lowest_momentum, plan.total_updates, plan.steps_per_update)
+    network.compile(optimizer=optimizer, jit_compile=network.jit_compile)
     transfer.begin_phase(config, network, 0)
     tested_rates, losses, smoothed = [], [], []
-    epochs = math.ceil(STEPS / (plan.run.train_images // plan.batch_size))
-    batches = plan.batches(0, 0, epochs).take(STEPS)
-    bar = progress(batches, total=STEPS, unit="steps", description="learning rates")
-    for step, (pixels, labels) in enumerate(bar):
+    epochs = math.ceil(UPDATES * plan.steps_per_update / plan.steps_per_epoch)
+    batches = iter(plan.batches(0, 0, epochs))
+    for update in progress(range(UPDATES), unit="updates", description="learning rates"):
         network.reset_metrics()
-        loss = network.train_on_batch(pixels, labels)
+        for _ in range(plan.steps_per_update):
+            loss = network.train_on_batch(*next(batches))  # the mean since the metrics were reset
         if not math.isfinite(loss):
             break
-        tested_rates.append(first * (last / first) ** (step / (STEPS - 1)))
+        tested_rates.append(first * (last / first) ** (update / (UPDATES - 1)))
         losses.append(float(loss))
-        smoothed.append(np.mean(losses[-SMOOTHING_STEPS:]))
-        if smoothed[-1] > DIVERGED * min(smoothed) and len(smoothed) > SMOOTHING_STEPS:
+        smoothed.append(np.mean(losses[-SMOOTHED_UPDATES:]))
+        if smoothed[-1] > DIVERGED * min(smoothed) and len(smoothed) > SMOOTHED_UPDATES:
             break
-    if len(tested_rates) <= MIN_STEPS:
+    if len(tested_rates) <= MIN_UPDATES:
         raise InputError(
             f"the loss diverged within {len(tested_rates) + 1} steps, from a learning rate of {first:.3g} on: try a lower "
             f"--learning-rate than {config.learning_rate:g}"

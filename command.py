@@ -7,6 +7,7 @@ a one-line error message.
 import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -34,6 +35,11 @@ def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:
         main: the command; takes no arguments.
         when_interrupted: sentence added to the message after Ctrl-C: what is left behind, and how to continue.
     """
+    if sys.stdout is None:  # closed by the shell (>&-)
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (a stream for the rest of the process)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold anything, also where the console is not UTF-8
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from command import Parser, run
 from common.errors import InputError, say
+from common.processes import interrupted_only_after
 from common.progress import progress
 from dataset.records import CATEGORIES
 
@@ -20,37 +21,54 @@ def main() -> None:
         undo(options)
         return
     check(options)
-    from inference.frames import Unreadable
     from inference.sources import clipboard, find, read_list
 
     names = options.images + (read_list(options.list) if options.list else [])
     pictures = [*find(names), *(clipboard() if options.clipboard else [])]
     if not pictures:
         raise InputError("no picture to tag. Example: python test.py image.png")
-    results, writer, heat_maps = make_result_builder(options), make_writer(options), None
-    tagger = open_tagger(options.run)
-    results.check(tagger)
-    if options.explain:
-        from inference.writers import OverlayWriter
+    writer, errors, given = make_writer(options), [], len(pictures)
+    if options.sidecar or options.keywords:
+        pictures, errors = writer.select(pictures)
+        for error in errors:
+            say(f"error: {error}")
+    try:
+        if pictures:
+            errors += tag(pictures, writer, options)
+    finally:
+        writer.finish()
+    if errors:
+        raise InputError(f"{len(errors)} of {given} pictures were not tagged")
 
-        heat_maps = OverlayWriter(tagger, options.explain)
-    errors = 0
+
+def tag(pictures: list, writer, options) -> list[str]:
+    """Predict and write the tags of pictures; return what went wrong, one line for a picture."""
+    from inference.frames import Unreadable
+    from inference.writers import OverlayWriter
+
+    results, tagger = make_result_builder(options), open_tagger(options.run)
+    results.check(tagger)
+    heat_maps = OverlayWriter(tagger, options.explain) if options.explain else None
     predictions = tagger.predict(pictures)
     if len(pictures) > MAX_PICTURES_WITHOUT_PROGRESS and not sys.stdout.isatty():
         predictions = progress(predictions, total=len(pictures), unit="images")
+    errors = []
     for prediction in predictions:
         if isinstance(prediction, Unreadable):
             error = f"{prediction.source.name}: {prediction.reason}"
         else:
-            error = writer.write(prediction.source, results.build(tagger, prediction))
-            if heat_maps:
-                say(heat_maps.write(prediction))
+            result = results.build(tagger, prediction)
+            with interrupted_only_after():
+                error = writer.write(prediction.source, result)
+            if heat_maps and not error:
+                try:
+                    say(heat_maps.write(prediction))
+                except OSError as problem:
+                    error = f"{prediction.source.name}: its heat map cannot be written: {problem.strerror}"
         if error:
             say(f"error: {error}")
-            errors += 1
-    writer.finish()
-    if errors:
-        raise InputError(f"{errors} of {len(pictures)} pictures were not tagged")
+            errors.append(error)
+    return errors
 
 
 def make_parser() -> Parser:
@@ -79,6 +97,7 @@ def make_parser() -> Parser:
 
     output = parser.add_argument_group("output").add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one array of {file, tags}")
+    output.add_argument("--jsonl", action="store_true", help="print the same objects, each on a line")
     output.add_argument("--csv", action="store_true", help="print file,tag,probability")
     output.add_argument("--danbooru", action="store_true", help="print the same without header, as Danbooru imports it")
     output.add_argument("--sidecar", choices=MODES, help="write a .txt beside each file; what to do if there is one")
@@ -98,7 +117,7 @@ def check(options) -> None:
     if options.top is not None and options.top < 1:
         raise InputError(f"--top has to be at least 1. Received: {options.top}")
     if options.uncertainty and (options.csv or options.danbooru or options.sidecar or options.keywords):
-        raise InputError("--uncertainty works with text and --json only")
+        raise InputError("--uncertainty works with text, --json and --jsonl only")
     if wrong := [pair for pair in options.replace if not re.match(r"[^=]+=\s*\S", pair)]:
         raise InputError(f"--replace takes TAG=WORDS. Received: {wrong[0]}")
     if options.keywords:
@@ -136,7 +155,7 @@ def make_writer(options):
         return writers.AnnotationWriter(options.keywords or options.sidecar, bool(options.keywords))
     if options.csv or options.danbooru:
         return writers.CsvWriter(options.danbooru)
-    return writers.JsonWriter() if options.json else writers.TextWriter()
+    return writers.JsonWriter(options.jsonl) if options.json or options.jsonl else writers.TextWriter()
 
 
 def undo(options) -> None:
@@ -147,12 +166,16 @@ def undo(options) -> None:
         raise InputError(f"--undo needs a folder. Received: {options.undo!r}")
     if options != make_parser().parse_args(["--undo", options.undo]):
         raise InputError("--undo FOLDER goes with no other option and no picture")
-    restored, changed = annotations.undo(Path(options.undo))
-    if not restored and not changed:
+    restored, changed, failed = annotations.undo(Path(options.undo))
+    if not restored and not changed and not failed:
         raise InputError(f"nothing to undo in {options.undo}")
     for path in changed:
         say(f"{path} was changed since: left alone")
+    for path, reason in failed.items():
+        say(f"error: {path}: {reason}")
     print(f"{restored} files restored")
+    if failed:
+        raise InputError(f"{len(failed)} were not: make them writable, and run the same command again")
 
 
 if __name__ == "__main__":

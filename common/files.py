@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import IO, Any
 from common.errors import InputError
 
 PARTIAL = ".partial-"  # prefix of the temporary name of an incomplete file or folder
+MAX_SUFFIX = 16  # longer ones are part of a name with a dot, not the name of a format
 
 
 @contextlib.contextmanager
@@ -34,9 +36,14 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def partial_path(path: Path) -> Path:
-    """Return the temporary path of a file that is not complete yet."""
+    """Return the temporary path of a file that is not complete yet, always the same one for the same path.
+
+    It has the path's suffix, by which libraries choose a format. The rest of its name has one length, because a name may
+    already be as long as the file system allows.
+    """
     path = path.resolve()
-    return path.with_name(PARTIAL + path.name)
+    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    return path.with_name(f"{PARTIAL}{digest}{path.suffix if len(path.suffix) < MAX_SUFFIX else ''}")
 
 
 def publish(partial: Path, path: Path, durable: bool = True) -> None:
@@ -132,6 +139,8 @@ def read_json(path: Path) -> dict:
 def only_writer(folder: Path, lock: str = ".lock") -> Iterator[None]:
     """Hold the lock of a folder, so that one process at a time writes into it. The lock ends with the process.
 
+    The lock file stays. If it were removed, one process could lock the removed file and another a new one.
+
     Args:
         folder: the folder; made if missing.
         lock: name of the lock file in the folder. Only processes that use the same name exclude each other.
@@ -151,5 +160,3 @@ def only_writer(folder: Path, lock: str = ".lock") -> Iterator[None]:
         yield
     finally:
         file_lock.release()
-        with contextlib.suppress(OSError):  # another process may just have opened it
-            (folder / lock).unlink()

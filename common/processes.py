@@ -1,10 +1,13 @@
-"""Child processes, and imports of libraries that print or take GPU memory."""
+"""Child processes, Ctrl-C, and imports of libraries that print or take GPU memory."""
 
+import contextlib
 import gc
 import importlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import InputError, say
@@ -70,3 +73,16 @@ def import_quietly(library: str) -> None:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(null)
+
+
+@contextlib.contextmanager
+def interrupted_only_after() -> Iterator[None]:
+    """Let Ctrl-C take effect when the block ends, so that what it writes is written whole."""
+    received = []
+    before = signal.signal(signal.SIGINT, lambda *_: received.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received and callable(before):  # otherwise the signal is ignored, as under nohup
+        raise KeyboardInterrupt

@@ -33,7 +33,7 @@ def write(path: Path, tags: list[str], mode: str, session: str) -> bool:
     storage = _storage_for(path)
     data = path.read_bytes() if path.exists() else None
     before = storage.read(data)
-    if mode == "skip" and before is not None:
+    if mode == "skip" and _is_tagged(before):
         return False
     after = storage.merge_tags(tags, before if mode == "append" else None)
     if after == before:
@@ -48,29 +48,51 @@ def write(path: Path, tags: list[str], mode: str, session: str) -> bool:
     return True
 
 
-def undo(folder: Path) -> tuple[int, list[Path]]:
-    """Undo the last session in a folder and its subfolders.
+def has_tags(path: Path) -> bool:
+    """Return whether `write` with the mode `skip` leaves a file alone: it has keywords, or is a text file with a tag.
+
+    Raises:
+        ValueError, OSError: the file cannot be read.
+    """
+    return path.exists() and _is_tagged(_storage_for(path).read(path.read_bytes()))
+
+
+def undo(folder: Path) -> tuple[int, list[Path], dict[Path, str]]:
+    """Undo the last session in a folder and its subfolders, each file on its own.
 
     Returns:
-        The number of restored files, and the files left alone because they were changed since.
+        The number of restored files; the files left alone because they were changed since; and for each file that could not
+        be read or written the reason. These stay in the journal, so that `undo` can be called again.
     """
-    journals = {path: list(_read_journal(path)) for path in folder.rglob(JOURNAL)}
+    journals, failed = {}, {}
+    for path in folder.rglob(JOURNAL):
+        try:
+            journals[path] = list(_read_journal(path))
+        except OSError as error:
+            failed[path] = str(error.strerror)
     last = max((line["session"] for lines in journals.values() for line in lines), default=None)
     restored, changed = 0, []
     for journal, lines in journals.items():
+        rest = [line for line in lines if line["session"] != last]
         for line in reversed([line for line in lines if line["session"] == last]):
             path = journal.parent / line["file"]
-            partial_path(path).unlink(missing_ok=True)
             try:
+                partial_path(path).unlink(missing_ok=True)
                 is_restored = _restore(path, line["before"], line["after"])
             except ValueError:
                 is_restored = False
+            except OSError as error:
+                failed[path] = str(error.strerror)
+                rest.append(line)
+                continue
             if is_restored is False:
                 changed.append(path)
             restored += is_restored is True
-        rest = [line for line in lines if line["session"] != last]
-        _replace(journal, "".join(json.dumps(line) + "\n" for line in rest).encode() if rest else None)
-    return restored, changed
+        try:
+            _replace(journal, "".join(json.dumps(line) + "\n" for line in rest).encode() if rest else None)
+        except OSError as error:
+            failed[journal] = str(error.strerror)
+    return restored, changed, failed
 
 
 def _restore(path: Path, before, after) -> bool | None:
@@ -85,14 +107,21 @@ def _restore(path: Path, before, after) -> bool | None:
     return True
 
 
+def _is_tagged(before: str | list[str] | None) -> bool:
+    """Return whether the text of a text file, or the keywords of a picture, hold a tag."""
+    return bool(before.strip("\ufeff, \t\r\n") if isinstance(before, str) else before)
+
+
 def _storage_for(path: Path):
     return sidecars if path.suffix == ".txt" else keywords
 
 
 def _read_journal(journal: Path) -> Iterator[dict]:
-    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
         with contextlib.suppress(json.JSONDecodeError):  # cut off by a crash, before its file was changed
-            yield json.loads(line)
+            line = json.loads(text)
+            if isinstance(line, dict) and {"session", "file", "before", "after"} <= line.keys():
+                yield line
 
 
 def _replace(path: Path, data: bytes | None) -> None:

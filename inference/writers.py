@@ -15,6 +15,8 @@ from inference import annotations
 from inference.sources import Source
 from inference.tagger import Prediction, Tagger
 
+MAX_STEM, MAX_TAG = 40, 20  # characters in the name of a heat map, which file systems limit to 255 bytes
+
 
 class Writer(Protocol):
     """Writes the results of pictures, one after another; `inference.results.ResultBuilder` makes the results."""
@@ -49,40 +51,54 @@ class TextWriter:
 
 
 class JsonWriter:
-    """Prints all results at the end, as one array."""
+    """Prints one array, each result as soon as it is there.
 
-    def __init__(self):
-        self.results: list[dict] = []
+    Args:
+        lines: print one object on each line instead, without an array around them.
+    """
+
+    def __init__(self, lines: bool = False):
+        self.lines, self.count = lines, 0
 
     def write(self, source: Source, result: dict) -> str | None:
-        """Store the result of a picture."""
-        self.results.append(result)
+        """Print the result of a picture."""
+        if self.lines:
+            print(json.dumps(result, ensure_ascii=False), flush=True)
+        else:
+            indented = json.dumps(result, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+            print(",\n  " if self.count else "[\n  ", indented, sep="", end="", flush=True)
+        self.count += 1
         return None
 
     def finish(self) -> None:
-        """Print the array."""
-        print(json.dumps(self.results, indent=2, ensure_ascii=False))
+        """Close the array."""
+        if not self.lines:
+            print("\n]" if self.count else "[]")
 
 
-class CsvWriter(JsonWriter):
-    """Prints all results at the end, as a table with one row for each tag of a picture.
+class CsvWriter:
+    """Prints a table with one row for each tag of a picture, as soon as they are predicted.
 
     Args:
         danbooru: print the form that Danbooru imports: no header, and file names without folder and suffix.
     """
 
     def __init__(self, danbooru: bool):
-        super().__init__()
         self.danbooru = danbooru
+        self.header = [] if danbooru else [("file", "tag", "probability")]
+
+    def write(self, source: Source, result: dict) -> str | None:
+        """Print the rows of a picture."""
+        name = PurePath(result["file"]).stem if self.danbooru else result["file"]
+        rows = [(name, tag, probability) for tag, probability in result["tags"].items()]
+        csv.writer(sys.stdout, lineterminator="\n").writerows(self.header + rows)
+        self.header = []
+        sys.stdout.flush()
+        return None
 
     def finish(self) -> None:
-        """Print the table."""
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        if not self.danbooru:
-            writer.writerow(("file", "tag", "probability"))
-        for result in self.results:
-            name = PurePath(result["file"]).stem if self.danbooru else result["file"]
-            writer.writerows((name, tag, probability) for tag, probability in result["tags"].items())
+        """Print the header where there was no picture."""
+        csv.writer(sys.stdout, lineterminator="\n").writerows(self.header)
 
 
 class AnnotationWriter:
@@ -99,26 +115,53 @@ class AnnotationWriter:
         self.written: list[bool] = []
         self.picture_of: dict[Path, Path] = {}  # text file ▶ the picture that it belongs to
 
+    def select(self, pictures: list[Source]) -> tuple[list[Source], list[str]]:
+        """Return the pictures whose tags are to be written, and an error for each whose tags cannot be.
+
+        With the mode `skip`, pictures that have tags are left out, so that the network does not compute them.
+        """
+        chosen, errors = [], []
+        for picture in pictures:
+            path, error = self._path(picture)
+            try:
+                if not error and self.mode == "skip" and annotations.has_tags(path):
+                    self.written.append(False)
+                    continue
+            except (ValueError, OSError) as problem:
+                error = _reason(path, problem)
+            errors += [error] if error else []
+            chosen += [] if error else [picture]
+        return chosen, errors
+
     def write(self, source: Source, result: dict) -> str | None:
         """Write the tags of a picture."""
-        if source.path is None:
-            return f"{source.name} is not a file: its tags cannot be written"
-        path = source.path if self.into_pictures else source.path.with_suffix(".txt")
-        if (other := self.picture_of.setdefault(path, source.path)) != source.path:
-            return f"{source.name}: {path} belongs to {other}"
+        path, error = self._path(source)
+        if error:
+            return error
         try:
             self.written.append(annotations.write(path, list(result["tags"]), self.mode, self.session))
-        except ValueError as error:
-            return f"{path}: {error}"
-        except OSError as error:
-            return f"{path}: {error.strerror}"
+        except (ValueError, OSError) as problem:
+            return _reason(path, problem)
         return None
+
+    def _path(self, source: Source) -> tuple[Path, str]:
+        """Return the file that the tags of a picture are written into, and an error message if there is none."""
+        if source.path is None:
+            return Path(), f"{source.name} is not a file: its tags cannot be written"
+        path = source.path if self.into_pictures else source.path.with_suffix(".txt")
+        if (other := self.picture_of.setdefault(path, source.path)) != source.path:
+            return path, f"{source.name}: {path} belongs to {other}"
+        return path, ""
 
     def finish(self) -> None:
         """Print how many files were written."""
         kind = "pictures" if self.into_pictures else ".txt files"
         undo = "; python test.py --undo FOLDER undoes it" if any(self.written) else ""
         say(f"{sum(self.written)} of {len(self.written)} {kind} written{undo}")
+
+
+def _reason(path: Path, problem: ValueError | OSError) -> str:
+    return f"{path}: {(isinstance(problem, OSError) and problem.strerror) or problem}"
 
 
 class OverlayWriter:
@@ -149,7 +192,8 @@ class OverlayWriter:
 
         frame = prediction.frames[prediction.scores["probability"][:, self.index].argmax()]
         [heat] = heat_map(self.network, frame[None], self.index)
-        name = re.sub(r"[^\w.-]", "_", f"{Path(prediction.source.name).stem}.{self.tag}.png")
+        stem, tag = Path(prediction.source.name).stem[:MAX_STEM], self.tag[:MAX_TAG]
+        name = re.sub(r"[^\w.-]", "_", f"{stem}.{tag}.png")
         self.saved[name] += 1
         if self.saved[name] > 1:
             name = f"{self.saved[name]}-{name}"

@@ -8,7 +8,7 @@ from hypothesis import given, strategies
 from PIL import Image
 
 from common.errors import InputError
-from common.files import PARTIAL
+from common.files import partial_path
 from inference import annotations, keywords
 
 PACKET = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -47,8 +47,8 @@ def test_undo_gives_back_the_same_bytes_after_a_power_cut(tmp_path, mode):
     journal = tmp_path / annotations.JOURNAL
     journal.write_text('{"session": "9", "file": "b.t')  # torn: the power went while it was written
     assert annotations.write(text, ["b", "new"], mode, "8") and text.read_bytes() != before
-    (tmp_path / f"{PARTIAL}a.txt").write_text("half")
-    assert annotations.undo(tmp_path) == (1, []) and text.read_bytes() == before
+    partial_path(text).write_text("half")
+    assert annotations.undo(tmp_path) == (1, [], {}) and text.read_bytes() == before
     assert list(tmp_path.iterdir()) == [text]
 
 
@@ -72,7 +72,7 @@ def test_keywords_change_nothing_else_and_can_be_taken_back(exiv2, tmp_path, suf
     assert annotations.write(path, [], "overwrite", "4") and path.read_bytes() == before
 
     for expected in (["third"], ["old", "new"], ["old"], None):
-        assert annotations.undo(tmp_path) == (1, []) and keywords.read(path.read_bytes()) == expected
+        assert annotations.undo(tmp_path) == (1, [], {}) and keywords.read(path.read_bytes()) == expected
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
@@ -152,6 +152,6 @@ def test_a_picture_that_was_edited_or_is_gone_is_not_put_back(exiv2, tmp_path):
     (tmp_path / "a.jpg").write_bytes(keywords.replace_tags((tmp_path / "a.jpg").read_bytes(), ["mine"]))
     (tmp_path / "b.jpg").unlink()
     (tmp_path / "c.jpg").write_bytes(b"damaged")
-    restored, changed = annotations.undo(tmp_path)
-    assert (restored, {path.name for path in changed}) == (0, {"a.jpg", "c.jpg"})
+    restored, changed, failed = annotations.undo(tmp_path)
+    assert (restored, {path.name for path in changed}, failed) == (0, {"a.jpg", "c.jpg"}, {})
     assert keywords.read((tmp_path / "a.jpg").read_bytes()) == ["mine"]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, program
 from data_folders import contents
+from filelock import FileLock
 
 import train
 from benchmarks.noisy_labels import noisy_copy, with_noise
@@ -177,8 +178,8 @@ def test_killed_it_resumes_with_the_networks_that_are_trained(noisy, noisy_run, 
     process.communicate()
     assert not (tmp_path / "clean").exists()
     trained = first.stat().st_mtime_ns
-    while (run / "folds" / "run-1" / ".lock").exists():  # its training goes on by itself, or has not begun
-        time.sleep(0.2)
+    with FileLock(run / "folds" / "run-1" / ".lock", timeout=120):  # its training goes on by itself, or has not begun
+        pass
     done = clean(noisy, run, tmp_path / "clean")
     assert done.returncode == 0, done.stderr
     assert first.stat().st_mtime_ns == trained and labels_of(tmp_path / "clean") == labels_of(folder)

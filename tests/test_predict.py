@@ -136,7 +136,7 @@ def test_sidecars_that_cannot_be_written_are_named_and_the_others_written(tag, f
     (folder / "b.txt").mkdir()
     (folder / "deeper" / "c.webp").write_bytes((folder / "a.jpg").read_bytes())
     done = tag(folder, "--top", 1, "--threshold", 0, "--sidecar", "overwrite", code=1)
-    named = ("a.txt: left alone", "b.txt: ", "c.webp: ", "1 of 1 .txt", "3 of 4")
+    named = ("c.webp: ", "a.txt: left alone", "b.txt: ", "1 of 1 .txt", "3 of 4")
     for line, words in zip(done.stderr.splitlines(), named, strict=True):
         assert words in line
     assert (folder / "a.txt").read_bytes() == b"caf\xe9" and (folder / "deeper" / "c.txt").read_text()

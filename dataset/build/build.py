@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import files
 from common.errors import InputError, say
-from common.files import PARTIAL, only_writer
+from common.files import only_writer, partial_path
 from common.progress import progress
 from dataset import records
 from dataset.boards.board import Board
@@ -228,4 +228,4 @@ def _remove_leftovers(folder: Path, part: Part) -> None:
     Spool(folder / f".{part.name('spool')}").remove()
     for name in map(part.name, ("selection.gz", "outcome.gz")):
         (folder / name).unlink(missing_ok=True)
-        (folder / f"{PARTIAL}{name}").unlink(missing_ok=True)
+        partial_path(folder / name).unlink(missing_ok=True)

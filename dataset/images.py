@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from dataset import colour_profiles, picture_metadata
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "MPO")
 MAX_PIXELS = 89_478_485  # from here Pillow warns of decompression bombs: a quarter of a gigabyte as 24-bit RGB
@@ -202,6 +204,7 @@ def _open(data: bytes) -> Image.Image:
     """Read the header of an image without decoding its pixels."""
     if not data:
         raise ImageError("empty file")
+    data = picture_metadata.without_texts(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -224,19 +227,38 @@ def _known_formats() -> dict:
     return Image.OPEN
 
 
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a picture of gray values with more bits as one with eight; others unchanged.
+
+    Raises:
+        ImageError: the values are floating-point numbers.
+    """
+    if image.mode == "F":
+        raise ImageError("floating-point pixels, whose range is unknown")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.uint32)
+    # Pillow's own conversion to eight bits clips instead of scaling.
+    gray = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+    gray.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    if isinstance(transparent := image.info.get("transparency"), int):
+        gray.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return gray
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Decode the pixels; see `decode`."""
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16-bit grayscale; Pillow's own conversion to 8 bits clips instead of scaling
-            image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-        elif image.mode == "F":
-            raise ImageError("floating-point pixels, whose range is unknown")
+        is_bmp = image.format == "BMP"
+        turn = picture_metadata.turn(image)
+        image = colour_profiles.to_srgb(_in_eight_bits(image))
         if image.has_transparency_data:
-            canvas = Image.new("RGBA", image.size, WHITE)
-            return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
-        return image.convert("RGB")
+            image = image.convert("RGBA")
+            if not (is_bmp and image.getchannel("A").getextrema() == (0, 0)):  # a BMP whose mask is empty has none
+                image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+        image = image.convert("RGB")
+        return image.transpose(turn) if turn is not None else image
     except ImageError:
         raise
     except MemoryError:

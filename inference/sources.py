@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.errors import InputError
 from common.files import PARTIAL
-from dataset import images
+from dataset import images, picture_metadata
 from dataset.images import ImageError
 
 SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
@@ -150,7 +150,7 @@ def frames(data: bytes, max_frames: int) -> list[tuple[float, bytes]]:
         ImageError: the picture cannot be read.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=ANIMATED)
+        image = Image.open(io.BytesIO(picture_metadata.without_texts(data)), formats=ANIMATED)
         animated = getattr(image, "is_animated", False) and image.width * image.height <= images.MAX_PIXELS
     except Exception:  # another format or damaged: reading it as a still picture gives the reason
         animated = False
@@ -179,9 +179,10 @@ def _frame_starts(image: Image.Image, number: int) -> Iterator[float]:
 
 
 def _encode_frame(image: Image.Image, index: int) -> bytes:
+    """Return a frame as a PNG, upright and with the animation's colour profile, which Pillow writes by itself."""
     image.seek(index)
-    file = io.BytesIO()
-    image.convert("RGBA").save(file, "PNG", compress_level=1)
+    frame, turn, file = image.convert("RGBA"), picture_metadata.turn(image), io.BytesIO()
+    (frame if turn is None else frame.transpose(turn)).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

@@ -1,0 +1,149 @@
+"""Pixels mean what a viewer shows: colour profiles are applied, and other metadata never stops a picture."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
+from dataset import images
+from inference import sources
+
+D50 = (0.9642, 1.0, 0.8249)
+# Name ▶ columns of the matrix from linear values to XYZ under D50 (brucelindbloom.com), and the exponent.
+SPACES = {
+    "sRGB's primaries": (((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)), 2.2),
+    "red and green swapped": (((0.3851, 0.7169, 0.0971), (0.4361, 0.2225, 0.0139), (0.1431, 0.0606, 0.7141)), 2.2),
+    "Adobe RGB": (((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)), 2.2),
+    "Apple RGB": (((0.4756, 0.2552, 0.0185), (0.3397, 0.6726, 0.1134), (0.1489, 0.0723, 0.6932)), 1.8),
+    "ProPhoto": (((0.7977, 0.2880, 0.0), (0.1352, 0.7119, 0.0), (0.0313, 0.0001, 0.8249)), 1.8),
+    "gray": (None, 1.0),
+}
+
+
+def profile(name) -> bytes:
+    """Return an ICC profile of version 2, of a matrix and a curve (ICC.1:2001-04)."""
+    columns, gamma = SPACES[name]
+
+    def xyz(values):
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = name.encode() + b"\0"
+    tags = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(79), b"wtpt": xyz(D50)}
+    if columns:
+        tags |= {letter + b"XYZ": xyz(column) for letter, column in zip((b"r", b"g", b"b"), columns, strict=True)}
+        tags |= {letter + b"TRC": curve for letter in (b"r", b"g", b"b")}
+    else:
+        tags[b"kTRC"] = curve
+    start, table, content = 132 + 12 * len(tags), b"", b""
+    for tag, value in tags.items():
+        value += bytes(-len(value) % 4)
+        table += tag + struct.pack(">II", start + len(content), len(value))
+        content += value
+    header = struct.pack(">I4xI", start + len(content), 0x02400000) + b"mntr" + (b"RGB " if columns else b"GRAY") + b"XYZ "
+    header = header + bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", *(round(value * 65536) for value in D50))
+    return header + bytes(128 - len(header)) + struct.pack(">I", len(tags)) + table + content
+
+
+def encoded(image, form="PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def colours(mode="RGB") -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_profile_is_applied_as_by_littlecms(name):
+    image = colours("L" if name == "gray" else "RGB")
+    found = images.decode(encoded(image, icc_profile=profile(name)))
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile(name)))
+    relative = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    options = {"renderingIntent": relative, "outputMode": "RGB"}
+    expected = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), **options)
+    assert np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= 1
+    if name != "sRGB's primaries":
+        assert np.abs(np.asarray(found, int) - np.asarray(image.convert("RGB"), int)).max() > 20
+
+
+def test_a_profile_that_swaps_red_and_green_swaps_them():
+    red, swapped = Image.new("RGB", (8, 8), (200, 0, 0)), profile("red and green swapped")
+    jpeg = {"quality": 100, "subsampling": 0, "icc_profile": swapped}
+    pictures = [
+        encoded(red, icc_profile=swapped),
+        encoded(red.quantize(2), icc_profile=swapped),
+        encoded(red, "JPEG", **jpeg),
+    ]
+    pictures.append(encoded(red, "WEBP", lossless=True, icc_profile=swapped))
+    pictures.append(images.normalise(pictures[0], 64))  # what a shard holds
+    [(_, frame)] = sources.frames(encoded(red, "GIF"), 1)
+    two = encoded(red, "WEBP", lossless=True, icc_profile=swapped, save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    pictures.append(sources.frames(two, 2)[0][1])
+    for data in pictures:
+        assert np.allclose(images.decode(data).getpixel((4, 4)), (0, 200, 0), atol=4)
+    assert np.allclose(images.decode(frame).getpixel((4, 4)), (200, 0, 0), atol=1)
+    half = Image.new("RGBA", (8, 8), (200, 0, 0, 128))
+    assert np.allclose(images.decode(encoded(half, icc_profile=swapped)).getpixel((4, 4)), (127, 227, 127), atol=3)
+
+
+@pytest.mark.parametrize("unusable", [b"nonsense" * 20, profile("Adobe RGB")[:200], profile("gray"), b""])
+def test_a_profile_that_is_unusable_changes_nothing(unusable):
+    assert np.array_equal(images.decode(encoded(colours(), icc_profile=unusable)), colours())
+
+
+def test_large_texts_and_profiles_do_not_stop_a_png():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("parameters", "a" * 5_000_000, zip=True)
+    texts.add_itxt("workflow", "b" * 3_000_000, zip=True)
+    texts.add_text("plain", "c" * 2_000_000)
+    large = {"icc_profile": profile("gray") + bytes(40_000_000), "pnginfo": texts}
+    assert np.array_equal(images.decode(encoded(colours(), **large)), colours())
+    animation = {"save_all": True, "append_images": [Image.new("RGB", (16, 16))], "pnginfo": texts}
+    assert len(sources.frames(encoded(colours(), **animation), 2)) == 2
+
+
+@pytest.mark.parametrize(
+    "field", [(0x011A, 10, struct.pack("<2i", 72, 1)), (0x011A, 2, b"seventy\0"), (0x0128, 5, struct.pack("<2I", 2, 1))]
+)
+def test_odd_exif_fields_do_not_stop_a_jpeg_and_the_orientation_holds(field):
+    tag, kind, value = field
+    entries = sorted([(tag, kind, len(value) if kind == 2 else 1, 38), (0x0112, 3, 1, 6)])
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries))
+    exif += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4) + value
+    upright = images.decode(encoded(Image.new("RGB", (30, 20)), "JPEG", exif=exif))
+    assert upright.size == (20, 30)
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+def test_an_animation_is_turned_like_a_still_picture(turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    picture = colours().resize((32, 16))
+    still = images.decode(encoded(picture, "WEBP", lossless=True, exif=exif))
+    moving = encoded(
+        picture, "WEBP", lossless=True, exif=exif, save_all=True, append_images=[Image.new("RGB", picture.size)]
+    )
+    frame = images.decode(sources.frames(moving, 2)[0][1])
+    assert frame.size == still.size and np.array_equal(frame, still)
+
+
+def test_an_empty_mask_of_a_bmp_hides_nothing():
+    pixels = np.full((4, 4, 4), (200, 30, 10, 0), np.uint8)  # red, green, blue, alpha
+    header = b"BM" + struct.pack("<IHHI", 122 + 64, 0, 0, 122)
+    header += struct.pack("<IiiHHIIiiII", 108, 4, -4, 1, 32, 3, 64, 0, 0, 0, 0)
+    header += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    data = header + pixels[..., [2, 1, 0, 3]].tobytes()
+    assert images.decode(data).getpixel((1, 1)) == (200, 30, 10)
+    pixels[0, 0, 3] = 255
+    assert images.decode(header + pixels[..., [2, 1, 0, 3]].tobytes()).getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_a_transparent_value_of_sixteen_bits_is_transparent():
+    gray = Image.fromarray(np.array([[1000, 40000]], np.uint16))
+    decoded = images.decode(encoded(gray, transparency=1000))
+    assert decoded.getpixel((0, 0)) == (255, 255, 255) and decoded.getpixel((1, 0)) == (40000 >> 8,) * 3

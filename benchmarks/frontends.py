@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.reporting import Table, report
 from common.errors import InputError, say
-from dataset.boards.folder import image_files
+from dataset import picture_files
 from inference.tagger import Tagger
 
 THRESHOLD = 0.35  # the default of the other programs
@@ -33,7 +33,7 @@ def measure(options: argparse.Namespace) -> None:
     """Print how many pictures get the same tags from both, and how many tags only one of both gives."""
     tagger, results = Tagger.open(options.run), []
     for folder in options.pictures:
-        files = [folder / name for name in image_files(folder)[: options.number]]
+        files = [folder / name for name in picture_files.find(folder).names[: options.number]]
         ours = [set(tags) for tags in tagger.tag(files, THRESHOLD)]
         for name, load in FRONT_ENDS.items():
             try:

@@ -32,7 +32,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
         image = image.convert("L" if image.mode == "LA" else "RGB")
     transform = _transform(profile, image.mode) if image.mode in SPACES else None
     if transform:
-        image = ImageCms.applyTransform(image, transform)
+        image = transform.apply(image)
     if alpha:
         image = image.convert("RGBA")
         image.putalpha(alpha)
@@ -53,9 +53,7 @@ def _transform(profile: bytes, mode: str) -> Any:
     if mode == "CMYK":
         return transform
     sample = _sample(mode)
-    before, after = (
-        np.asarray(picture, np.int16) for picture in (sample.convert("RGB"), ImageCms.applyTransform(sample, transform))
-    )
+    before, after = (np.asarray(picture, np.int16) for picture in (sample.convert("RGB"), transform.apply(sample)))
     return transform if np.abs(after - before).max() > UNCHANGED else None
 
 

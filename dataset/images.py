@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataset import colour_profiles, picture_metadata
+from dataset import colour_profiles, picture_files, picture_metadata
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "MPO")
 MAX_PIXELS = 89_478_485  # from here Pillow warns of decompression bombs: a quarter of a gigabyte as 24-bit RGB
 MAX_FILE_BYTES = 256 * 2**20  # a picture of MAX_PIXELS is smaller; a misnamed video is not
 MAX_ASPECT = 8  # a longer picture is shrunk until its long side is this many times `size`, to limit memory
@@ -208,7 +207,7 @@ def _open(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in _known_formats()])
+            image = Image.open(io.BytesIO(data), formats=picture_files.known_formats())
     except Image.DecompressionBombError:
         raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:
@@ -219,12 +218,6 @@ def _open(data: bytes) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{image.width:,}x{image.height:,} is more than {MAX_PIXELS:,} pixels")
     return image
-
-
-def _known_formats() -> dict:
-    """Return the formats that this build of Pillow reads."""
-    Image.init()
-    return Image.OPEN
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """The pictures that a user names: files, folders, patterns, addresses, standard input, the clipboard, a list."""
 
+import codecs
 import glob
 import io
 import os
@@ -12,12 +13,12 @@ from pathlib import Path
 from PIL import Image
 
 from common.errors import InputError
-from common.files import PARTIAL
-from dataset import images, picture_metadata
+from dataset import images, picture_files, picture_metadata
 from dataset.images import ImageError
 
-SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")  # in other formats, further images are pages, previews or stereo views
+# Byte-order marks of lists that Windows' programs write ▶ their encodings.
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 TIMEOUT_SECONDS = 30
 MAX_FRAMES_DECODED = 1000  # of an animation; fewer if its frames are large
 
@@ -50,9 +51,12 @@ def find(arguments: Iterable[str]) -> Iterator[Source]:
         elif argument.find("://") > 1:  # C:// is a drive
             yield Source(argument, partial(download, argument))
         elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a name is too long)
-            yield from _files(argument, sorted(Path(argument).rglob("*")), "no picture in this folder")
+            found = picture_files.find(Path(argument))
+            found.report()
+            yield from _files(argument, [found.folder / name for name in found.names], "no picture in this folder")
         elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110 (the same)
-            paths = sorted(map(Path, glob.glob(argument, recursive=True)))  # noqa: PTH207 (Path's takes no absolute pattern)
+            matches = map(Path, glob.glob(argument, recursive=True))  # noqa: PTH207 (Path's takes no absolute pattern)
+            paths = sorted(path for path in matches if picture_files.is_picture(path) and path.is_file())
             yield from _files(argument, paths, "no picture matches")
         else:
             yield file(argument)
@@ -65,16 +69,21 @@ def file(path: str | Path) -> Source:
 
 
 def read_list(path: str) -> list[str]:
-    """Return the arguments for `find` in a text file, one on each line; `-` is standard input.
+    """Return the arguments for `find` in a text file, one on each line or separated by NUL; `-` is standard input.
 
     Raises:
-        InputError: the file is not UTF-8 text.
+        InputError: the file is a picture, or damaged UTF-16.
     """
+    if picture_files.is_picture(Path(path)):
+        raise InputError(f"--list {path}: expected a text file with one picture on each line, not a picture")
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), "")
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = data.decode(encoding) if encoding else os.fsdecode(data)  # names may hold any bytes
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected UTF-8 text with one picture on each line. Received: {error}") from None
-    lines = text.removeprefix("\ufeff").replace("\0", "\n").splitlines()  # byte-order mark of Windows; `find -print0`
+        raise InputError(f"{path}: expected text with one picture on each line. Received: {error}") from None
+    # A name may hold every character that ends a line but a line feed, and with `find -print0` that as well.
+    lines = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return [line for line in lines if line.strip()]
 
 
@@ -187,12 +196,9 @@ def _encode_frame(image: Image.Image, index: int) -> bytes:
 
 
 def _files(argument: str, paths: list[Path], reason_if_none: str) -> Iterator[Source]:
-    complete = (path for path in paths if not path.name.startswith(PARTIAL))  # a crash may leave unfinished files behind
-    pictures = [path for path in complete if path.suffix.lower() in SUFFIXES and path.is_file()]
-    if not pictures:
+    if not paths:
         yield Source(argument, partial(_fail, reason_if_none))
-    for path in pictures:
-        yield file(path)
+    yield from map(file, paths)
 
 
 def _fail(reason: str) -> bytes:

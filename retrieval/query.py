@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
+from dataset import picture_files
 from inference import sources
 from inference.frames import Unreadable, read_ahead
 from retrieval.joint_space import JointSpace
@@ -68,4 +69,4 @@ def as_line(match: Match) -> str:
 def _names_a_picture(query: str) -> bool:
     """Whether a query is a file, an address, standard input, or ends like the name of a picture file."""
     is_file = os.path.isfile(query)  # noqa: PTH113 (Path's raises if a sentence is too long for a name)
-    return query == "-" or is_file or query.find("://") > 1 or Path(query).suffix.lower() in sources.SUFFIXES
+    return query == "-" or is_file or query.find("://") > 1 or picture_files.is_picture(Path(query))

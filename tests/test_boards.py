@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from common.errors import InputError
+from dataset import picture_files
 from dataset.boards.board import open_board
-from dataset.boards.folder import FolderBoard, image_files
+from dataset.boards.folder import FolderBoard
 from dataset.boards.tag_table import split_tags
 
 ROOT = Path(__file__).parent.parent
@@ -185,7 +186,7 @@ def test_hidden_files_loops_and_folders_are_no_images(tmp_path):
     (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone.png")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.png")
-    assert image_files(tmp_path) == ["a.webp", "b.JPG", "deep/c.jpeg", "folder.png/e.png"]
+    assert picture_files.find(tmp_path).names == ["a.webp", "b.JPG", "deep/c.jpeg", "folder.png/e.png"]
 
 
 @pytest.mark.parametrize(

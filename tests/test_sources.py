@@ -1,11 +1,14 @@
 """What a user points at: files, lists, animations, and what cannot be read."""
 
+import io
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies
 from PIL import Image
 
-from dataset import images
+from dataset import images, picture_files
 from inference import sources
 
 
@@ -28,8 +31,43 @@ def test_what_cannot_be_read_is_a_picture_of_its_own(argument, words):
 
 
 def test_lists_of_windows_and_of_find(tmp_path):
-    (tmp_path / "list").write_bytes("a b.png\r\n\r\nö.png\n".encode("utf-8-sig") + b"c.png\0d.png\0")
-    assert sources.read_list(str(tmp_path / "list")) == ["a b.png", "ö.png", "c.png", "d.png"]
+    names = ["a b.png", "ö.png", "c\u2028d.png", "e\vf.png"]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "list").write_bytes("\r\n".join([*names, "", "g.png\r\n"]).encode(encoding))
+        assert sources.read_list(str(tmp_path / "list")) == [*names, "g.png"]
+    names.append("h\ni.png")
+    (tmp_path / "list").write_bytes("".join(f"{name}\0" for name in names).encode())
+    assert sources.read_list(str(tmp_path / "list")) == names
+    (tmp_path / "list").write_bytes(b"\xff.png\n")
+    assert os.fsencode(sources.read_list(str(tmp_path / "list"))[0]) == b"\xff.png"
+
+
+def test_every_command_sees_the_same_files_and_says_what_it_passed_over(tmp_path, capsys):
+    for name in ("a.png", "b.JPE", "c.jfif", "d.mpo", "sub/e.pgm", "._a.png", "f.mp4", "g.MP4", "h.psd", "a.txt", "LICENSE"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    expected = ["a.png", "b.JPE", "c.jfif", "d.mpo", "sub/e.pgm"]
+    assert [source.path for source in sources.find([str(tmp_path)])] == [tmp_path / name for name in expected]
+    assert "2 .mp4, 1 .psd, 1 without a suffix" in (said := capsys.readouterr().err) and ".txt" not in said
+    assert picture_files.find(tmp_path).names == expected
+
+
+@pytest.mark.parametrize("name, package", [("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")])
+def test_plug_ins_add_formats(name, package):
+    pytest.importorskip(package, reason="needs requirements-formats.txt")
+    picture_files.known_formats()
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 0, 0)).save(file, name)
+    decoded = images.decode(file.getvalue())
+    assert decoded.size == (40, 30) and np.allclose(decoded.getpixel((20, 15)), (200, 0, 0), atol=6)
+
+
+def test_without_plug_ins_it_is_said_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(picture_files, "suffixes", lambda: frozenset({".png"}))
+    for name in ("a.heic", "b.HEIC", "c.jxl", "d.png"):
+        (tmp_path / name).touch()
+    picture_files.find(tmp_path).report()
+    assert "2 .heic, 1 .jxl; for more of them: pip install pillow-heif pillow-jxl-plugin" in capsys.readouterr().err
 
 
 def test_few_frames_of_a_long_animation_are_looked_at(tmp_path):

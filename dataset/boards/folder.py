@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from common.errors import InputError
 from common.numbers import ranks
 from common.progress import progress
+from dataset import picture_files
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue, make_catalogue
 from dataset.boards.tag_table import read_table, split_tags
 from dataset.images import read_file
 from dataset.records import CATEGORIES
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
 READ_BYTES = 2**20
 
 
@@ -79,8 +78,9 @@ class FolderBoard:
         return ()
 
     def _read(self) -> Iterator[Post]:
-        images = {}
-        for relative in image_files(self._folder):
+        images, found = {}, picture_files.find(self._folder)
+        found.report()
+        for relative in found.names:
             try:
                 relative.encode()
             except UnicodeEncodeError:  # the file system allows any bytes; a record's id must be UTF-8
@@ -88,7 +88,9 @@ class FolderBoard:
             else:
                 images[relative] = self._folder / relative
         if not images:
-            raise InputError(f"{self._folder} contains no images: expected files named {' '.join(sorted(SUFFIXES))}")
+            raise InputError(
+                f"{self._folder} contains no images: expected files named {' '.join(sorted(picture_files.suffixes()))}"
+            )
         if self._table is None:
             tags, groups, labels = self._tags_beside(images), {}, {}
         else:
@@ -206,26 +208,6 @@ class ImageFinder:
             return (absolute.parent.resolve() / absolute.name).relative_to(self._folder.resolve()).as_posix()
         except ValueError:
             return ""
-
-
-def image_files(folder: Path) -> list[str]:
-    """Return the sorted paths of the images in a folder and its subfolders, relative to it and with slashes.
-
-    Hidden files and folders are left out. A link to a folder is followed unless it leads to a folder visited before.
-    """
-    images, visited = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            path = Path(parent, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
-                images.append(path.relative_to(folder).as_posix())
-    return sorted(images)
 
 
 def is_number(cell: str) -> bool:

@@ -24,6 +24,7 @@ from common.errors import InputError, say
 from dataset.boards.board import BOARDS, open_board
 from dataset.build.parts import Part
 from dataset.records import CATEGORIES
+from dataset.tag_text import SEPARATORS, TagReader
 
 if TYPE_CHECKING:
     from dataset.boards.e621 import Access
@@ -59,13 +60,16 @@ def main() -> None:
         board_url=access.url if access else None,
         filters=asdict(filters) if filters else None,
         numbers=arguments.numbers or None,
+        separator=arguments.separator,
+        keep_case=arguments.keep_case or None,
     )
+    reader = TagReader(arguments.separator or "", arguments.keep_case)
     say(
         f"{arguments.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
         f"{options.positives:,} posts wanted for each"
     )
     manifest = build(
-        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters, arguments.numbers),
+        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters, arguments.numbers, reader),
         options,
         out,
         arguments.dry_run,
@@ -90,6 +94,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--numbers", nargs="+", default=[], metavar="COLUMN", help="columns of numbers to learn from all images"
     )
+    parser.add_argument(
+        "--separator", choices=SEPARATORS, help="what separates your tags (default: decided from all of them)"
+    )
+    parser.add_argument("--keep-case", action="store_true", help="leave capitals in your tags as they are")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the data folder to write (default data/BOARD)")
     add_selection_arguments(parser)
     parser.add_argument("--part", type=part, default="1/1", metavar="I/N", help="make part I of N, for several machines")
@@ -167,6 +175,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             "--val and --test are percentages, 0 or more, and must leave something for training: "
             f"received {arguments.val:g} and {arguments.test:g}"
         )
+    if arguments.board != "folder" and (arguments.separator or arguments.keep_case):
+        raise InputError(f"--separator and --keep-case belong to --board folder, received --board {arguments.board}")
     e621_only = [name for name in E621_ARGUMENTS if getattr(arguments, name) is not None]
     if e621_only and arguments.board != "e621":
         raise InputError(f"--{e621_only[0].replace('_', '-')} belongs to --board e621, received --board {arguments.board}")

@@ -1,5 +1,6 @@
 """Atomic writing of files and folders, JSON and CSV files, and the lock of a folder."""
 
+import codecs
 import contextlib
 import csv
 import hashlib
@@ -13,6 +14,7 @@ from typing import IO, Any
 from common.errors import InputError
 
 PARTIAL = ".partial-"  # prefix of the temporary name of an incomplete file or folder
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MAX_SUFFIX = 16  # longer ones are part of a name with a dot, not the name of a format
 
 
@@ -102,6 +104,20 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def decode_text(data: bytes, errors: str = "strict") -> str:
+    """Return text in UTF-8, or in the encoding that its byte-order mark names; the mark is left out.
+
+    Args:
+        data: the content of a file.
+        errors: as for `bytes.decode`.
+
+    Raises:
+        UnicodeDecodeError: it is not such text.
+    """
+    encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), "utf-8")
+    return data.decode(encoding, errors)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable]) -> None:

@@ -1,6 +1,5 @@
 """The pictures that a user names: files, folders, patterns, addresses, standard input, the clipboard, a list."""
 
-import codecs
 import glob
 import io
 import os
@@ -13,12 +12,11 @@ from pathlib import Path
 from PIL import Image
 
 from common.errors import InputError
+from common.files import decode_text
 from dataset import images, picture_files, picture_metadata
 from dataset.images import ImageError
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")  # in other formats, further images are pages, previews or stereo views
-# Byte-order marks of lists that Windows' programs write ▶ their encodings.
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 TIMEOUT_SECONDS = 30
 MAX_FRAMES_DECODED = 1000  # of an animation; fewer if its frames are large
 
@@ -77,9 +75,8 @@ def read_list(path: str) -> list[str]:
     if picture_files.is_picture(Path(path)):
         raise InputError(f"--list {path}: expected a text file with one picture on each line, not a picture")
     data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), "")
     try:
-        text = data.decode(encoding) if encoding else os.fsdecode(data)  # names may hold any bytes
+        text = decode_text(data, "surrogateescape")  # names may hold any bytes
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected text with one picture on each line. Received: {error}") from None
     # A name may hold every character that ends a line but a line feed, and with `find -print0` that as well.

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-EMOTICON = re.compile(r"[^\w]*\w?[^\w]*_[^\w]*\w?[^\w]*")  # o_o, 0_0, >_<, <o>_<o>: at most one letter on each side
+from dataset.tag_text import EMOTICON
 
 
 @dataclass(frozen=True)

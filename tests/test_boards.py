@@ -12,7 +12,6 @@ from common.errors import InputError
 from dataset import picture_files
 from dataset.boards.board import open_board
 from dataset.boards.folder import FolderBoard
-from dataset.boards.tag_table import split_tags
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,23 +58,6 @@ def test_a_board_that_is_missing_says_what_to_do():
         open_board("nowhere")
     with pytest.raises(InputError, match="--board folder"):
         open_board("openmoji", Path("pictures"))
-
-
-@pytest.mark.parametrize(
-    ("cell", "tags"),
-    [
-        ("solo smile", ("solo", "smile")),
-        ("long hair, blue eyes", ("long hair", "blue eyes")),
-        ("long   hair ,, solo,solo, ", ("long hair", "solo")),
-        ("long hair\nblue eyes\r\n", ("long hair", "blue eyes")),
-        ("one tag_(alone)\n", ("one", "tag_(alone)")),
-        ("  ", ()),
-        ("", ()),
-        ("Ünï_cödé :3 ^_^", ("Ünï_cödé", ":3", "^_^")),
-    ],
-)
-def test_tags_are_separated_by_comma_or_else_by_space(cell, tags):
-    assert split_tags(cell) == tags
 
 
 EXPECTED = {"a.png": ("x", "y z"), "b.jpg": ("y z", "w")}
@@ -172,7 +154,7 @@ def test_tags_beside_the_images(pictures):
     (pictures / "10.txt").write_bytes(b"\xff\xfe\x00")
     (pictures / "c d.txt").write_text(" \n")
     board = FolderBoard(pictures, None)
-    assert tags_of(board) == {"a.png": ("long hair", "solo"), "b.jpg": ("x", "y")}
+    assert tags_of(board) == {"a.png": ("long hair", "solo"), "b.jpg": ("x y",)}  # one separator for the folder
     assert board.skipped == {"images without tags": 2}
     assert board.rejected == [("10.png", "tags are not UTF-8: 10.txt")]
 

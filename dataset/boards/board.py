@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from common.errors import InputError
+from dataset.tag_text import TagReader
 
 if TYPE_CHECKING:
     from dataset.boards.catalogue import Catalogue
@@ -130,6 +131,7 @@ def open_board(
     access: "Access | None" = None,
     filters: "Filters | None" = None,
     numbers: Sequence[str] = (),
+    reader: TagReader | None = None,
 ) -> Board:
     """Open a board by its name.
 
@@ -139,6 +141,7 @@ def open_board(
         csv_path: table of ids and tags, for the board `folder`.
         access, filters: how to reach the board `e621`, and which of its posts are eligible.
         numbers: columns of numbers in the table, for the board `folder`.
+        reader: how its tags are separated and spelled; None: as `TagReader` decides.
 
     Raises:
         InputError: the board is unknown, or an argument that it needs is missing.
@@ -152,7 +155,7 @@ def open_board(
     if name == "folder":
         from dataset.boards.folder import FolderBoard
 
-        return FolderBoard(images_folder, csv_path, numbers)
+        return FolderBoard(images_folder, csv_path, numbers, reader)
     if name == "e621" and access and filters:
         from dataset.boards.e621 import E621Board
 

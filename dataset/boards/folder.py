@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from common.errors import InputError
+from common.files import decode_text
 from common.numbers import ranks
 from common.progress import progress
 from dataset import picture_files
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue, make_catalogue
-from dataset.boards.tag_table import read_table, split_tags
+from dataset.boards.tag_table import read_table
 from dataset.images import read_file
 from dataset.records import CATEGORIES
+from dataset.tag_text import TagReader
 
 READ_BYTES = 2**20
 
@@ -30,6 +32,7 @@ class FolderBoard:
         table: a CSV with the columns id and tags; without it, tags are read from `a.txt` or `a.png.txt` beside `a.png`.
         numbers: columns of the table with a number for each image. Each column becomes a tag whose label is the rank of
             the number.
+        reader: how tags are separated and spelled; None: as `TagReader` decides.
 
     Raises:
         InputError: the folder is missing, or there are columns of numbers but no table.
@@ -39,7 +42,9 @@ class FolderBoard:
     remote = False
     attribution = ""
 
-    def __init__(self, folder: Path | None, table: Path | None, numbers: Sequence[str] = ()):
+    def __init__(
+        self, folder: Path | None, table: Path | None, numbers: Sequence[str] = (), reader: TagReader | None = None
+    ):
         if folder is None:
             raise InputError("--board folder needs --images DIR, the folder of your images")
         if not folder.is_dir():
@@ -48,7 +53,7 @@ class FolderBoard:
             raise InputError("--numbers needs --csv FILE, the table with those columns")
         self.skipped: dict[str, int] = {}
         self.rejected: list[tuple[str, str]] = []
-        self._folder, self._table, self._numbers = folder, table, tuple(numbers)
+        self._folder, self._table, self._numbers, self._reader = folder, table, tuple(numbers), reader or TagReader()
         self._posts: list[Post] | None = None
 
     def posts(self) -> Iterator[Post]:
@@ -110,26 +115,26 @@ class FolderBoard:
 
     def _tags_beside(self, images: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tags from the .txt file beside each image."""
-        tags = {}
+        texts: dict[str, tuple[str, str]] = {}
         for relative in images:
             path = self._folder / relative
             for beside in (path.with_name(f"{path.name}.txt"), path.with_suffix(".txt")):
                 if beside.is_file():
                     try:
-                        tags[relative] = split_tags(beside.read_text(encoding="utf-8-sig"))
+                        texts[relative] = (str(beside.relative_to(self._folder)), decode_text(beside.read_bytes()))
                     except UnicodeDecodeError:
                         self.rejected.append((relative, f"tags are not UTF-8: {beside.name}"))
                     except OSError as error:
                         self.rejected.append((relative, f"tags cannot be read: {beside.name}, {error.strerror}"))
                     break
-        return tags
+        return dict(zip(texts, self._reader.read(list(texts.values())), strict=True))
 
     def _tags_from_table(
         self, table: Path, images: Iterable[str]
     ) -> tuple[dict[str, tuple[str, ...]], dict[str, str], dict]:
         """Tags, groups and ranks from the table. An image that several lines name gets the tags of all of them."""
         finder = ImageFinder(self._folder, images)
-        tags: dict[str, dict[str, None]] = defaultdict(dict)
+        cells: list[tuple[str, str]] = []
         groups: dict[str, str] = {}
         values: dict[str, list[float]] = {}
         for row in read_table(table, lambda name: bool(finder.find(name)), self._numbers):
@@ -143,7 +148,7 @@ class FolderBoard:
             elif not all(map(is_number, row.numbers)):
                 self.rejected.append((matches[0], f"no number: {', '.join(row.numbers)}"))
             else:
-                tags[matches[0]].update(dict.fromkeys((*self._numbers, *(row.tags or ()))))
+                cells.append((matches[0], row.tags or ""))
                 values[matches[0]] = [float(cell) for cell in row.numbers]
                 if row.group:
                     groups.setdefault(matches[0], row.group)
@@ -154,6 +159,9 @@ class FolderBoard:
             column = ranks([numbers[position] for numbers in values.values()])
             for relative, rank in zip(values, column.tolist(), strict=True):
                 labels[relative][name] = rank
+        tags: dict[str, dict[str, None]] = defaultdict(lambda: dict.fromkeys(self._numbers))
+        for (relative, _), names in zip(cells, self._reader.read(cells), strict=True):
+            tags[relative].update(dict.fromkeys(names))
         return {relative: tuple(names) for relative, names in tags.items()}, groups, labels
 
     def _without_copies(self, images: Iterable[str]) -> dict[str, str]:

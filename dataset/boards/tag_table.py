@@ -1,7 +1,6 @@
 """Read a user's table of ids and tags: CSV with any usual delimiter, with or without a header."""
 
 import csv
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,28 +21,16 @@ class Row:
     Attributes:
         line: line number in the file, from 1.
         id: name of the image as the user wrote it.
-        tags: the tags in order, without repetition; None if the line has no column for them.
+        tags: the cell of its tags, see `dataset.tag_text`; None if the line has no column for them.
         group: name of the image's group, or empty.
         numbers: the cells of the columns of numbers, as text.
     """
 
     line: int
     id: str
-    tags: tuple[str, ...] | None
+    tags: str | None
     group: str
     numbers: tuple[str, ...] = ()
-
-
-def split_tags(cell: str) -> tuple[str, ...]:
-    """Separate tags at commas and line breaks, or at spaces if there are neither.
-
-    White space around tags is removed and repeated white space inside them becomes one space. Repeated tags are dropped.
-    """
-    parts = re.split(r"[,\r\n]", cell.strip())
-    if len(parts) == 1:
-        parts = parts[0].split()
-    tags = (" ".join(part.split()) for part in parts)
-    return tuple(dict.fromkeys(tag for tag in tags if tag))
 
 
 def read_table(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str] = ()) -> Iterator[Row]:
@@ -82,9 +69,8 @@ def _row(line: int, cells: list[str], columns: list[str], delimiter: str, number
         # An unquoted delimiter separates tags as a comma does.
         cells[first] = cells[first].replace(delimiter, ",")
     by_column = dict(zip(columns, cells, strict=False))
-    tags = split_tags(by_column["tags"]) if "tags" in by_column else None
     values = tuple(by_column.get(number.lower(), "").strip() for number in numbers)
-    return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values)
+    return Row(line, by_column.get("id", "").strip(), by_column.get("tags"), by_column.get("group", "").strip(), values)
 
 
 def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str]) -> tuple[list[str], str, bool]:

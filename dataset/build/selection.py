@@ -39,6 +39,8 @@ class Options:
         board_url: address of a remote board, or None.
         filters: filters of the posts of a remote board, or None.
         numbers: columns of the table whose numbers are learned like tags, or None.
+        separator: what separates the user's tags, one of `tag_text.SEPARATORS`; None: decided from all of them.
+        keep_case: True if capitals in the user's tags are left as they are, otherwise None.
     """
 
     board: str
@@ -57,6 +59,8 @@ class Options:
     board_url: str | None = None
     filters: dict | None = None
     numbers: list[str] | None = None
+    separator: str | None = None
+    keep_case: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,186 @@
+"""Tags as people write them, in text files and in the cells of tables: how they are separated, and how they are spelled.
+
+What separates tags is decided once for a folder or a table, from all of its cells: one cell alone can often be read in two
+ways.
+"""
+
+import ast
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from common.errors import InputError, say
+
+# Name ▶ what separates tags. Wherever commas, semicolons or pipes do, line breaks do as well.
+SEPARATORS = {
+    "list": "",  # a list in the notation of Python or JSON
+    "comma": r"[,，、\r\n]",  # the others are the full-width and the ideographic comma
+    "semicolon": r"[;；\r\n]",
+    "pipe": r"[|\r\n]",
+    "newline": r"[\r\n]",
+    "space": r"\s",
+}
+IN_WORDS = {
+    "list": "in lists",
+    "comma": "separated by commas",
+    "semicolon": "separated by semicolons",
+    "pipe": "separated by pipes",
+    "newline": "separated by line breaks",
+    "space": "separated by spaces",
+}
+# Signs of a separator. A semicolon or pipe separates where it follows a word: `;)`, `;3` and `:|` are tags.
+SIGNS = {
+    "comma": re.compile(r"[,，、]"),
+    "semicolon": re.compile(r"[^\W_][)\]]*[;；]\s*\S"),
+    "pipe": re.compile(r"[^\W_]\s*\|\s*[^\W_]"),
+    "newline": re.compile(r"\S[ \t]*[\r\n]+\s*\S"),
+}
+WORDS_OF_A_TAG = 4  # lines of more words without an underscore are taken for several tags
+EMOTICON = re.compile(r"[^\w]*\w?[^\w]*_[^\w]*\w?[^\w]*|(?=.*\W)\W*\w?\W*")  # o_o, >_<, :3, ;): few letters
+ZERO_WIDTH = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+WEIGHTED = re.compile(r"\((.+):[+-]?\d*\.?\d+\)")  # kohya's (tag:1.2)
+
+
+@dataclass(frozen=True)
+class TagReader:
+    """Reads the tags of a collection of cells.
+
+    Attributes:
+        separator: one of `SEPARATORS`; empty: decided from the cells.
+        keep_case: leave capitals as they are.
+    """
+
+    separator: str = ""
+    keep_case: bool = False
+
+    def read(self, cells: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+        """Return the tags of each cell, in order and without repetition, and say what was decided.
+
+        Args:
+            cells: where each comes from, for messages, and its text.
+
+        Raises:
+            InputError: there is something among the tags that cannot be one.
+        """
+        separator = self.separator or decide(text for _, text in cells)
+        parts = [split(text, separator) for _, text in cells]
+        self._say_separator(cells, parts, separator)
+        spelled = [[spell(part, self.keep_case) for part in of_cell] for of_cell in parts]
+        space = _most_common_space(name for of_cell in spelled for name in of_cell)
+        tags = [tuple(dict.fromkeys(_with_space(name, space) for name in of_cell if name)) for of_cell in spelled]
+        _check(cells, tags)
+        changed = [
+            (before, name)
+            for of_cell, names in zip(parts, spelled, strict=True)
+            for before, name in zip(of_cell, (_with_space(name, space) for name in names), strict=True)
+            if before != name
+        ]
+        if changed:
+            say(f"{len(changed):,} tags were spelled otherwise, such as {changed[0][0]!r} for {changed[0][1]!r}")
+        return tags
+
+    def _say_separator(self, cells: Sequence[tuple[str, str]], parts: list[list[str]], separator: str) -> None:
+        examples = [text for (_, text), of_cell in zip(cells, parts, strict=True) if len(of_cell) > 1]
+        if examples and not self.separator:
+            say(f"tags are {IN_WORDS[separator]}, as in {_short(examples[0])}; --separator changes that")
+        others = [(where, text) for where, text in cells if _contradicts(text, separator)]
+        if others:
+            where, text = others[0]
+            say(f"{len(others):,} of {len(cells):,} do not look like that, such as {where}: {_short(text)}")
+
+
+def decide(cells: Iterable[str]) -> str:
+    """Return what separates the tags of most cells, one of `SEPARATORS`."""
+    votes, lines, words = Counter[str](), 0, []
+    for cell in cells:
+        text = cell.strip()
+        if as_list(text) is not None:
+            votes["list"] += 1
+            continue
+        signs = [name for name, sign in SIGNS.items() if sign.search(text)]
+        votes.update(signs)
+        if not signs and len(text.split()) > 1:
+            if any("_" in word and not EMOTICON.fullmatch(word) for word in text.split()):
+                votes["space"] += 1
+            lines += cell.endswith(("\n", "\r"))
+            words.append(len(text.split()))
+    if votes:
+        return max(SEPARATORS, key=lambda name: votes[name])  # among equals, the first
+    one_tag_a_line = lines * 2 > len(words) and sum(words) <= WORDS_OF_A_TAG * len(words)
+    return "newline" if one_tag_a_line else "space"
+
+
+def split(cell: str, separator: str) -> list[str]:
+    """Return the parts of a cell without white space around them."""
+    text = cell.strip().strip("\ufeff")
+    if separator == "list":
+        parts = as_list(text)
+        return [part.strip() for part in (parts if parts is not None else [text]) if part.strip()]
+    return [part.strip() for part in re.split(SEPARATORS[separator], text) if part.strip()]
+
+
+def as_list(text: str) -> list[str] | None:
+    """Return the texts of a list in the notation of Python or JSON; None if the text is something else."""
+    text = text.strip("\ufeff \t\r\n")
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return [str(each) for each in found] if isinstance(found, list) else None
+
+
+def spell(tag: str, keep_case: bool = False) -> str:
+    """Return a tag in its usual spelling; emoticons stay as they are.
+
+    Accents are composed (NFC), characters without width removed, white space becomes one space, weights of image generators'
+    prompts and their escapes are undone, and capitals become small.
+    """
+    tag = " ".join(unicodedata.normalize("NFC", tag).translate(ZERO_WIDTH).split())
+    if EMOTICON.fullmatch(tag):
+        return tag
+    if weighted := WEIGHTED.fullmatch(tag):
+        tag = weighted[1].strip()
+    tag = tag.replace("\\(", "(").replace("\\)", ")")
+    return tag if keep_case else tag.lower()
+
+
+def _most_common_space(tags: Iterable[str]) -> str:
+    """Return what most tags of several words have between them, a space or an underscore; empty if all have the same."""
+    counts = Counter(sign for tag in tags if not EMOTICON.fullmatch(tag) for sign in " _" if sign in tag)
+    return max("_ ", key=lambda sign: counts[sign]) if len(counts) > 1 else ""
+
+
+def _with_space(tag: str, space: str) -> str:
+    return re.sub("[ _]+", space, tag) if space and not EMOTICON.fullmatch(tag) else tag
+
+
+def _contradicts(cell: str, separator: str) -> bool:
+    """Return whether a cell has no sign of the separator but one of another."""
+    text = cell.strip()
+    is_list = as_list(text) is not None
+    if is_list or separator == "list":
+        return bool(text) and is_list != (separator == "list")
+    signs = {name for name, sign in SIGNS.items() if sign.search(text)}
+    # Line breaks separate tags whatever else does.
+    return separator not in signs and bool(signs if separator == "newline" else signs - {"newline"})
+
+
+def _check(cells: Sequence[tuple[str, str]], tags: list[tuple[str, ...]]) -> None:
+    """Raise an InputError if something among the tags cannot be one."""
+    for (where, _), names in zip(cells, tags, strict=True):
+        for name in names:
+            if any(unicodedata.category(character) == "Cc" for character in name):
+                raise InputError(f"{where}: {name!r} cannot be a tag: it has control characters. Save the file as UTF-8")
+            if name.startswith(("['", '["')) or name.endswith(("']", '"]')):
+                raise InputError(f"{where}: {name!r} cannot be a tag: is it a part of a list? Give --separator list")
+    distinct = set().union(*tags)
+    if distinct and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in distinct):
+        raise InputError(f"all tags are numbers, such as {min(distinct)}: are they in another column? Or see --numbers")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}…")

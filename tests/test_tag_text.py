@@ -1,0 +1,115 @@
+"""Tags as people write them are read as they meant them, one way for a whole collection."""
+
+import json
+
+import pytest
+from conftest import program
+from hypothesis import assume, example, given, strategies
+from PIL import Image
+
+from common.errors import InputError
+from dataset.boards.folder import FolderBoard
+from dataset.tag_text import EMOTICON, SEPARATORS, TagReader, decide, spell
+
+CASES = [
+    (["long hair, blue eyes", "long hair"], [("long hair", "blue eyes"), ("long hair",)]),
+    (["samus aran\n"], [("samus aran",)]),
+    (["samus aran\n", "samus aran\nmetroid\n"], [("samus aran",), ("samus aran", "metroid")]),
+    (["cat; dog; bird"], [("cat", "dog", "bird")]),
+    (["cat | dog", "big bird"], [("cat", "dog"), ("big bird",)]),
+    (["['cat', 'big dog']", "[]"], [("cat", "big dog"), ()]),
+    (['["cat", "it\'s"]'], [("cat", "it's")]),
+    (["猫、犬，鳥", "猫"], [("猫", "犬", "鳥"), ("猫",)]),
+    (["1girl solo long_hair ;) :3 >_<", "o_o 1girl"], [("1girl", "solo", "long_hair", ";)", ":3", ">_<"), ("o_o", "1girl")]),
+    (["solo smile"], [("solo", "smile")]),
+    (["a, b\na, c\n"], [("a", "b", "c")]),  # two captions on two lines
+    (["long   hair ,, solo,solo, "], [("long hair", "solo")]),
+    (["one tag_(alone)\n"], [("one", "tag_(alone)")]),
+    (["  ", ""], [(), ()]),
+    (["Long Hair, (blue eyes:1.2), a \\(b\\), :D, \u200bfoo"], [("long hair", "blue eyes", "a (b)", ":D", "foo")]),
+    (["cafe\u0301, x", "caf\u00e9"], [("caf\u00e9", "x"), ("caf\u00e9",)]),
+    (["long_hair, blue eyes", "red_eyes, green_eyes, ^_^"], [("long_hair", "blue_eyes"), ("red_eyes", "green_eyes", "^_^")]),
+]
+
+
+@pytest.mark.parametrize("cells, expected", CASES)
+def test_a_collection_is_read_in_one_way(cells, expected):
+    assert TagReader().read([("", cell) for cell in cells]) == expected
+
+
+def test_capitals_and_separators_are_as_asked_for():
+    assert TagReader(keep_case=True).read([("", "Long Hair, X")]) == [("Long Hair", "X")]
+    assert TagReader("space").read([("", "samus aran\n")]) == [("samus", "aran")]
+    assert TagReader("newline").read([("", "one, two\nthree")]) == [("one, two", "three")]
+
+
+def test_what_was_decided_is_said(capsys):
+    TagReader().read([("a.txt", "Cat, dog"), ("b.txt", "x, y"), ("c.txt", "cat; dog")])
+    lines = capsys.readouterr().err.splitlines()
+    assert "separated by commas, as in 'Cat, dog'" in lines[0]
+    assert lines[1].startswith("1 of 3 do not look like that, such as c.txt: 'cat; dog'")
+    assert lines[2] == "1 tags were spelled otherwise, such as 'Cat' for 'cat'"
+
+
+@pytest.mark.parametrize(
+    "cell, words", [("a\0b\0", "control characters"), ("['cat'", "--separator list"), ("5, 7", "numbers")]
+)
+def test_what_cannot_be_tags_stops_with_an_example(cell, words):
+    with pytest.raises(InputError, match=words):
+        TagReader().read([("a.txt", cell)])
+
+
+WORD = strategies.text(strategies.characters(categories=("Ll", "Nd"), max_codepoint=0x24F), min_size=2, max_size=8)
+CELLS = strategies.lists(strategies.lists(WORD, min_size=2, max_size=6), min_size=1, max_size=6)
+FORMS = {"comma": ", ", "semicolon": "; ", "pipe": " | ", "newline": "\n", "space": " ", "list": ""}
+
+
+@given(CELLS, strategies.sampled_from(list(FORMS)))
+@example([["ab", "cd"]], "list")
+def test_any_tags_are_read_back_in_any_form(tags, form):
+    assume(all(spell(tag) == tag for of_cell in tags for tag in of_cell))
+    assume(not all(tag.isdecimal() for of_cell in tags for tag in of_cell))
+    expected = [tuple(dict.fromkeys(of_cell)) for of_cell in tags]
+    for end, mark, after in (("\n", "", ""), ("\n", "", "\n"), ("\r\n", "\ufeff", "\r\n"), ("\n", "", "  ")):
+        joined = [json.dumps(of_cell) if form == "list" else FORMS[form].join(of_cell) for of_cell in tags]
+        cells = [("", mark + text.replace("\n", end) + after) for text in joined]
+        assert TagReader(form).read(cells) == expected
+        if form != "space":
+            assert decide(text for _, text in cells) == form and TagReader().read(cells) == expected
+
+
+@given(strategies.text())
+def test_spelling_is_stable(tag):
+    once = spell(tag)
+    assert spell(once) == once or "\\" in tag or "(" in tag  # weights and escapes inside others are undone one by one
+
+
+@pytest.mark.parametrize("face", [":3", ">_<", "o_o", "=_=", "^_^", ";)", ":D", "\\o/", "0_0", "<o>_<o>", "+_+", ":|"])
+def test_emoticons_stay_as_they_are(face):
+    assert EMOTICON.fullmatch(face) and spell(face) == face
+    assert TagReader("comma").read([("", f"{face}, long hair, blue eyes, red_hat")]) == [
+        (face, "long hair", "blue eyes", "red hat")
+    ]
+
+
+def test_utf_16_is_read_by_its_mark_and_refused_without(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("long hair, solo", encoding="utf-16")
+    assert [post.tags for post in FolderBoard(tmp_path, None).posts()] == [("long hair", "solo")]
+    (tmp_path / "a.txt").write_text("long hair, solo", encoding="utf-16-le")
+    with pytest.raises(InputError, match="control characters"):
+        list(FolderBoard(tmp_path, None).posts())
+
+
+def test_the_commands_options_are_recorded(tmp_path):
+    for index in range(40):
+        Image.new("RGB", (16, 16), (index * 5, 255 - index * 5, index)).save(tmp_path / f"{index}.png")
+        (tmp_path / f"{index}.txt").write_text("Samus Aran;Metroid" if index % 2 else "Metroid")
+    options = ("--board", "folder", "--images", tmp_path, "--positives", 5, "--size", 32, "--keep-case")
+    done = program("download.py", *options, "--out", tmp_path / "data")
+    assert done.returncode == 0 and "separated by semicolons" in done.stderr, done.stderr
+    tags = (tmp_path / "data" / "tags.csv").read_text()
+    assert "Samus Aran" in tags and "Metroid" in tags
+    done = program("download.py", *options, "--separator", "comma", "--out", tmp_path / "data")
+    assert done.returncode == 1 and "separator was None and is now 'comma'" in done.stderr
+    assert set(SEPARATORS) == set(FORMS)

@@ -91,8 +91,14 @@ class TagReader:
             say(f"{len(others):,} of {len(cells):,} do not look like that, such as {where}: {_short(text)}")
 
 
-def decide(cells: Iterable[str]) -> str:
-    """Return what separates the tags of most cells, one of `SEPARATORS`."""
+def decide(cells: Iterable[str], otherwise: str = "") -> str:
+    """Return what separates the tags of most cells, one of `SEPARATORS`.
+
+    Args:
+        cells: the texts.
+        otherwise: what is returned where no cell has a sign of a separator. Empty: line breaks where most cells end with
+            one and have few words, otherwise spaces.
+    """
     votes, lines, words = Counter[str](), 0, []
     for cell in cells:
         text = cell.strip()
@@ -108,6 +114,8 @@ def decide(cells: Iterable[str]) -> str:
             words.append(len(text.split()))
     if votes:
         return max(SEPARATORS, key=lambda name: votes[name])  # among equals, the first
+    if otherwise:
+        return otherwise
     one_tag_a_line = lines * 2 > len(words) and sum(words) <= WORDS_OF_A_TAG * len(words)
     return "newline" if one_tag_a_line else "space"
 

@@ -1,4 +1,26 @@
-"""Tags in a text file beside a picture, `a.txt` for `a.png`, as trainers of image generators read them."""
+"""Tags in a text file beside a picture, as trainers of image generators read them."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from dataset.tag_text import as_list, decide, spell, split
+
+# Separator, see `tag_text.SEPARATORS` ▶ how one is written in a text.
+JOINTS = {
+    "comma": r"[,，、][ \t]*",
+    "semicolon": r"[;；][ \t]*",
+    "pipe": r"[ \t]*\|[ \t]*",
+    "newline": r"\r?\n",
+    "space": r"[ \t]",
+}
+
+
+def path_for(picture: Path) -> Path:
+    """Return the text file of a picture: `a.png.txt` if it exists, otherwise `a.txt`."""
+    full = f"{picture}.txt"
+    return Path(full) if os.path.isfile(full) else picture.with_suffix(".txt")  # noqa: PTH113 (Path's raises if too long)
 
 
 def read(data: bytes | None) -> str | None:
@@ -14,11 +36,35 @@ def read(data: bytes | None) -> str | None:
 
 
 def merge_tags(tags: list[str], before: str | None) -> str:
-    """Return the tags of the text `before` and those of `tags` that it lacks, separated by commas."""
-    existing = [tag.strip() for tag in (before or "").replace("\n", ",").split(",") if tag.strip()]
-    return ", ".join(existing + [tag for tag in tags if tag not in existing]) + "\n"
+    """Return a text with the tags of the text `before`, as it is, and after them those of `tags` that it lacks.
+
+    A tag in another spelling is the same tag. The added ones are separated like the others of the text, which otherwise
+    stays as it is, to the last byte; a new text has commas.
+    """
+    text = before or ""
+    if not text.strip("\ufeff, \t\r\n"):
+        return ", ".join(tags) + "\n"
+    separator = decide([text], otherwise="comma")
+    known = {_key(tag) for tag in split(text, separator)}
+    added = [tag for tag in tags if _key(tag) not in known]
+    if not added:
+        return text
+    body = text.rstrip()
+    if separator == "list":
+        items = [*(as_list(text) or []), *added]
+        return (json.dumps(items, ensure_ascii=False) if '"' in text else repr(items)) + text[len(body) :]
+    if separator == "space":
+        added = [tag.replace(" ", "_") for tag in added]
+    joint, last = re.search(JOINTS[separator], body), re.search(f"{JOINTS[separator]}$", body)
+    body = body[: last.start()] if last else body
+    return (joint[0] if joint else ", ").join([body, *added]) + text[len(body) :]
 
 
 def replace_tags(data: bytes | None, text: str | None) -> bytes | None:
     """Return the content of a sidecar file with this text, whatever `data` it had; None for no file."""
     return None if text is None else text.encode()
+
+
+def _key(tag: str) -> str:
+    """Return what spellings of a tag have in common."""
+    return spell(tag).replace("_", " ").lower()

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from common.errors import InputError, say
 from common.files import atomic_path
-from inference import annotations
+from inference import annotations, sidecars
 from inference.sources import Source
 from inference.tagger import Prediction, Tagger
 
@@ -148,7 +148,7 @@ class AnnotationWriter:
         """Return the file that the tags of a picture are written into, and an error message if there is none."""
         if source.path is None:
             return Path(), f"{source.name} is not a file: its tags cannot be written"
-        path = source.path if self.into_pictures else source.path.with_suffix(".txt")
+        path = source.path if self.into_pictures else sidecars.path_for(source.path)
         if (other := self.picture_of.setdefault(path, source.path)) != source.path:
             return path, f"{source.name}: {path} belongs to {other}"
         return path, ""

@@ -34,8 +34,8 @@ def test_an_interrupted_batch_has_printed_what_was_predicted(emoji_pictures, emo
     process = subprocess.Popen([*map(str, command)], **pipes)  # the last picture never arrives
     start = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    rest, messages = process.communicate()
-    assert process.returncode == 1 and "interrupted" in messages and "Traceback" not in messages
+    rest, messages = process.stdout.read(), process.stderr.read()
+    assert process.wait() == 1 and "interrupted" in messages and "Traceback" not in messages
     if form == "--json":
         answers = json.loads(start + rest)
     elif form == "--jsonl":
@@ -66,7 +66,7 @@ def test_pictures_that_have_tags_need_no_network(emoji_pictures, emoji_onnx, tmp
 def test_the_longest_names_are_written_and_undone(tmp_path, length):
     path = tmp_path / ("n" * (length - 4) + ".txt")
     path.write_text("mine")
-    assert annotations.write(path, ["new"], "append", "1") and path.read_text() == "mine, new\n"
+    assert annotations.write(path, ["new"], "append", "1") and path.read_text() == "mine, new"
     assert annotations.undo(tmp_path) == (1, [], {}) and path.read_text() == "mine"
     assert partial_path(tmp_path / ("é" * 120 + ".png")).name.endswith(".png")
     assert partial_path(path) == partial_path(path) != partial_path(path.with_suffix(".json"))

@@ -116,7 +116,7 @@ def test_sidecars_are_written_and_taken_back(tag, folder):
     assert "2 of 3" in tag(*options, "skip").stderr
     assert a.read_text() == ", ".join(top[str(folder / "a.jpg")]) + "\n" and b.read_text() == f"mine, {first}"
     assert "1 of 3" in tag(*options, "append").stderr
-    assert b.read_text() == f"mine, {first}, {top[str(folder / 'b.jpg')][1]}\n"
+    assert b.read_text() == f"mine, {first}, {top[str(folder / 'b.jpg')][1]}"
     tag(*options, "overwrite", "--prefix", "emoji")
     assert b.read_text().startswith("emoji, ") and "mine" not in b.read_text()
 

@@ -10,6 +10,7 @@ from PIL import Image
 from common.errors import InputError
 from dataset.boards.folder import FolderBoard
 from dataset.tag_text import EMOTICON, SEPARATORS, TagReader, decide, spell
+from inference import sidecars
 
 CASES = [
     (["long hair, blue eyes", "long hair"], [("long hair", "blue eyes"), ("long hair",)]),
@@ -113,3 +114,63 @@ def test_the_commands_options_are_recorded(tmp_path):
     done = program("download.py", *options, "--separator", "comma", "--out", tmp_path / "data")
     assert done.returncode == 1 and "separator was None and is now 'comma'" in done.stderr
     assert set(SEPARATORS) == set(FORMS)
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("mine", "mine, long hair"),
+        ("mine\n", "mine, long hair\n"),
+        ("\ufeffmine, ö\r\n", "\ufeffmine, ö, long hair\r\n"),
+        ("mine,ö,", "mine,ö,long hair,"),
+        ("mine; ö", "mine; ö; long hair"),
+        ("mine\nö\n", "mine\nö\nlong hair\n"),
+        ("mine\r\nö", "mine\r\nö\r\nlong hair"),
+        ("mine ö red_hat", "mine ö red_hat long_hair"),
+        ("mine | ö \n", "mine | ö | long hair \n"),
+        ("['mine', 'ö']", "['mine', 'ö', 'long hair']"),
+        ("a, mine\na, ö\n", "a, mine\na, ö, long hair\n"),  # two captions
+        ("猫、mine", "猫、mine、long hair"),
+        ("", "mine, long hair\n"),
+        (None, "mine, long hair\n"),
+    ],
+)
+def test_a_text_file_keeps_its_form_when_tags_are_added(before, after):
+    assert sidecars.merge_tags(["mine", "long hair"], before) == after
+    for again in (["mine", "long hair"], ["Long_Hair", "MINE"]):
+        assert sidecars.merge_tags(again, after) == after
+
+
+@given(CELLS, strategies.sampled_from(list(FORMS)), strategies.lists(WORD, max_size=4))
+def test_adding_tags_loses_none_and_happens_once(tags, form, added):
+    assume(not all(tag.isdecimal() for tag in tags[0]))
+    before = json.dumps(tags[0]) if form == "list" else FORMS[form].join(tags[0])
+    after = sidecars.merge_tags(added, before)
+    assert sidecars.merge_tags(added, after) == after
+    if form != "space":
+        assert set(TagReader(form).read([("", after)])[0]) >= {spell(tag) for tag in (*tags[0], *added) if spell(tag)}
+
+
+def test_the_text_file_with_the_whole_name_comes_first(tmp_path):
+    (tmp_path / "a.png.txt").touch()
+    assert sidecars.path_for(tmp_path / "a.png") == tmp_path / "a.png.txt"
+    assert sidecars.path_for(tmp_path / "b.png") == tmp_path / "b.txt"
+    assert sidecars.path_for(tmp_path / ("c" * 251 + ".png")).suffix == ".txt"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,tag,probability\na.png,long hair,0.9\na.png,solo,0.5\nb.png,solo,1.0\n",
+        "a,long hair,0.9123\na,solo,.5\nb,solo,0\n",
+        'sep=;\nfilename;tag_string\na.png;"long hair, solo"\nb.png;solo\n',
+        "image\ttext\tscore\na.png\tlong hair, solo\t3\nb.png\tsolo\t4\n",
+    ],
+)
+def test_tables_of_other_programs_are_read(tmp_path, table):
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8), (ord(name), 0, 0)).save(tmp_path / f"{name}.png")
+    (tmp_path / "table.csv").write_text(table)
+    board = FolderBoard(tmp_path, tmp_path / "table.csv")
+    assert {post.id: set(post.tags) for post in board.posts()} == {"a.png": {"long hair", "solo"}, "b.png": {"solo"}}
+    assert board.rejected == []

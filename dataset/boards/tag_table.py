@@ -1,6 +1,7 @@
 """Read a user's table of ids and tags: CSV with any usual delimiter, with or without a header."""
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,11 @@ from pathlib import Path
 from common.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
-COLUMNS = ("id", "tags", "group")
+# Column ▶ other names that it has elsewhere.
+SYNONYMS = {
+    "id": ("file", "filename", "file_name", "image", "path", "md5"),
+    "tags": ("tag_string", "labels", "text", "caption"),
+}
 SAMPLE_ROWS = 20  # read to detect the delimiter of a table without a header
 
 
@@ -36,9 +41,10 @@ class Row:
 def read_table(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the rows of a table with the columns `id`, `tags` and optionally `group`, in any order.
 
-    `tags` may be missing if there are columns of numbers. The delimiter is a comma, semicolon, tab or pipe. A table without
-    a header has two columns, ids and tags; the ids are those that name images. Tags that contain the delimiter need no
-    quotes: surplus cells of a line belong to its tags.
+    Columns may have other usual names (`SYNONYMS`). With a column `tag` instead, each line has one tag. `tags` may be
+    missing if there are columns of numbers. The delimiter is a comma, semicolon, tab or pipe. A table without a header has
+    two columns, ids and tags, or a third with probabilities; the ids are those that name images. Tags that contain the
+    delimiter need no quotes: surplus cells of a line belong to its tags.
 
     Args:
         path: the table, in UTF-8.
@@ -69,16 +75,18 @@ def _row(line: int, cells: list[str], columns: list[str], delimiter: str, number
         # An unquoted delimiter separates tags as a comma does.
         cells[first] = cells[first].replace(delimiter, ",")
     by_column = dict(zip(columns, cells, strict=False))
+    # A cell of the column `tag` is one tag, like a line of a text.
+    tags = f"{by_column['tag']}\n" if "tag" in by_column else by_column.get("tags")
     values = tuple(by_column.get(number.lower(), "").strip() for number in numbers)
-    return Row(line, by_column.get("id", "").strip(), by_column.get("tags"), by_column.get("group", "").strip(), values)
+    return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values)
 
 
 def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str]) -> tuple[list[str], str, bool]:
     """The table's columns, its delimiter, and whether its first line is a header."""
     starts = {delimiter: _start(path, delimiter) for delimiter in DELIMITERS}
     for delimiter, rows in starts.items():
-        columns = [cell.strip().lower() for cell in rows[0]] if rows else []
-        if {"id", *(map(str.lower, numbers) if numbers else ("tags",))} <= set(columns):
+        columns = _with_usual_names([cell.strip().lower() for cell in rows[0]] if rows else [])
+        if {"id", *(map(str.lower, numbers) if numbers else ("tag" if "tag" in columns else "tags",))} <= set(columns):
             return columns, delimiter, True
     if numbers:
         wanted = ", ".join(("id", *numbers))
@@ -86,7 +94,8 @@ def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[st
     best: tuple[int, list[str], str] = (0, [], "")
     for delimiter, rows in starts.items():
         rows = [cells for cells in rows if len(cells) > 1]
-        for columns, position in ((["id", "tags"], 0), (["tags", "id"], -1)):
+        scored = ["id", "tag", "probability"] if all(len(cells) == 3 and _is_share(cells[2]) for cells in rows) else []
+        for columns, position in ((scored or ["id", "tags"], 0), (["tags", "id"], -1)):
             matches = sum(names_image(cells[position].strip()) for cells in rows)
             if matches > best[0] and names_image(rows[0][position].strip()):
                 best = (matches, columns, delimiter)
@@ -98,6 +107,20 @@ def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[st
         f"{path} has no columns that can be used: expected a first line with the columns id and tags, or an image's id "
         f"and its tags on each line; the first line is {received!r}"
     )
+
+
+def _with_usual_names(columns: list[str]) -> list[str]:
+    """Return a header in which the first of a column's other names stands for it, where the column itself is missing."""
+    for name, others in SYNONYMS.items():
+        found = next((other for other in others if other in columns), None)
+        if name not in columns and found:
+            columns = [name if column == found else column for column in columns]
+    return columns
+
+
+def _is_share(cell: str) -> bool:
+    """Return whether a cell is a number from 0 to 1, such as the probability of a tag."""
+    return bool(re.fullmatch(r"\s*(0?\.\d+|[01](\.0*)?)\s*", cell))
 
 
 def _start(path: Path, delimiter: str) -> list[list[str]]:
@@ -118,6 +141,9 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         line = 1
         try:
             for cells in reader:
+                if line == 1 and delimiter.join(cells).lower().startswith("sep="):
+                    line = 2
+                    continue  # Excel's own line, which names the delimiter
                 if any(cell.strip() for cell in cells):
                     yield line, cells
                 line = reader.line_num + 1

@@ -39,6 +39,7 @@ SIGNS = {
 }
 WORDS_OF_A_TAG = 4  # lines of more words without an underscore are taken for several tags
 EMOTICON = re.compile(r"[^\w]*\w?[^\w]*_[^\w]*\w?[^\w]*|(?=.*\W)\W*\w?\W*")  # o_o, >_<, :3, ;): few letters
+LONGEST_EMOTICON = 12
 ZERO_WIDTH = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 WEIGHTED = re.compile(r"\((.+):[+-]?\d*\.?\d+\)")  # kohya's (tag:1.2)
 
@@ -108,7 +109,7 @@ def decide(cells: Iterable[str], otherwise: str = "") -> str:
         signs = [name for name, sign in SIGNS.items() if sign.search(text)]
         votes.update(signs)
         if not signs and len(text.split()) > 1:
-            if any("_" in word and not EMOTICON.fullmatch(word) for word in text.split()):
+            if any("_" in word and not is_emoticon(word) for word in text.split()):
                 votes["space"] += 1
             lines += cell.endswith(("\n", "\r"))
             words.append(len(text.split()))
@@ -141,6 +142,11 @@ def as_list(text: str) -> list[str] | None:
     return [str(each) for each in found] if isinstance(found, list) else None
 
 
+def is_emoticon(tag: str) -> bool:
+    """Return whether a tag is a face made of signs."""
+    return len(tag) <= LONGEST_EMOTICON and bool(EMOTICON.fullmatch(tag))
+
+
 def spell(tag: str, keep_case: bool = False) -> str:
     """Return a tag in its usual spelling; emoticons stay as they are.
 
@@ -148,7 +154,7 @@ def spell(tag: str, keep_case: bool = False) -> str:
     prompts and their escapes are undone, and capitals become small.
     """
     tag = " ".join(unicodedata.normalize("NFC", tag).translate(ZERO_WIDTH).split())
-    if EMOTICON.fullmatch(tag):
+    if is_emoticon(tag):
         return tag
     if weighted := WEIGHTED.fullmatch(tag):
         tag = weighted[1].strip()
@@ -158,12 +164,12 @@ def spell(tag: str, keep_case: bool = False) -> str:
 
 def _most_common_space(tags: Iterable[str]) -> str:
     """Return what most tags of several words have between them, a space or an underscore; empty if all have the same."""
-    counts = Counter(sign for tag in tags if not EMOTICON.fullmatch(tag) for sign in " _" if sign in tag)
+    counts = Counter(sign for tag in tags if not is_emoticon(tag) for sign in " _" if sign in tag)
     return max("_ ", key=lambda sign: counts[sign]) if len(counts) > 1 else ""
 
 
 def _with_space(tag: str, space: str) -> str:
-    return re.sub("[ _]+", space, tag) if space and not EMOTICON.fullmatch(tag) else tag
+    return re.sub("[ _]+", space, tag) if space and not is_emoticon(tag) else tag
 
 
 def _contradicts(cell: str, separator: str) -> bool:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from dataset.tag_text import EMOTICON
+from dataset.tag_text import is_emoticon
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,6 @@ class Style:
         return {self._spell(name): value for name, value in (first | {name: values[name] for name in order}).items()}
 
     def _spell(self, name: str) -> str:
-        if self.spaces and not EMOTICON.fullmatch(name):
+        if self.spaces and not is_emoticon(name):
             name = name.replace("_", " ")
         return re.sub(r"([()])", r"\\\1", name) if self.escape else name

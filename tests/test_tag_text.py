@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.errors import InputError
 from dataset.boards.folder import FolderBoard
-from dataset.tag_text import EMOTICON, SEPARATORS, TagReader, decide, spell
+from dataset.tag_text import SEPARATORS, TagReader, decide, is_emoticon, spell
 from inference import sidecars
 
 CASES = [
@@ -87,10 +87,15 @@ def test_spelling_is_stable(tag):
 
 @pytest.mark.parametrize("face", [":3", ">_<", "o_o", "=_=", "^_^", ";)", ":D", "\\o/", "0_0", "<o>_<o>", "+_+", ":|"])
 def test_emoticons_stay_as_they_are(face):
-    assert EMOTICON.fullmatch(face) and spell(face) == face
+    assert is_emoticon(face) and spell(face) == face
     assert TagReader("comma").read([("", f"{face}, long hair, blue eyes, red_hat")]) == [
         (face, "long hair", "blue eyes", "red hat")
     ]
+
+
+def test_megabytes_of_signs_are_read_at_once():
+    for sign in "!|;([ \t":
+        TagReader().read([("", f"a, {sign * 1_000_000} b")])
 
 
 def test_utf_16_is_read_by_its_mark_and_refused_without(tmp_path):

@@ -25,10 +25,8 @@ def to_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if not profile:
         return image
-    alpha = None
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     if image.mode in ("P", "PA", "RGBA", "RGBX", "LA"):
-        if image.has_transparency_data:
-            alpha = image.convert("RGBA").getchannel("A")
         image = image.convert("L" if image.mode == "LA" else "RGB")
     transform = _transform(profile, image.mode) if image.mode in SPACES else None
     if transform:

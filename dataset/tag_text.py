@@ -16,9 +16,10 @@ from common.errors import InputError, say
 # Name ▶ what separates tags. Wherever commas, semicolons or pipes do, line breaks do as well.
 SEPARATORS = {
     "list": "",  # a list in the notation of Python or JSON
-    "comma": r"[,，、\r\n]",  # the others are the full-width and the ideographic comma
-    "semicolon": r"[;；\r\n]",
-    "pipe": r"[|\r\n]",
+    "comma": r"[,，、،\r\n]",  # also the full-width, the ideographic and the Arabic comma
+    # Where one follows a tag, or stands alone: `;)`, `;3` and `:|` are tags.
+    "semicolon": r"\s*[;；](?:\s+|$)|(?<=\S)[;；]|[\r\n]",
+    "pipe": r"\s+\|(?:\s+|$)|(?<=[^\W_])\||[\r\n]",
     "newline": r"[\r\n]",
     "space": r"\s",
 }
@@ -30,17 +31,19 @@ IN_WORDS = {
     "newline": "separated by line breaks",
     "space": "separated by spaces",
 }
-# Signs of a separator. A semicolon or pipe separates where it follows a word: `;)`, `;3` and `:|` are tags.
+# Signs of a separator.
 SIGNS = {
-    "comma": re.compile(r"[,，、]"),
-    "semicolon": re.compile(r"[^\W_][)\]]*[;；]\s*\S"),
+    "comma": re.compile(r"[,，、،]"),
+    "semicolon": re.compile(r"\S[;；](?:\s|$|[^\W_])"),
     "pipe": re.compile(r"[^\W_]\s*\|\s*[^\W_]"),
     "newline": re.compile(r"\S[ \t]*[\r\n]+\s*\S"),
 }
+CELLS_FOR_A_SIGN = 10  # of several words without a sign, at most so many for each with one
 WORDS_OF_A_TAG = 4  # lines of more words without an underscore are taken for several tags
-EMOTICON = re.compile(r"[^\w]*\w?[^\w]*_[^\w]*\w?[^\w]*|(?=.*\W)\W*\w?\W*")  # o_o, >_<, :3, ;): few letters
+EMOTICON = re.compile(r"[^\w]*\w?[^\w]*_[^\w]*\w?[^\w]*|\W+\w?\W*")  # o_o, >_<, :3, ;): few letters
 LONGEST_EMOTICON = 12
-ZERO_WIDTH = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+# The last two join signs and letters outside ASCII, such as the people of an emoji, and are kept between them.
+ZERO_WIDTH = re.compile(r"[\u200b\u2060\ufeff]|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
 WEIGHTED = re.compile(r"\((.+):[+-]?\d*\.?\d+\)")  # kohya's (tag:1.2)
 
 
@@ -92,33 +95,37 @@ class TagReader:
             say(f"{len(others):,} of {len(cells):,} do not look like that, such as {where}: {_short(text)}")
 
 
-def decide(cells: Iterable[str], otherwise: str = "") -> str:
+def decide(cells: Iterable[str], otherwise: str = "space") -> str:
     """Return what separates the tags of most cells, one of `SEPARATORS`.
+
+    Cells without a sign count as well: a sign in a few of many cells of several words is taken for a part of a tag.
 
     Args:
         cells: the texts.
-        otherwise: what is returned where no cell has a sign of a separator. Empty: line breaks where most cells end with
-            one and have few words, otherwise spaces.
+        otherwise: what is returned where every cell is one word.
     """
     votes, lines, words = Counter[str](), 0, []
     for cell in cells:
         text = cell.strip()
-        if as_list(text) is not None:
-            votes["list"] += 1
-            continue
-        signs = [name for name, sign in SIGNS.items() if sign.search(text)]
+        signs = signs_in(text)
         votes.update(signs)
         if not signs and len(text.split()) > 1:
             if any("_" in word and not is_emoticon(word) for word in text.split()):
                 votes["space"] += 1
             lines += cell.endswith(("\n", "\r"))
             words.append(len(text.split()))
-    if votes:
-        return max(SEPARATORS, key=lambda name: votes[name])  # among equals, the first
-    if otherwise:
+    best = max(SEPARATORS, key=lambda name: votes[name])  # among equals, the first
+    if votes[best] * CELLS_FOR_A_SIGN >= max(1, len(words)):
+        return best
+    if not words:
         return otherwise
     one_tag_a_line = lines * 2 > len(words) and sum(words) <= WORDS_OF_A_TAG * len(words)
     return "newline" if one_tag_a_line else "space"
+
+
+def signs_in(text: str) -> set[str]:
+    """Return the separators of which a text has a sign."""
+    return {"list"} if as_list(text) is not None else {name for name, sign in SIGNS.items() if sign.search(text)}
 
 
 def split(cell: str, separator: str) -> list[str]:
@@ -153,7 +160,7 @@ def spell(tag: str, keep_case: bool = False) -> str:
     Accents are composed (NFC), characters without width removed, white space becomes one space, weights of image generators'
     prompts and their escapes are undone, and capitals become small.
     """
-    tag = " ".join(unicodedata.normalize("NFC", tag).translate(ZERO_WIDTH).split())
+    tag = " ".join(ZERO_WIDTH.sub("", unicodedata.normalize("NFC", tag)).split())
     if is_emoticon(tag):
         return tag
     if weighted := WEIGHTED.fullmatch(tag):
@@ -174,13 +181,9 @@ def _with_space(tag: str, space: str) -> str:
 
 def _contradicts(cell: str, separator: str) -> bool:
     """Return whether a cell has no sign of the separator but one of another."""
-    text = cell.strip()
-    is_list = as_list(text) is not None
-    if is_list or separator == "list":
-        return bool(text) and is_list != (separator == "list")
-    signs = {name for name, sign in SIGNS.items() if sign.search(text)}
+    signs = signs_in(cell.strip())
     # Line breaks separate tags whatever else does.
-    return separator not in signs and bool(signs if separator == "newline" else signs - {"newline"})
+    return separator not in signs and bool(signs if separator in ("newline", "list") else signs - {"newline"})
 
 
 def _check(cells: Sequence[tuple[str, str]], tags: list[tuple[str, ...]]) -> None:

@@ -15,7 +15,7 @@ from inference import keywords, sidecars
 JOURNAL = ".e6tag-written.jsonl"
 
 
-def write(path: Path, tags: list[str], mode: str, session: str) -> bool:
+def write(path: Path, tags: list[str], mode: str, session: str, separator: str = "comma") -> bool:
     """Write the tags of one picture.
 
     Args:
@@ -23,6 +23,7 @@ def write(path: Path, tags: list[str], mode: str, session: str) -> bool:
         tags: tags in the form in which they are to be written.
         mode: what to do if the file has tags already: `skip` the file, `append` the tags that it lacks, or `overwrite` them.
         session: name of this call of test.py; names sort by time, and `undo` undoes the last one.
+        separator: what separates the tags of text files that have no sign of it, one of `tag_text.SEPARATORS`.
 
     Returns:
         Whether anything was written.
@@ -35,7 +36,11 @@ def write(path: Path, tags: list[str], mode: str, session: str) -> bool:
     before = storage.read(data)
     if mode == "skip" and _is_tagged(before):
         return False
-    after = storage.merge_tags(tags, before if mode == "append" else None)
+    existing = before if mode == "append" else None
+    if isinstance(existing, str):
+        after = sidecars.merge_tags(tags, existing, separator)
+    else:
+        after = storage.merge_tags(tags, existing)
     if after == before:
         return False
     content = storage.replace_tags(data, after)
@@ -70,11 +75,11 @@ def undo(folder: Path) -> tuple[int, list[Path], dict[Path, str]]:
             journals[path] = list(_read_journal(path))
         except OSError as error:
             failed[path] = str(error.strerror)
-    last = max((line["session"] for lines in journals.values() for line in lines), default=None)
+    last = max((str(line["session"]) for lines in journals.values() for line in lines), default=None)
     restored, changed = 0, []
     for journal, lines in journals.items():
-        rest = [line for line in lines if line["session"] != last]
-        for line in reversed([line for line in lines if line["session"] == last]):
+        rest = [line for line in lines if str(line["session"]) != last]
+        for line in reversed([line for line in lines if str(line["session"]) == last]):
             path = journal.parent / line["file"]
             try:
                 partial_path(path).unlink(missing_ok=True)
@@ -109,7 +114,7 @@ def _restore(path: Path, before, after) -> bool | None:
 
 def _is_tagged(before: str | list[str] | None) -> bool:
     """Return whether the text of a text file, or the keywords of a picture, hold a tag."""
-    return bool(before.strip("\ufeff, \t\r\n") if isinstance(before, str) else before)
+    return sidecars.has_tags(before) if isinstance(before, str) else bool(before)
 
 
 def _storage_for(path: Path):

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from dataset.tag_text import as_list, decide, spell, split
+from dataset.tag_text import as_list, decide, signs_in, spell, split
 
 # Separator, see `tag_text.SEPARATORS` ▶ how one is written in a text.
 JOINTS = {
@@ -15,6 +15,8 @@ JOINTS = {
     "newline": r"\r?\n",
     "space": r"[ \t]",
 }
+
+USUAL_JOINTS = {"semicolon": "; ", "pipe": " | ", "newline": "\n", "space": " "}  # otherwise a comma and a space
 
 
 def path_for(picture: Path) -> Path:
@@ -35,16 +37,26 @@ def read(data: bytes | None) -> str | None:
         raise ValueError("left alone because it is not UTF-8 text") from None
 
 
-def merge_tags(tags: list[str], before: str | None) -> str:
+def has_tags(text: str) -> bool:
+    """Return whether a text is more than separators and white space."""
+    return bool(text.strip("\ufeff\u200b,，、،;；|[]\"' \t\r\n"))
+
+
+def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") -> str:
     """Return a text with the tags of the text `before`, as it is, and after them those of `tags` that it lacks.
 
     A tag in another spelling is the same tag. The added ones are separated like the others of the text, which otherwise
     stays as it is, to the last byte; a new text has commas.
+
+    Args:
+        tags: the tags to add.
+        before: the text, or None.
+        otherwise: what separates its tags, where it has no sign of that itself.
     """
     text = before or ""
-    if not text.strip("\ufeff, \t\r\n"):
+    if not has_tags(text):
         return ", ".join(tags) + "\n"
-    separator = decide([text], otherwise="comma")
+    separator = decide([text], otherwise) if signs_in(text.strip()) or "_" in text else otherwise
     known = {_key(tag) for tag in split(text, separator)}
     added = [tag for tag in tags if _key(tag) not in known]
     if not added:
@@ -57,7 +69,7 @@ def merge_tags(tags: list[str], before: str | None) -> str:
         added = [tag.replace(" ", "_") for tag in added]
     joint, last = re.search(JOINTS[separator], body), re.search(f"{JOINTS[separator]}$", body)
     body = body[: last.start()] if last else body
-    return (joint[0] if joint else ", ").join([body, *added]) + text[len(body) :]
+    return (joint[0] if joint else USUAL_JOINTS.get(separator, ", ")).join([body, *added]) + text[len(body) :]
 
 
 def replace_tags(data: bytes | None, text: str | None) -> bytes | None:

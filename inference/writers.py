@@ -11,6 +11,7 @@ from typing import Protocol
 
 from common.errors import InputError, say
 from common.files import atomic_path
+from dataset.tag_text import decide
 from inference import annotations, sidecars
 from inference.sources import Source
 from inference.tagger import Prediction, Tagger
@@ -112,25 +113,30 @@ class AnnotationWriter:
     def __init__(self, mode: str, into_pictures: bool):
         self.mode, self.into_pictures = mode, into_pictures
         self.session = f"{time.time():.3f}"
+        self.separator = "comma"
         self.written: list[bool] = []
         self.picture_of: dict[Path, Path] = {}  # text file ▶ the picture that it belongs to
 
     def select(self, pictures: list[Source]) -> tuple[list[Source], list[str]]:
         """Return the pictures whose tags are to be written, and an error for each whose tags cannot be.
 
-        With the mode `skip`, pictures that have tags are left out, so that the network does not compute them.
+        With the mode `skip`, pictures that have tags are left out, so that the network does not compute them. With `append`,
+        all text files together decide what separates the tags of one that has no sign of it.
         """
-        chosen, errors = [], []
+        chosen, errors, texts = [], [], []
         for picture in pictures:
             path, error = self._path(picture)
             try:
                 if not error and self.mode == "skip" and annotations.has_tags(path):
                     self.written.append(False)
                     continue
+                if not error and self.mode == "append" and not self.into_pictures and path.is_file():
+                    texts.append(path.read_bytes().decode(errors="replace"))
             except (ValueError, OSError) as problem:
                 error = _reason(path, problem)
             errors += [error] if error else []
             chosen += [] if error else [picture]
+        self.separator = decide(texts, otherwise="comma")
         return chosen, errors
 
     def write(self, source: Source, result: dict) -> str | None:
@@ -139,7 +145,7 @@ class AnnotationWriter:
         if error:
             return error
         try:
-            self.written.append(annotations.write(path, list(result["tags"]), self.mode, self.session))
+            self.written.append(annotations.write(path, list(result["tags"]), self.mode, self.session, self.separator))
         except (ValueError, OSError) as problem:
             return _reason(path, problem)
         return None

@@ -71,6 +71,13 @@ def test_a_profile_is_applied_as_by_littlecms(name):
         assert np.abs(np.asarray(found, int) - np.asarray(image.convert("RGB"), int)).max() > 20
 
 
+@pytest.mark.parametrize("mode, transparent", [("RGB", (200, 0, 0)), ("L", 200)])
+def test_a_transparent_colour_stays_transparent_with_a_profile(mode, transparent):
+    name = "gray" if mode == "L" else "Adobe RGB"
+    data = encoded(Image.new(mode, (8, 8), transparent), transparency=transparent, icc_profile=profile(name))
+    assert images.decode(data).getpixel((4, 4)) == (255, 255, 255)
+
+
 def test_a_profile_that_swaps_red_and_green_swaps_them():
     red, swapped = Image.new("RGB", (8, 8), (200, 0, 0)), profile("red and green swapped")
     jpeg = {"quality": 100, "subsampling": 0, "icc_profile": swapped}

@@ -27,6 +27,12 @@ CASES = [
     (["long   hair ,, solo,solo, "], [("long hair", "solo")]),
     (["one tag_(alone)\n"], [("one", "tag_(alone)")]),
     (["  ", ""], [(), ()]),
+    ([*["solo cat smile"] * 30, "cat hello,world"], [*[("solo", "cat", "smile")] * 30, ("cat", "hello,world")]),
+    (["red car\n"] * 30 + ["smile; x\n"], [*[("red car",)] * 30, ("smile; x",)]),
+    (["c++; java", "C#"], [("c++", "java"), ("c#",)]),
+    (["smile; ;)", "cat;dog ; bird"], [("smile", ";)"), ("cat", "dog", "bird")]),
+    (["cat | :|", "a|b"], [("cat", ":|"), ("a", "b")]),
+    (["👨\u200d👩\u200d👧, a\u200db"], [("👨\u200d👩\u200d👧", "ab")]),
     (["Long Hair, (blue eyes:1.2), a \\(b\\), :D, \u200bfoo"], [("long hair", "blue eyes", "a (b)", ":D", "foo")]),
     (["cafe\u0301, x", "caf\u00e9"], [("caf\u00e9", "x"), ("caf\u00e9",)]),
     (["long_hair, blue eyes", "red_eyes, green_eyes, ^_^"], [("long_hair", "blue_eyes"), ("red_eyes", "green_eyes", "^_^")]),
@@ -129,6 +135,7 @@ def test_the_commands_options_are_recorded(tmp_path):
         ("\ufeffmine, ö\r\n", "\ufeffmine, ö, long hair\r\n"),
         ("mine,ö,", "mine,ö,long hair,"),
         ("mine; ö", "mine; ö; long hair"),
+        ("mine o_ored car;", "mine o_ored car;mine;long hair;"),
         ("mine\nö\n", "mine\nö\nlong hair\n"),
         ("mine\r\nö", "mine\r\nö\r\nlong hair"),
         ("mine ö red_hat", "mine ö red_hat long_hair"),
@@ -156,6 +163,20 @@ def test_adding_tags_loses_none_and_happens_once(tags, form, added):
         assert set(TagReader(form).read([("", after)])[0]) >= {spell(tag) for tag in (*tags[0], *added) if spell(tag)}
 
 
+def test_a_tag_in_a_row_of_its_own_is_one_tag(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    names = ["hello, world", "smile; grin", "a|b", "a very long name of a thing"]
+    (tmp_path / "table.csv").write_text("file,tag,probability\n" + "".join(f'a.png,"{name}",1\n' for name in names))
+    [post] = FolderBoard(tmp_path, tmp_path / "table.csv").posts()
+    assert list(post.tags) == names
+
+
+def test_files_without_a_sign_get_what_the_folder_has():
+    assert sidecars.merge_tags(["cat", "new"], "cat dog\n", "space") == "cat dog new\n"
+    assert sidecars.merge_tags(["red car", "new"], "red car\n", "newline") == "red car\nnew\n"
+    assert not any(map(sidecars.has_tags, ("", "[]", ";", "|\n", "\u3001", '[""]'))) and sidecars.has_tags(":)")
+
+
 def test_the_text_file_with_the_whole_name_comes_first(tmp_path):
     (tmp_path / "a.png.txt").touch()
     assert sidecars.path_for(tmp_path / "a.png") == tmp_path / "a.png.txt"
@@ -167,7 +188,7 @@ def test_the_text_file_with_the_whole_name_comes_first(tmp_path):
     "table",
     [
         "file,tag,probability\na.png,long hair,0.9\na.png,solo,0.5\nb.png,solo,1.0\n",
-        "a,long hair,0.9123\na,solo,.5\nb,solo,0\n",
+        "a,long hair,0.9123\na,solo,1e-05\nb,solo,0\n",
         'sep=;\nfilename;tag_string\na.png;"long hair, solo"\nb.png;solo\n',
         "image\ttext\tscore\na.png\tlong hair, solo\t3\nb.png\tsolo\t4\n",
     ],

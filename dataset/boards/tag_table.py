@@ -1,7 +1,7 @@
 """Read a user's table of ids and tags: CSV with any usual delimiter, with or without a header."""
 
 import csv
-import re
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,8 +75,8 @@ def _row(line: int, cells: list[str], columns: list[str], delimiter: str, number
         # An unquoted delimiter separates tags as a comma does.
         cells[first] = cells[first].replace(delimiter, ",")
     by_column = dict(zip(columns, cells, strict=False))
-    # A cell of the column `tag` is one tag, like a line of a text.
-    tags = f"{by_column['tag']}\n" if "tag" in by_column else by_column.get("tags")
+    # A cell of the column `tag` is one tag, whatever it holds: a list with one entry.
+    tags = json.dumps([by_column["tag"]]) if "tag" in by_column else by_column.get("tags")
     values = tuple(by_column.get(number.lower(), "").strip() for number in numbers)
     return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values)
 
@@ -120,7 +120,10 @@ def _with_usual_names(columns: list[str]) -> list[str]:
 
 def _is_share(cell: str) -> bool:
     """Return whether a cell is a number from 0 to 1, such as the probability of a tag."""
-    return bool(re.fullmatch(r"\s*(0?\.\d+|[01](\.0*)?)\s*", cell))
+    try:
+        return 0 <= float(cell) <= 1
+    except ValueError:
+        return False
 
 
 def _start(path: Path, delimiter: str) -> list[list[str]]:

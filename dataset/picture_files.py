@@ -13,8 +13,8 @@ from PIL import Image
 from common.errors import say
 from common.files import PARTIAL
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "HEIF", "JXL")  # Pillow's names
-MORE_SUFFIXES = {".apng": "PNG", ".mpo": "JPEG"}  # ▶ the format in which Pillow opens them
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "HEIF", "JXL")  # Pillow's names
+MORE_SUFFIXES = {".apng": "PNG", ".mpo": "JPEG"}  # ▶ the format as which Pillow opens them
 # Suffix ▶ the package that reads it.
 PLUG_INS = dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif") | {".jxl": "pillow-jxl-plugin"}
 COMPANIONS = {".txt", ".caption", ".json", ".jsonl", ".csv", ".xmp"}  # not pictures, but what is written beside them

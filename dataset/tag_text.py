@@ -5,6 +5,7 @@ ways.
 """
 
 import ast
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -73,14 +74,11 @@ class TagReader:
         self._say_separator(cells, parts, separator)
         spelled = [[spell(part, self.keep_case) for part in of_cell] for of_cell in parts]
         space = _most_common_space(name for of_cell in spelled for name in of_cell)
-        tags = [tuple(dict.fromkeys(_with_space(name, space) for name in of_cell if name)) for of_cell in spelled]
+        spaced = [[_with_space(name, space) for name in of_cell] for of_cell in spelled]
+        tags = [tuple(dict.fromkeys(name for name in of_cell if name)) for of_cell in spaced]
         _check(cells, tags)
-        changed = [
-            (before, name)
-            for of_cell, names in zip(parts, spelled, strict=True)
-            for before, name in zip(of_cell, (_with_space(name, space) for name in names), strict=True)
-            if before != name
-        ]
+        pairs = zip(itertools.chain.from_iterable(parts), itertools.chain.from_iterable(spaced), strict=True)
+        changed = [(before, name) for before, name in pairs if before != name]
         if changed:
             say(f"{len(changed):,} tags were spelled otherwise, such as {changed[0][0]!r} for {changed[0][1]!r}")
         return tags

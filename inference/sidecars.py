@@ -9,13 +9,12 @@ from dataset.tag_text import as_list, decide, signs_in, spell, split
 
 # Separator, see `tag_text.SEPARATORS` ▶ how one is written in a text.
 JOINTS = {
-    "comma": r"[,，、][ \t]*",
+    "comma": r"[,，、،][ \t]*",
     "semicolon": r"[;；][ \t]*",
     "pipe": r"[ \t]*\|[ \t]*",
     "newline": r"\r?\n",
     "space": r"[ \t]",
 }
-
 USUAL_JOINTS = {"semicolon": "; ", "pipe": " | ", "newline": "\n", "space": " "}  # otherwise a comma and a space
 
 

@@ -134,8 +134,10 @@ class AnnotationWriter:
                     texts.append(path.read_bytes().decode(errors="replace"))
             except (ValueError, OSError) as problem:
                 error = _reason(path, problem)
-            errors += [error] if error else []
-            chosen += [] if error else [picture]
+            if error:
+                errors.append(error)
+            else:
+                chosen.append(picture)
         self.separator = decide(texts, otherwise="comma")
         return chosen, errors
 

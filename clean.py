@@ -7,7 +7,7 @@ review.html shows you the least certain labels; it saves your decisions, which t
 from pathlib import Path
 
 from command import Parser, run
-from common.errors import InputError, say
+from common.errors import InputError, command, say
 from common.files import only_writer
 from common.processes import import_quietly, use_cpu
 from labels.label_rules import RULES
@@ -59,7 +59,7 @@ def main() -> None:
             say(f"{unknown:,} of {len(verdicts):,} decisions are of other pictures or tags")
     relabel.relabel(data, out, result.labels(), facts | result.facts())
     page = review.write(out, data, result, options.review)
-    print(f"{result.summary()}\n{out} is complete. To review: {page}. Next: python train.py --data {out}")
+    print(f"{result.summary()}\n{out} is complete. To review: {page}. Next: {command('python', 'train.py', '--data', out)}")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 from common.errors import InputError, say
+from dataset.tag_text import is_emoticon
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,6 +24,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None):
         super().__init__(description=description, allow_abbrev=False)
+
+    def _parse_optional(self, arg_string: str):
+        """Take a face such as `-_-` for a tag, not for an option."""
+        is_option = arg_string in self._option_string_actions or re.fullmatch(r"--?\w", arg_string)
+        return None if is_emoticon(arg_string) and not is_option else super()._parse_optional(arg_string)
 
     def error(self, message: str) -> NoReturn:
         """Raise an InputError instead of printing the usage."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from dataset.boards.e621 import Access
     from dataset.boards.post_filter import Filters
 
-E621_ARGUMENTS = ("user", "board_url", "rate", "ratings", "exclude", "min_score", "min_tags", "after", "before")
+FILTERS = ("ratings", "exclude", "default_exclude", "min_score", "min_tags", "after", "before")
+E621_ARGUMENTS = ("user", "board_url", "rate", *FILTERS)
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def main() -> None:
         sampling=arguments.sampling,
         posts=sys.maxsize if arguments.numbers else arguments.posts,
         board_url=access.url if access else None,
-        filters=asdict(filters) if filters else None,
+        filters={name: value for name, value in asdict(filters).items() if name != "typed"} if filters else None,
         numbers=arguments.numbers or None,
         separator=arguments.separator,
         keep_case=arguments.keep_case or None,
@@ -154,7 +155,15 @@ def add_e621_arguments(parser: Parser) -> None:
         "--rate", type=float, help="requests per second to each host, 0: no limit (default 2, or the limit of robots.txt)"
     )
     group.add_argument("--ratings", nargs="+", choices=("s", "q", "e"), help="safe, questionable, explicit (default s)")
-    group.add_argument("--exclude", nargs="*", metavar="TAG", help="leave out posts with any of these (default comic)")
+    group.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="TAG",
+        help="leave out posts with any of these, besides comic: tags, patterns, or @FILE with one on each line",
+    )
+    group.add_argument(
+        "--no-default-exclude", dest="default_exclude", action="store_false", default=None, help="do not leave out comic"
+    )
     group.add_argument("--min-score", type=int, metavar="N", help="leave out posts with a lower score")
     group.add_argument("--min-tags", type=int, metavar="N", help="leave out posts with fewer tags")
     group.add_argument("--after", type=day, metavar="DATE", help="leave out posts before this day, such as 2020-12-31")
@@ -179,7 +188,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise InputError(f"--separator and --keep-case belong to --board folder, received --board {arguments.board}")
     e621_only = [name for name in E621_ARGUMENTS if getattr(arguments, name) is not None]
     if e621_only and arguments.board != "e621":
-        raise InputError(f"--{e621_only[0].replace('_', '-')} belongs to --board e621, received --board {arguments.board}")
+        option = e621_only[0].replace("default_exclude", "no_default_exclude").replace("_", "-")
+        raise InputError(f"--{option} belongs to --board e621, received --board {arguments.board}")
 
 
 def part(text: str) -> Part:
@@ -207,7 +217,8 @@ def e621_settings(arguments: argparse.Namespace, out: Path) -> "tuple[Access, Fi
         InputError: an argument is out of range.
     """
     from dataset.boards.e621 import SITE_URL, Access
-    from dataset.boards.post_filter import Filters
+    from dataset.boards.post_filter import EXCLUDED_BY_DEFAULT, Filters
+    from dataset.tag_names import TagNames
 
     url = (arguments.board_url or SITE_URL).rstrip("/")
     parts = urlsplit(url)
@@ -222,10 +233,14 @@ def e621_settings(arguments: argparse.Namespace, out: Path) -> "tuple[Access, Fi
         raise InputError(f"--rate must be 0 or more requests a second, received {rate:g}")
     user = arguments.user or os.environ.get("E6TAG_USER", "")
     cache = out.parent / ".exports" / re.sub(r"[^\w.-]", "_", parts.netloc + parts.path)
-    names = ("ratings", "exclude", "min_score", "min_tags", "after", "before")
+    names = ("min_score", "min_tags", "after", "before")
     filters = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    filters |= {name: sorted(set(filters[name])) for name in ("ratings", "exclude") if name in filters}
-    return Access(url, user, rate, cache), Filters(**filters)
+    if arguments.ratings:
+        filters["ratings"] = sorted(set(arguments.ratings))
+    excluded = TagNames.read(arguments.exclude or ())
+    by_default = () if arguments.default_exclude is False else EXCLUDED_BY_DEFAULT
+    every_name = sorted({*excluded.typed, *excluded.listed, *by_default})
+    return Access(url, user, rate, cache), Filters(exclude=every_name, typed=excluded.typed, **filters)
 
 
 def report(out: Path, manifest: dict) -> None:

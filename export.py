@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder to write (default: export/ in the run folder)")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx", "trunk"], help="default: onnx trunk")
     parser.add_argument("--data", type=Path, help="data folder to check with (default: the run's own)")
-    parser.add_argument("--pictures", type=int, default=512, help="test pictures to check with (default: 512)")
+    parser.add_argument("--pictures", type=int, default=512, help="pictures of the test split to check with (default: 512)")
     options = parser.parse_args()
     if options.pictures < 1:
         raise InputError(f"--pictures has to be at least 1. Received: {options.pictures}")
@@ -39,12 +39,12 @@ def main() -> None:
         raise InputError(f"--run has to be a run folder, which holds the network itself. Received: {options.run}")
     if any(isinstance(layer, OnnxTrunk) for layer in tagger.network.layers):
         raise InputError(f"the trunk of {tagger.run.folder} is an ONNX file, which export.py cannot write into another file")
-    pixels, labels = export_formats.read_test_pictures(tagger, data, options.pictures)
+    split, pixels, labels = export_formats.read_pictures(tagger, data, options.pictures)
     out = options.out or tagger.run.folder / "export"
     if out.exists() and not out.is_dir():
         raise InputError(f"--out has to be a folder. Received the file {out}")
     out.mkdir(parents=True, exist_ok=True)
-    say(f"checked on {len(pixels)} pictures of the test split")
+    say(f"checked on {len(pixels)} pictures of the {split} split")
     if tagger.run.config.resize != "pad":
         resize = tagger.run.config.resize
         say(f"warning: front ends put pictures on a white square, but this run was trained with --resize {resize}")

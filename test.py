@@ -1,6 +1,5 @@
 """Tag pictures (files, folders, patterns, addresses, the clipboard), and print or write their tags with probabilities."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -46,7 +45,8 @@ def tag(pictures: list, writer, options) -> list[str]:
     from inference.frames import Unreadable
     from inference.writers import OverlayWriter
 
-    results, tagger = make_result_builder(options), open_tagger(options.run)
+    tagger = open_tagger(options.run)
+    results = make_result_builder(options, tagger)
     results.check(tagger)
     heat_maps = OverlayWriter(tagger, options.explain) if options.explain else None
     predictions = tagger.predict(pictures)
@@ -86,11 +86,19 @@ def make_parser() -> Parser:
     selection.add_argument("--threshold", type=float, help="lowest probability (default: the run's threshold of each tag)")
     selection.add_argument("--top", type=int, help="largest number of tags for each picture (default: all)")
     selection.add_argument("--category", nargs="+", choices=CATEGORIES, help="only tags of these categories")
-    selection.add_argument("--exclude", nargs="+", metavar="TAG", default=[], help="leave these tags out")
+    selection.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="TAG",
+        default=[],
+        help="leave out these; also patterns, or @FILE (one on a line)",
+    )
 
     style = parser.add_argument_group("form of tags")
     style.add_argument("--replace", nargs="+", metavar="TAG=WORDS", default=[], help="write WORDS instead of TAG")
-    style.add_argument("--prefix", nargs="+", metavar="TAG", default=[], help="write these first for every picture")
+    style.add_argument("--prefix", nargs="+", metavar="TEXT", default=[], help="write these first for every picture")
+    style.add_argument("--suffix", nargs="+", metavar="TEXT", default=[], help="write these last for every picture")
+    style.add_argument("--file-name", action="store_true", help="write the file's name as a tag, without its suffix")
     style.add_argument("--by-name", action="store_true", help="sort by name instead of by probability")
     style.add_argument("--spaces", action="store_true", help="spaces instead of underscores, but not in emoticons")
     style.add_argument("--escape", action="store_true", help=r"\( and \) instead of parentheses")
@@ -118,8 +126,6 @@ def check(options) -> None:
         raise InputError(f"--top has to be at least 1. Received: {options.top}")
     if options.uncertainty and (options.csv or options.danbooru or options.sidecar or options.keywords):
         raise InputError("--uncertainty works with text, --json and --jsonl only")
-    if wrong := [pair for pair in options.replace if not re.match(r"[^=]+=\s*\S", pair)]:
-        raise InputError(f"--replace takes TAG=WORDS. Received: {wrong[0]}")
     if options.keywords:
         from inference import keywords
 
@@ -134,17 +140,27 @@ def open_tagger(path: Path | None):
     return Tagger.open(path or run_folder.newest(Path("runs"), "model.keras", "train.py"))
 
 
-def make_result_builder(options):
-    """Return what turns a prediction into a result."""
+def make_result_builder(options, tagger):
+    """Return what turns a prediction of a tagger into a result."""
+    from dataset.tag_names import TagNames
     from inference.results import ResultBuilder
-    from inference.tag_style import Style
+    from inference.tag_style import Style, parse_replacements
 
-    words = dict(pair.split("=", 1) for pair in options.replace)
-    style = Style(frozenset(options.exclude), words, tuple(options.prefix), options.by_name, options.spaces, options.escape)
+    names = [tag.name for tag in tagger.run.tags]
+    style = Style(
+        exclude=frozenset(TagNames.read(options.exclude).among(names, "--exclude")),
+        replace=parse_replacements(options.replace, names),
+        top=options.top,
+        prefix=tuple(options.prefix),
+        suffix=tuple(options.suffix),
+        by_name=options.by_name,
+        spaces=options.spaces,
+        escape=options.escape,
+    )
     categories = options.category
     if (options.sidecar or options.keywords) and not categories:
         categories = [name for name in CATEGORIES if name != "number"]  # numbers are predicted for every picture
-    return ResultBuilder(style, options.threshold, options.top, categories, options.uncertainty)
+    return ResultBuilder(style, options.threshold, categories, options.uncertainty, options.file_name)
 
 
 def make_writer(options):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from command import Parser, run
-from common.errors import InputError, say
+from common.errors import InputError, command, say
 from common.processes import import_quietly, use_cpu
 from dataset.cache import CACHE_CHOICES
 from model.config import AUTO, Config
@@ -50,7 +50,7 @@ def main() -> None:
         say(f"{folder} is trained already, with these options; for another run, give another --run")
     else:
         train_run.run(plan, options.cache, options.checkpoint_minutes)
-        print(f"{folder} is trained. Next: python eval.py {folder}")
+        print(f"{folder} is trained. Next: {command('python', 'eval.py', folder)}")
 
 
 def teach_tag(options: argparse.Namespace, settings: dict) -> str:

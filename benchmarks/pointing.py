@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> None:
     """Print the share of right answers of each method."""
     tagger = Tagger.open(options.run)
-    pixels, labels = export_formats.read_test_pictures(tagger, options.data or Path(tagger.run.data), 4096)
+    _, pixels, labels = export_formats.read_pictures(tagger, options.data or Path(tagger.run.data), 4096)
     figures = compare(tagger.network, pixels, labels, tagger.thresholds, options.composites)
     figures = {"options": as_json(options)} | figures
     print(f"{figures['composites']} composites; in {figures['predicted']} of them the network gives the tag. Chance: 0.25")

@@ -1,5 +1,8 @@
 """The error for mistakes that a user can correct, and the function that prints messages."""
 
+import os
+import shlex
+import subprocess
 import sys
 
 
@@ -8,6 +11,12 @@ class InputError(Exception):
 
     The message is one line. It names the input, what was expected, what was received and what to do.
     """
+
+
+def command(*words: object) -> str:
+    """Return a command as it is pasted into a terminal, for a message."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 def say(message: str) -> None:

@@ -148,24 +148,25 @@ FORMATS: dict[str, tuple[str, Callable[[Tagger, Path], None], Callable[[Path], R
 }
 
 
-def read_test_pictures(tagger: Tagger, data: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
+def read_pictures(tagger: Tagger, data: Path, number: int) -> tuple[str, np.ndarray, np.ndarray]:
     """Return the first pictures of a data folder's test split and their labels.
 
     Returns:
-        uint8 (pictures, size, size, 3) and bool (pictures, tags).
+        The split (another one, where there are no test pictures); uint8 (pictures, size, size, 3); and bool (pictures,
+        tags).
 
     Raises:
-        InputError: the split is empty, or the folder has other tags than the run.
+        InputError: all splits are empty, or the folder has other tags than the run.
     """
     config = tagger.run.config
     outputs = tagger.run.outputs_for(data)
-    batches = pipeline.evaluation_batches(data, "test", len(outputs), config.image_size, config.resize, BATCH)
-    checked = list(Batches(batches.dataset.unbatch().take(number).batch(number), data, "test"))
-    if not checked:
-        raise InputError(f"the test split of {data} is empty, and an export is checked on its pictures")
-    labels = np.zeros((len(checked[0]["pixels"]), len(tagger.run.tags)), bool)
-    labels[:, outputs] = checked[0]["labels"] > 0.5
-    return checked[0]["pixels"], labels
+    for split in (split for split in reversed(records.SPLITS) if any(data.glob(f"{split}-*.tfrecord"))):
+        batches = pipeline.evaluation_batches(data, split, len(outputs), config.image_size, config.resize, BATCH)
+        for checked in Batches(batches.dataset.unbatch().take(number).batch(number), data, split):
+            labels = np.zeros((len(checked["pixels"]), len(tagger.run.tags)), bool)
+            labels[:, outputs] = checked["labels"] > 0.5
+            return split, checked["pixels"], labels
+    raise InputError(f"{data} has no pictures, and an export is checked on some")
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def write_checked(tagger: Tagger, name: str, out: Path, pixels: np.ndarray) -> E
         tagger: run to export.
         name: name of the format.
         out: folder to write into.
-        pixels: pictures from `read_test_pictures`.
+        pixels: pictures from `read_pictures`.
 
     Raises:
         InputError: the outputs differ by more than `MAX_DIFFERENCE`.

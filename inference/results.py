@@ -1,6 +1,7 @@
 """Results of test.py: the file, its tags in the form in which they are written, and what the options add."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,26 +19,24 @@ class ResultBuilder:
     Attributes:
         style: form in which tags are written.
         threshold: lowest probability of a tag in the result; None for the run's own threshold of each tag.
-        top: largest number of tags; None for all.
         categories: names of the categories whose tags are in the result; None for all.
         uncertainty: add the standard deviation of each probability.
+        file_name: write the file's name, without its suffix, as a tag.
     """
 
     style: Style
     threshold: float | None = None
-    top: int | None = None
     categories: list[str] | None = None
     uncertainty: bool = False
+    file_name: bool = False
 
     def check(self, tagger: Tagger) -> None:
-        """Check that the run has the tags and categories that the options name.
+        """Check that the run has tags of the categories.
 
         Raises:
-            InputError: it does not have one of them.
+            InputError: it has none.
         """
         tags = tagger.run.tags
-        if unknown := {*self.style.exclude, *self.style.replace} - {tag.name for tag in tags}:
-            raise InputError(f"{min(unknown)} is not one of the run's {len(tags)} tags")
         names = {number: name for name, number in CATEGORIES.items()}
         present = {names[tag.category] for tag in tags}
         if self.categories and present.isdisjoint(self.categories):
@@ -53,18 +52,20 @@ class ResultBuilder:
         categories = frozenset(CATEGORIES[name] for name in self.categories) if self.categories else None
 
         def select_tags(probability: np.ndarray) -> dict[str, float]:
-            return tagger.choose(probability, self.threshold, self.top, categories)
+            return tagger.choose(probability, self.threshold, None, categories)
 
-        tags = select_tags(prediction.probability)
-        result: dict[str, Any] = {"file": prediction.source.name, "tags": self.style.apply(tags)}
+        tags, style = select_tags(prediction.probability), self.style
+        if self.file_name:
+            style = replace(style, prefix=(*style.prefix, Path(prediction.source.name).stem))
+        result: dict[str, Any] = {"file": prediction.source.name, "tags": style.apply(tags)}
         if self.uncertainty:
             names = (tag.name for tag in tagger.run.tags)
             deviation = dict(zip(names, prediction.uncertainty.tolist(), strict=True))
-            without_prefix = replace(self.style, prefix=())
-            result["uncertainty"] = without_prefix.apply({name: round(deviation[name], 4) for name in tags})
+            without_fixed_texts = replace(style, prefix=(), suffix=())
+            result["uncertainty"] = without_fixed_texts.apply({name: round(deviation[name], 4) for name in tags})
         if len(prediction.seconds) > 1:
             frames = zip(prediction.seconds, prediction.scores["probability"], strict=True)
             result["timeline"] = [
-                {"seconds": seconds, "tags": self.style.apply(select_tags(probability))} for seconds, probability in frames
+                {"seconds": seconds, "tags": style.apply(select_tags(probability))} for seconds, probability in frames
             ]
         return result

@@ -97,6 +97,7 @@ def test_forbidden_posts_are_never_asked_for(board, tmp_path, ratings):
         ({"after": "2020-01-11", "before": "2020-01-21"}, lambda number: 11 <= number % 28 + 1 < 21),
         ({"exclude": ["kitty"]}, lambda number: number % 4 == 3),
         ({"exclude": ["animal", "loop_b"]}, lambda number: number % 4 == 3 and number % 3),
+        ({"exclude": ["kit*", "unheard of"], "typed": ("kit*",)}, lambda number: number % 4 == 3),
     ],
 )
 def test_filters_choose(board, tmp_path, filters, kept):
@@ -118,11 +119,15 @@ def test_white_space_hides_no_tag(board, tmp_path):
 
 
 def test_an_export_without_a_post_that_passes_is_named(board, tmp_path):
-    for filters in (Filters(after="2030-01-01"), Filters(min_tags=99_999)):
-        with pytest.raises(InputError, match="has no posts"):
+    for filters, words in (
+        (Filters(after="2030-01-01"), " 0 after --after 2030-01-01$"),
+        (Filters(min_tags=99_999), r" after --ratings s, .* after --exclude comic, 0 after --min-tags 99999$"),
+        (Filters(exclude=["comic", "kity"], typed=("kity",)), "--exclude: kity is not one of .* did you mean kitty"),
+    ):
+        with pytest.raises(InputError, match=words):
             make(board, tmp_path / "data", dry_run=True, filters=filters)
     board.set_exports([])
-    with pytest.raises(InputError, match="has no posts"):
+    with pytest.raises(InputError, match="no post is left of the 0 of "):
         make(board, tmp_path / "data", dry_run=True)
 
 

@@ -15,14 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, program
-from hypothesis import given, strategies
 from PIL import Image, ImageSequence
 
 from common.errors import InputError
 from dataset import records
 from inference import annotations, keywords, sources
 from inference.saliency import heat_map
-from inference.tag_style import Style
 from inference.tagger import Tagger
 from model import run_folder
 from training.recipes import resolve
@@ -158,29 +156,6 @@ def test_keywords_are_written_into_pictures_and_taken_back(tag, folder):
     assert not list(folder.rglob(annotations.JOURNAL))
 
 
-def test_tags_are_written_as_asked():
-    tags = {"long_hair": 0.9, "o_o": 0.8, "cat_(animal)": 0.7, "bad": 0.6, "^_^": 0.5}
-    style = Style(exclude=frozenset({"bad"}), replace={"long_hair": "hair"}, prefix=("best quality",))
-    assert list(style.apply(tags)) == ["best quality", "hair", "o_o", "cat_(animal)", "^_^"]
-    assert Style(replace={"o_o": "face", "^_^": "face", "bad": "long_hair"}).apply(tags) == {
-        "long_hair": 0.9,
-        "face": 0.8,
-        "cat_(animal)": 0.7,
-    }
-    assert list(Style(spaces=True, escape=True, by_name=True).apply(tags)) == [
-        "^_^",
-        "bad",
-        r"cat \(animal\)",
-        "long hair",
-        "o_o",
-    ]
-
-
-@given(strategies.dictionaries(strategies.text(min_size=1), strategies.floats(0, 1)))
-def test_a_plain_style_changes_nothing(tags):
-    assert list(Style().apply(tags).items()) == list(tags.items())
-
-
 def test_with_a_tag_come_those_that_it_implies():
     implied = {"cat": ("animal", "unknown"), "kitten": ("cat", "animal"), "animal": (), "chair": ()}
     tags = [records.Tag(index, name, 0, 9, names) for index, (name, names) in enumerate(implied.items())]
@@ -196,8 +171,10 @@ def test_with_a_tag_come_those_that_it_implies():
 def test_categories_and_exclusions(tag, folder):
     [everything] = json.loads(tag(folder / "a.jpg", "--threshold", 0, "--category", "general", "--json").stdout)
     assert len(everything["tags"]) == 12
-    name = next(iter(everything["tags"]))
-    assert name not in tag(folder / "a.jpg", "--threshold", 0, "--exclude", name, "--csv").stdout
+    first, second, *_ = everything["tags"]
+    options = ("--threshold", 0, "--top", 1, "--exclude", first, "--prefix", "-_-", "--file-name", "--json")
+    [answer] = json.loads(tag(folder / "a.jpg", *options).stdout)
+    assert list(answer["tags"]) == ["-_-", "a", second]
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
@@ -277,7 +254,9 @@ def test_tagging_from_an_export_imports_neither_tensorflow_nor_keras(emoji_onnx,
     [
         (("{a}", "--replace", "cat"), "TAG=WORDS"),
         (("{a}", "--replace", "cat="), "TAG=WORDS"),
-        (("{a}", "--exclude", "nothing"), "not one of the run's"),
+        (("{a}", "--exclude", "nothing"), "--exclude: nothing is not one of the 12 tags"),
+        (("{a}", "--exclude", "-_-"), "-_- is not one of"),
+        (("{a}", "-q"), "unrecognized"),
         (("{a}", "--category", "species"), "are general"),
         (("{a}", "--uncertainty", "--csv"), "--json"),
         (("{a}", "--category", "colour"), "invalid choice"),

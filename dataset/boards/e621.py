@@ -116,10 +116,17 @@ class E621Board:
 
         Args:
             paths: name of each file of the export, as in `EXPORTS` ▶ its path.
+
+        Raises:
+            InputError: a file is damaged, a tag to exclude is unknown, or no post passes the filters.
         """
         self._rules = TagRules.read(paths["tags"], paths["tag_aliases"], paths["tag_implications"])
         self._table = read_posts(paths["posts"], self._rules, self._filters)
         self.skipped = dict(sorted(self._table.skipped.items()))
+        if not len(self._table.ids):
+            num_rows = sum(self.skipped.values())
+            left = self._filters.what_is_left(num_rows, self._table.skipped)
+            raise InputError(f"no post is left of the {num_rows:,} of {self._access.url}{f': {left}' if left else ''}")
 
 
 def file_variant(post: Post, size: int) -> str:

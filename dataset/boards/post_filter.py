@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.boards.tag_rules import TagRules
+from dataset.tag_names import TagNames
 
 COLUMNS = (
     "id",
@@ -26,10 +27,23 @@ COLUMNS = (
     "score",
 )
 RATINGS = ("s", "q", "e")
+EXCLUDED_BY_DEFAULT = ("comic",)
 FILE_TYPES = ("jpg", "png", "gif", "webp")
 FALSE = pa.scalar("f")
 # The site hides posts with this tag and a rating other than s from visitors without an account. No option selects them.
 RESTRICTED = "young"
+# Why a post is left out, in the order in which this is decided.
+REASONS = (
+    OTHER_RATING := "another rating",
+    NOT_PUBLIC := "deleted or pending",
+    NO_PICTURE := "video, Flash or another kind of file",
+    UNREADABLE := "rows that cannot be read",
+    OUTSIDE_DATES := "outside the dates",
+    LOWER_SCORE := "a lower score",
+    HIDDEN := f"tagged {RESTRICTED} with a rating other than s",
+    EXCLUDED := "an excluded tag",
+    TOO_FEW_TAGS := "too few tags",
+)
 VALID_PATTERNS = {
     "id": r"^\d{1,18}$",
     "created_at": r"^\d{4}-\d\d-\d\d",
@@ -47,17 +61,46 @@ class Filters:
 
     Attributes:
         ratings: letters of `RATINGS`.
-        exclude: tags that a post must not have, neither directly nor through aliases and implications.
+        exclude: tags that a post must not have, neither directly nor through aliases and implications; with spaces or
+            underscores, and patterns such as `comic*`.
         min_score, min_tags: smallest score of a post, and smallest number of its tags.
         after, before: the first day, and the day after the last, for example 2024-12-31; empty: no limit.
+        typed: those of `exclude` that the board has to know.
     """
 
     ratings: list[str] = field(default_factory=lambda: ["s"])
-    exclude: list[str] = field(default_factory=lambda: ["comic"])
+    exclude: list[str] = field(default_factory=lambda: list(EXCLUDED_BY_DEFAULT))
     min_score: int | None = None
     min_tags: int = 0
     after: str = ""
     before: str = ""
+    typed: tuple[str, ...] = ()
+
+    def names_to_exclude(self) -> TagNames:
+        """Return what the board's tags are compared with."""
+        return TagNames(self.typed, tuple(name for name in self.exclude if name not in self.typed))
+
+    def what_is_left(self, num_rows: int, skipped: Counter) -> str:
+        """Return how many of all rows are left after each filter, in their order.
+
+        Args:
+            num_rows: number of rows of the export.
+            skipped: reason ▶ number of rows left out by the filters.
+        """
+        names = ", ".join(self.exclude[:3]) + (", …" if len(self.exclude) > 3 else "")
+        options = {
+            OTHER_RATING: f"--ratings {' '.join(self.ratings)}",
+            OUTSIDE_DATES: " ".join(f"--{name} {day}" for name in ("after", "before") if (day := getattr(self, name))),
+            LOWER_SCORE: f"--min-score {self.min_score}",
+            EXCLUDED: f"--exclude {names}",
+            TOO_FEW_TAGS: f"--min-tags {self.min_tags}",
+        }
+        parts = []
+        for reason in REASONS:
+            if skipped[reason]:
+                num_rows -= skipped[reason]
+                parts.append(f"{num_rows:,} after {options.get(reason, f'leaving out {reason}')}")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -81,20 +124,20 @@ def filter_rows(rows: pa.RecordBatch, filters: Filters, skipped: Counter) -> pa.
         filters: the filters.
         skipped: reason ▶ number of rows left out; updated.
     """
-    rows = _keep(rows, pc.is_in(rows["rating"], pa.array(filters.ratings)), "another rating", skipped)
+    rows = _keep(rows, pc.is_in(rows["rating"], pa.array(filters.ratings)), OTHER_RATING, skipped)
     public = pc.and_(pc.equal(rows["is_deleted"], FALSE), pc.equal(rows["is_pending"], FALSE))
-    rows = _keep(rows, public, "deleted or pending", skipped)
-    rows = _keep(rows, pc.is_in(rows["file_ext"], pa.array(FILE_TYPES)), "video, Flash or another kind of file", skipped)
+    rows = _keep(rows, public, NOT_PUBLIC, skipped)
+    rows = _keep(rows, pc.is_in(rows["file_ext"], pa.array(FILE_TYPES)), NO_PICTURE, skipped)
     for name, pattern in VALID_PATTERNS.items():
-        rows = _keep(rows, pc.match_substring_regex(rows[name], pattern), "rows that cannot be read", skipped)
+        rows = _keep(rows, pc.match_substring_regex(rows[name], pattern), UNREADABLE, skipped)
     # A time starts with its day, so that times and days compare as text.
     if filters.after:
-        rows = _keep(rows, pc.greater_equal(rows["created_at"], filters.after), "outside the dates", skipped)
+        rows = _keep(rows, pc.greater_equal(rows["created_at"], filters.after), OUTSIDE_DATES, skipped)
     if filters.before:
-        rows = _keep(rows, pc.less(rows["created_at"], filters.before), "outside the dates", skipped)
+        rows = _keep(rows, pc.less(rows["created_at"], filters.before), OUTSIDE_DATES, skipped)
     if filters.min_score is not None:
         scored = pc.greater_equal(pc.cast(rows["score"], pa.int64()), filters.min_score)
-        rows = _keep(rows, scored, "a lower score", skipped)
+        rows = _keep(rows, scored, LOWER_SCORE, skipped)
     return rows
 
 
@@ -102,7 +145,8 @@ class TagFilter:
     """Expands the tags of posts by aliases and implications, and filters the posts by their tags."""
 
     def __init__(self, rules: TagRules, filters: Filters):
-        self._spellings = Spellings(rules, filters.exclude)
+        excluded = filters.names_to_exclude().among(rules.known_names(), "--exclude")
+        self._spellings = Spellings(rules, sorted(excluded.union(filters.exclude)))
         self._min_tags = max(1, filters.min_tags)
 
     def filter_rows(self, rows: pa.Table, skipped: Counter) -> tuple[pa.Table, PostTags]:
@@ -124,9 +168,9 @@ class TagFilter:
 
         passed = np.ones(len(rows), bool)
         for reason, failing in (
-            (f"tagged {RESTRICTED} with a rating other than s", count_words(IS_RESTRICTED) * _is_not_safe(rows) > 0),
-            ("an excluded tag", count_words(IS_EXCLUDED) > 0),
-            ("too few tags", np.diff(offsets) - count_words(IS_BLANK) < self._min_tags),
+            (HIDDEN, count_words(IS_RESTRICTED) * _is_not_safe(rows) > 0),
+            (EXCLUDED, count_words(IS_EXCLUDED) > 0),
+            (TOO_FEW_TAGS, np.diff(offsets) - count_words(IS_BLANK) < self._min_tags),
         ):
             _count(skipped, reason, int((passed & failing).sum()))
             passed &= ~failing

@@ -56,6 +56,10 @@ class TagRules:
             _active_pairs(implications),
         )
 
+    def known_names(self) -> set[str]:
+        """Return the names of all tags and their aliases."""
+        return {*self._ids_and_categories, *self._aliases}
+
     def resolve(self, name: str) -> str:
         """Return the tag that a name is an alias of, directly or indirectly; for circular aliases, the first by name."""
         path = [name]

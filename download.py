@@ -39,6 +39,7 @@ def main() -> None:
     arguments = parse_arguments()
     out = arguments.out or Path("data") / arguments.board
 
+    from dataset.boards.tag_table import Columns
     from dataset.build.build import build
     from dataset.build.selection import Options
 
@@ -63,14 +64,17 @@ def main() -> None:
         numbers=arguments.numbers or None,
         separator=arguments.separator,
         keep_case=arguments.keep_case or None,
+        id_column=arguments.id_column,
+        tags_column=arguments.tags_column,
     )
+    columns = Columns(arguments.numbers, arguments.id_column or "", arguments.tags_column or "")
     reader = TagReader(arguments.separator or "", arguments.keep_case)
     say(
         f"{arguments.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
         f"{options.positives:,} posts wanted for each"
     )
     manifest = build(
-        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters, arguments.numbers, reader),
+        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters, columns, reader),
         options,
         out,
         arguments.dry_run,
@@ -91,7 +95,11 @@ def parse_arguments() -> argparse.Namespace:
         "--board", choices=BOARDS, default="e621", help="where pictures and tags come from (default %(default)s)"
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="your images, for --board folder")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="table of id and tags; without it, .txt beside images")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="CSV or JSON of ids and tags; without it, .txt beside images"
+    )
+    parser.add_argument("--id-column", metavar="NAME", help="the table's column with the names of your images")
+    parser.add_argument("--tags-column", metavar="NAME", help="the table's column with their tags")
     parser.add_argument(
         "--numbers", nargs="+", default=[], metavar="COLUMN", help="columns of numbers to learn from all images"
     )
@@ -184,8 +192,10 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             "--val and --test are percentages, 0 or more, and must leave something for training: "
             f"received {arguments.val:g} and {arguments.test:g}"
         )
-    if arguments.board != "folder" and (arguments.separator or arguments.keep_case):
-        raise InputError(f"--separator and --keep-case belong to --board folder, received --board {arguments.board}")
+    for name in ("numbers", "id_column", "tags_column", "separator", "keep_case"):
+        if arguments.board != "folder" and getattr(arguments, name):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} belongs to --board folder, received --board {arguments.board}")
     e621_only = [name for name in E621_ARGUMENTS if getattr(arguments, name) is not None]
     if e621_only and arguments.board != "e621":
         option = e621_only[0].replace("default_exclude", "no_default_exclude").replace("_", "-")
@@ -256,6 +266,9 @@ def report(out: Path, manifest: dict) -> None:
         )
     part = Part.parse(manifest.get("part", "1/1"))
     tags = sorted(read_tags(out / part.name("tags.csv")), key=lambda tag: (tag.count, tag.name))
+    images = manifest["splits"]["train"]["written"]
+    if everywhere := [tag.name for tag in tags if tag.count >= max(images - 1, 1) and tag.category != CATEGORIES["number"]]:
+        say(f"warning: all training images, or all but one, have {', '.join(everywhere)}: that cannot be learned")
     print(f"\n{len(tags):,} tags; fewest training images: " + ", ".join(f"{tag.name} {tag.count:,}" for tag in tags[:5]))
     if gone := sum(counts["gone"] for counts in manifest["splits"].values()):
         print(f"{gone:,} pictures are no longer on the board")

@@ -8,6 +8,7 @@ from common.errors import InputError, say
 from common.processes import interrupted_only_after
 from common.progress import progress
 from dataset.records import CATEGORIES
+from dataset.tag_text import TEXT_SUFFIXES
 
 MODES = ("skip", "append", "overwrite")
 MAX_PICTURES_WITHOUT_PROGRESS = 32
@@ -103,14 +104,17 @@ def make_parser() -> Parser:
     style.add_argument("--spaces", action="store_true", help="spaces instead of underscores, but not in emoticons")
     style.add_argument("--escape", action="store_true", help=r"\( and \) instead of parentheses")
 
-    output = parser.add_argument_group("output").add_mutually_exclusive_group()
+    group = parser.add_argument_group("output")
+    output = group.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one array of {file, tags}")
     output.add_argument("--jsonl", action="store_true", help="print the same objects, each on a line")
     output.add_argument("--csv", action="store_true", help="print file,tag,probability")
     output.add_argument("--danbooru", action="store_true", help="print the same without header, as Danbooru imports it")
-    output.add_argument("--sidecar", choices=MODES, help="write a .txt beside each file; what to do if there is one")
+    output.add_argument("--sidecar", choices=MODES, help="write a text file beside each; what to do if there is one")
     output.add_argument("--keywords", choices=MODES, help="write keywords into each file; what to do if there are some")
     output.add_argument("--undo", metavar="FOLDER", help="undo the last --sidecar or --keywords in a folder")
+
+    group.add_argument("--extension", choices=TEXT_SUFFIXES, help="suffix of the text files of --sidecar (default: .txt)")
 
     more = parser.add_argument_group("more about a prediction")
     more.add_argument("--uncertainty", action="store_true", help="add the standard deviation of each probability")
@@ -126,6 +130,8 @@ def check(options) -> None:
         raise InputError(f"--top has to be at least 1. Received: {options.top}")
     if options.uncertainty and (options.csv or options.danbooru or options.sidecar or options.keywords):
         raise InputError("--uncertainty works with text, --json and --jsonl only")
+    if options.extension and not options.sidecar:
+        raise InputError("--extension goes with --sidecar")
     if options.keywords:
         from inference import keywords
 
@@ -168,7 +174,8 @@ def make_writer(options):
     from inference import writers
 
     if options.sidecar or options.keywords:
-        return writers.AnnotationWriter(options.keywords or options.sidecar, bool(options.keywords))
+        mode, suffix = options.keywords or options.sidecar, options.extension or ".txt"
+        return writers.AnnotationWriter(mode, bool(options.keywords), suffix)
     if options.csv or options.danbooru:
         return writers.CsvWriter(options.danbooru)
     return writers.JsonWriter(options.jsonl) if options.json or options.jsonl else writers.TextWriter()

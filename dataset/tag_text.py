@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from common.errors import InputError, say
 
+TEXT_SUFFIXES = (".txt", ".caption")  # of files with a picture's tags, after its name or instead of its suffix
 # Name ▶ what separates tags. Wherever commas, semicolons or pipes do, line breaks do as well.
 SEPARATORS = {
-    "list": "",  # a list in the notation of Python or JSON
+    "list": "",  # a list or tuple in the notation of Python or JSON, with or without quotes
     "comma": r"[,，、،\r\n]",  # also the full-width, the ideographic and the Arabic comma
     # Where one follows a tag, or stands alone: `;)`, `;3` and `:|` are tags.
     "semicolon": r"\s*[;；](?:\s+|$)|(?<=\S)[;；]|[\r\n]",
@@ -39,6 +40,7 @@ SIGNS = {
     "pipe": re.compile(r"[^\W_]\s*\|\s*[^\W_]"),
     "newline": re.compile(r"\S[ \t]*[\r\n]+\s*\S"),
 }
+UNQUOTED_LIST = re.compile(r"\[[^\[\]'\"]*,[^\[\]'\"]*\]")
 CELLS_FOR_A_SIGN = 10  # of several words without a sign, at most so many for each with one
 WORDS_OF_A_TAG = 4  # lines of more words without an underscore are taken for several tags
 EMOTICON = re.compile(r"[^\w]*\w?[^\w]*_[^\w]*\w?[^\w]*|\W+\w?\W*")  # o_o, >_<, :3, ;): few letters
@@ -46,6 +48,12 @@ LONGEST_EMOTICON = 12
 # The last two join signs and letters outside ASCII, such as the people of an emoji, and are kept between them.
 ZERO_WIDTH = re.compile(r"[\u200b\u2060\ufeff]|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
 WEIGHTED = re.compile(r"\((.+):[+-]?\d*\.?\d+\)")  # kohya's (tag:1.2)
+WEIGHTED_TAGS = re.compile(r"(?<!\\)\(([^()]*[,，、][^()]*):[+-]?\d*\.?\d+\)")  # (tag, another:1.2)
+# Namespace of hydrus or of a board ▶ category.
+NAMESPACES = {name: name for name in ("artist", "character", "copyright", "general", "meta", "species")} | {
+    "creator": "artist",
+    "series": "copyright",
+}
 
 
 @dataclass(frozen=True)
@@ -131,20 +139,25 @@ def split(cell: str, separator: str) -> list[str]:
     text = cell.strip().strip("\ufeff")
     if separator == "list":
         parts = as_list(text)
-        return [part.strip() for part in (parts if parts is not None else [text]) if part.strip()]
+        if parts is None:  # one tag, perhaps in brackets without quotes
+            parts = [text[1:-1] if text.startswith("[") and text.endswith("]") else text]
+        return [part.strip() for part in parts if part.strip()]
+    if separator == "comma":
+        text = WEIGHTED_TAGS.sub(r"\1", text)
     return [part.strip() for part in re.split(SEPARATORS[separator], text) if part.strip()]
 
 
 def as_list(text: str) -> list[str] | None:
-    """Return the texts of a list in the notation of Python or JSON; None if the text is something else."""
+    """Return the texts of a list or tuple in the notation of Python or JSON; None if the text is something else."""
     text = text.strip("\ufeff \t\r\n")
-    if not (text.startswith("[") and text.endswith("]")):
+    if text[:1] + text[-1:] not in ("[]", "()"):
         return None
     try:
         found = ast.literal_eval(text)
+        return [str(each) for each in found] if isinstance(found, (list, tuple)) else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return [str(each) for each in found] if isinstance(found, list) else None
+        is_plain = UNQUOTED_LIST.fullmatch(text)
+        return [part.strip() for part in text[1:-1].split(",")] if is_plain else None
 
 
 def is_emoticon(tag: str) -> bool:
@@ -165,6 +178,13 @@ def spell(tag: str, keep_case: bool = False) -> str:
         tag = weighted[1].strip()
     tag = tag.replace("\\(", "(").replace("\\)", ")")
     return tag if keep_case else tag.lower()
+
+
+def without_namespace(tag: str) -> tuple[str, str]:
+    """Return the category and the name of a tag such as `character:samus aran`; of others, `general` and the tag."""
+    namespace, _, name = tag.partition(":")
+    category = NAMESPACES.get(namespace.strip().lower()) if name.strip() else None
+    return (category, name.strip()) if category else ("general", tag)
 
 
 def _most_common_space(tags: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.files import atomic_write, partial_path
+from dataset.tag_text import TEXT_SUFFIXES
 from inference import keywords, sidecars
 
 JOURNAL = ".e6tag-written.jsonl"
@@ -19,14 +20,14 @@ def write(path: Path, tags: list[str], mode: str, session: str, separator: str =
     """Write the tags of one picture.
 
     Args:
-        path: a `.txt` file, which gets the tags as text, or a picture, which gets them as keywords.
+        path: a text file, which gets the tags as text, or a picture, which gets them as keywords.
         tags: tags in the form in which they are to be written.
         mode: what to do if the file has tags already: `skip` the file, `append` the tags that it lacks, or `overwrite` them.
         session: name of this call of test.py; names sort by time, and `undo` undoes the last one.
         separator: what separates the tags of text files that have no sign of it, one of `tag_text.SEPARATORS`.
 
     Returns:
-        Whether anything was written.
+        Whether anything was written. No file is made for a picture without tags.
 
     Raises:
         ValueError, OSError: the file cannot be read or changed; it is left alone.
@@ -36,6 +37,8 @@ def write(path: Path, tags: list[str], mode: str, session: str, separator: str =
     before = storage.read(data)
     if mode == "skip" and _is_tagged(before):
         return False
+    if not tags and before is None:
+        return False
     existing = before if mode == "append" else None
     if isinstance(existing, str):
         after = sidecars.merge_tags(tags, existing, separator)
@@ -44,6 +47,7 @@ def write(path: Path, tags: list[str], mode: str, session: str, separator: str =
     if after == before:
         return False
     content = storage.replace_tags(data, after)
+    after = storage.read(content) if storage is sidecars else after  # with the mark of its encoding
     with (path.parent / JOURNAL).open("a", encoding="utf-8") as journal:
         # Starts a new line, because a crash may have cut off the last one.
         journal.write("\n" + json.dumps({"session": session, "file": path.name, "before": before, "after": after}))
@@ -118,7 +122,7 @@ def _is_tagged(before: str | list[str] | None) -> bool:
 
 
 def _storage_for(path: Path):
-    return sidecars if path.suffix == ".txt" else keywords
+    return sidecars if path.suffix in TEXT_SUFFIXES else keywords
 
 
 def _read_journal(journal: Path) -> Iterator[dict]:

@@ -1,11 +1,12 @@
 """Tags in a text file beside a picture, as trainers of image generators read them."""
 
+import codecs
 import json
 import os
 import re
 from pathlib import Path
 
-from dataset.tag_text import as_list, decide, signs_in, spell, split
+from dataset.tag_text import as_list, decide, signs_in, spell, split, without_namespace
 
 # Separator, see `tag_text.SEPARATORS` ▶ how one is written in a text.
 JOINTS = {
@@ -18,20 +19,20 @@ JOINTS = {
 USUAL_JOINTS = {"semicolon": "; ", "pipe": " | ", "newline": "\n", "space": " "}  # otherwise a comma and a space
 
 
-def path_for(picture: Path) -> Path:
-    """Return the text file of a picture: `a.png.txt` if it exists, otherwise `a.txt`."""
-    full = f"{picture}.txt"
-    return Path(full) if os.path.isfile(full) else picture.with_suffix(".txt")  # noqa: PTH113 (Path's raises if too long)
+def path_for(picture: Path, suffix: str = ".txt") -> Path:
+    """Return the text file of a picture: `a.png.txt` if it exists, otherwise `a.txt`; or those with another suffix."""
+    full = f"{picture}{suffix}"
+    return Path(full) if os.path.isfile(full) else picture.with_suffix(suffix)  # noqa: PTH113 (Path's raises if too long)
 
 
 def read(data: bytes | None) -> str | None:
     """Return the text of a sidecar file, or None if there is no file.
 
     Raises:
-        ValueError: the content is not UTF-8.
+        ValueError: the content is neither UTF-8 nor UTF-16 with its mark.
     """
     try:
-        return None if data is None else data.decode()  # opening the file as text would change its line ends
+        return None if data is None else data.decode(_encoding(data))  # opening it as text would change its line ends
     except UnicodeDecodeError:
         raise ValueError("left alone because it is not UTF-8 text") from None
 
@@ -63,7 +64,7 @@ def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") ->
     body = text.rstrip()
     if separator == "list":
         items = [*(as_list(text) or []), *added]
-        return (json.dumps(items, ensure_ascii=False) if '"' in text else repr(items)) + text[len(body) :]
+        return _list_like(body, items) + text[len(body) :]
     if separator == "space":
         added = [tag.replace(" ", "_") for tag in added]
     joint, last = re.search(JOINTS[separator], body), re.search(f"{JOINTS[separator]}$", body)
@@ -72,10 +73,29 @@ def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") ->
 
 
 def replace_tags(data: bytes | None, text: str | None) -> bytes | None:
-    """Return the content of a sidecar file with this text, whatever `data` it had; None for no file."""
-    return None if text is None else text.encode()
+    """Return the content of a sidecar file with this text, in the encoding of the `data` that it had; None for no file."""
+    if text is None:
+        return None
+    encoding = _encoding(data or b"")
+    mark = "\ufeff" if encoding != "utf-8" and not text.startswith("\ufeff") else ""
+    return f"{mark}{text}".encode(encoding)
+
+
+def _encoding(data: bytes) -> str:
+    """Return the encoding of a text, whose mark is a part of it."""
+    marks = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+    return next((encoding for mark, encoding in marks.items() if data.startswith(mark)), "utf-8")
 
 
 def _key(tag: str) -> str:
     """Return what spellings of a tag have in common."""
-    return spell(tag).replace("_", " ").lower()
+    return without_namespace(spell(tag))[1].replace("_", " ").lower()
+
+
+def _list_like(body: str, items: list[str]) -> str:
+    """Return a list in the notation of a text."""
+    if body.endswith(")"):
+        return repr(tuple(items))
+    if '"' in body:
+        return json.dumps(items, ensure_ascii=False)
+    return repr(items) if "'" in body or not body.strip("[] ") else f"[{', '.join(items)}]"

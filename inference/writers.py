@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Protocol
 
 from common.errors import InputError, say
-from common.files import atomic_path
+from common.files import atomic_path, decode_text
 from dataset.tag_text import decide
 from inference import annotations, sidecars
 from inference.sources import Source
@@ -108,10 +108,12 @@ class AnnotationWriter:
     Args:
         mode: what to do if there are tags already: `skip`, `append` or `overwrite`.
         into_pictures: write keywords into the pictures instead of text files.
+        suffix: that of the text files.
     """
 
-    def __init__(self, mode: str, into_pictures: bool):
-        self.mode, self.into_pictures = mode, into_pictures
+    def __init__(self, mode: str, into_pictures: bool, suffix: str = ".txt"):
+        self.mode, self.into_pictures, self.suffix = mode, into_pictures, suffix
+        self.without_tags = 0
         self.session = f"{time.time():.3f}"
         self.separator = "comma"
         self.written: list[bool] = []
@@ -131,7 +133,7 @@ class AnnotationWriter:
                     self.written.append(False)
                     continue
                 if not error and self.mode == "append" and not self.into_pictures and path.is_file():
-                    texts.append(path.read_bytes().decode(errors="replace"))
+                    texts.append(decode_text(path.read_bytes(), "replace"))
             except (ValueError, OSError) as problem:
                 error = _reason(path, problem)
             if error:
@@ -146,6 +148,7 @@ class AnnotationWriter:
         path, error = self._path(source)
         if error:
             return error
+        self.without_tags += not result["tags"]
         try:
             self.written.append(annotations.write(path, list(result["tags"]), self.mode, self.session, self.separator))
         except (ValueError, OSError) as problem:
@@ -156,14 +159,16 @@ class AnnotationWriter:
         """Return the file that the tags of a picture are written into, and an error message if there is none."""
         if source.path is None:
             return Path(), f"{source.name} is not a file: its tags cannot be written"
-        path = source.path if self.into_pictures else sidecars.path_for(source.path)
+        path = source.path if self.into_pictures else sidecars.path_for(source.path, self.suffix)
         if (other := self.picture_of.setdefault(path, source.path)) != source.path:
             return path, f"{source.name}: {path} belongs to {other}"
         return path, ""
 
     def finish(self) -> None:
         """Print how many files were written."""
-        kind = "pictures" if self.into_pictures else ".txt files"
+        kind = "pictures" if self.into_pictures else f"{self.suffix} files"
+        if self.without_tags:
+            say(f"{self.without_tags} pictures have no tag over its threshold")
         undo = "; python test.py --undo FOLDER undoes it" if any(self.written) else ""
         say(f"{sum(self.written)} of {len(self.written)} {kind} written{undo}")
 

@@ -138,8 +138,8 @@ def test_an_id_that_fits_two_files_is_named(pictures):
 def test_the_later_of_two_equal_files_is_named(pictures):
     (pictures / "z.png").write_bytes((pictures / "a.png").read_bytes())
     board = from_table(pictures, "id,tags\na,x\nz,y\n")
-    assert tags_of(board) == {"a.png": ("x",)}
-    assert board.rejected == [("z.png", "copy: same bytes as a.png")]
+    assert tags_of(board) == {"a.png": ("x", "y")}
+    assert board.rejected == [("z.png", "copy: same bytes as a.png, which gets its tags y")]
 
 
 def test_groups_come_from_their_column(pictures):
@@ -180,7 +180,7 @@ def test_hidden_files_loops_and_folders_are_no_images(tmp_path):
         ("id,tags\na,\n", "none of the"),
         ("id,tags\nelsewhere,x\n", "elsewhere: no such file"),
         ("id,tags\na,é\n".encode("latin-1"), "not UTF-8"),
-        ("id,tags\na,x\n".encode("utf-16"), "not UTF-8"),
+        ("id,tags\na,ö\n".encode("utf-16-le"), "not UTF-8"),
         ('id,tags\na,"x\nb,y\n', "line 2"),
     ],
 )

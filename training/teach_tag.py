@@ -21,8 +21,9 @@ from common.errors import InputError, say
 from common.files import only_writer
 from common.progress import progress
 from dataset import near_duplicates, records
-from dataset.boards.folder import ImageFinder, is_number
-from dataset.boards.tag_table import read_table
+from dataset.boards.folder import is_number
+from dataset.boards.image_finder import ImageFinder
+from dataset.boards.tag_table import Columns, read_table
 from dataset.records import CATEGORIES
 from inference.frames import Unreadable, in_batches, read_ahead
 from inference.sources import Source, find
@@ -145,7 +146,7 @@ def _with_values(examples: Examples, folder: Path, table: Path, column: str) -> 
     """
     relative = [Path(name).relative_to(folder).as_posix() for name in examples.names]
     finder, values = ImageFinder(folder, relative), {}
-    for row in read_table(table, lambda name: bool(finder.find(name)), [column]):
+    for row in read_table(table, lambda name: bool(finder.find(name)), Columns([column])):
         matches, [cell] = finder.find(row.id), row.numbers
         if len(matches) == 1 and is_number(cell):
             values[matches[0]] = float(cell)

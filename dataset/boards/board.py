@@ -3,7 +3,7 @@
 A board is a class that satisfies `Board`, in a module of its own; `open_board` opens one by name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dataset.boards.catalogue import Catalogue
     from dataset.boards.e621 import Access
     from dataset.boards.post_filter import Filters
+    from dataset.boards.tag_table import Columns
 
 BOARDS = ("e621", "openmoji", "folder")
 
@@ -130,7 +131,7 @@ def open_board(
     csv_path: Path | None = None,
     access: "Access | None" = None,
     filters: "Filters | None" = None,
-    numbers: Sequence[str] = (),
+    columns: "Columns | None" = None,
     reader: TagReader | None = None,
 ) -> Board:
     """Open a board by its name.
@@ -139,15 +140,15 @@ def open_board(
         name: one of `BOARDS`.
         images_folder: folder of the user's images, for the board `folder`.
         csv_path: table of ids and tags, for the board `folder`.
+        columns: what the user says about its columns.
         access, filters: how to reach the board `e621`, and which of its posts are eligible.
-        numbers: columns of numbers in the table, for the board `folder`.
         reader: how its tags are separated and spelled; None: as `TagReader` decides.
 
     Raises:
         InputError: the board is unknown, or an argument that it needs is missing.
     """
-    if name != "folder" and (images_folder or csv_path or numbers):
-        raise InputError(f"--images, --csv and --numbers belong to --board folder, received --board {name}")
+    if name != "folder" and (images_folder or csv_path):
+        raise InputError(f"--images and --csv belong to --board folder, received --board {name}")
     if name == "openmoji":
         from dataset.boards.openmoji import OpenMojiBoard
 
@@ -155,7 +156,7 @@ def open_board(
     if name == "folder":
         from dataset.boards.folder import FolderBoard
 
-        return FolderBoard(images_folder, csv_path, numbers, reader)
+        return FolderBoard(images_folder, csv_path, columns, reader)
     if name == "e621" and access and filters:
         from dataset.boards.e621 import E621Board
 

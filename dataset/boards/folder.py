@@ -1,23 +1,23 @@
-"""The board `folder`: a user's own images, with tags from a CSV or from a .txt file beside each image."""
+"""The board `folder`: a user's own images, with tags from a table or from a text file beside each image."""
 
 import hashlib
 import math
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from common.errors import InputError
+from common.errors import InputError, say
 from common.files import decode_text
 from common.numbers import ranks
 from common.progress import progress
 from dataset import picture_files
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue, make_catalogue
-from dataset.boards.tag_table import read_table
+from dataset.boards.image_finder import ImageFinder
+from dataset.boards.tag_table import Columns, read_table
 from dataset.images import read_file
 from dataset.records import CATEGORIES
-from dataset.tag_text import TagReader
+from dataset.tag_text import TEXT_SUFFIXES, TagReader, without_namespace
 
 READ_BYTES = 2**20
 
@@ -29,9 +29,8 @@ class FolderBoard:
 
     Args:
         folder: folder of the images.
-        table: a CSV with the columns id and tags; without it, tags are read from `a.txt` or `a.png.txt` beside `a.png`.
-        numbers: columns of the table with a number for each image. Each column becomes a tag whose label is the rank of
-            the number.
+        table: a CSV or JSON file with ids and tags; without it, tags are read from the first of `paths_beside`.
+        columns: the table's columns. Each column of numbers becomes a tag whose label is the rank of the number.
         reader: how tags are separated and spelled; None: as `TagReader` decides.
 
     Raises:
@@ -43,17 +42,20 @@ class FolderBoard:
     attribution = ""
 
     def __init__(
-        self, folder: Path | None, table: Path | None, numbers: Sequence[str] = (), reader: TagReader | None = None
+        self, folder: Path | None, table: Path | None, columns: Columns | None = None, reader: TagReader | None = None
     ):
         if folder is None:
             raise InputError("--board folder needs --images DIR, the folder of your images")
         if not folder.is_dir():
             raise InputError(f"--images {folder} is {'not a folder' if folder.exists() else 'missing'}")
-        if numbers and table is None:
-            raise InputError("--numbers needs --csv FILE, the table with those columns")
+        columns = columns or Columns()
+        if table is None and (columns.numbers or columns.id or columns.tags):
+            raise InputError("--numbers, --id-column and --tags-column need --csv FILE, the table with those columns")
         self.skipped: dict[str, int] = {}
         self.rejected: list[tuple[str, str]] = []
-        self._folder, self._table, self._numbers, self._reader = folder, table, tuple(numbers), reader or TagReader()
+        self._folder, self._table, self._columns, self._reader = folder, table, columns, reader or TagReader()
+        self._numbers = tuple(columns.numbers)
+        self._categories: dict[str, str] = {}  # tag ▶ category, where that is not `general`
         self._posts: list[Post] | None = None
 
     def posts(self) -> Iterator[Post]:
@@ -74,7 +76,7 @@ class FolderBoard:
         return 0.0
 
     def category(self, tag: str) -> int:
-        return CATEGORIES["number" if tag in self._numbers else "general"]
+        return CATEGORIES["number" if tag in self._numbers else self._categories.get(tag, "general")]
 
     def tag_id(self, tag: str) -> int | None:
         return None
@@ -104,30 +106,50 @@ class FolderBoard:
         without_tags = sum(not tags.get(relative) and relative not in rejected for relative in images)
         self.skipped = {"images without tags": without_tags} if without_tags else {}
         if not any(tags.values()):
-            where = self._table or "a .txt file beside it"
+            where = self._table or "a text file beside it"
             first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
             raise InputError(f"none of the {len(images):,} images of {self._folder} has tags in {where}{first}")
-        md5s = self._without_copies(relative for relative in images if tags.get(relative))
+        md5s = self._without_copies(tags, [relative for relative in images if tags.get(relative)])
         for relative, md5 in md5s.items():
             group = groups.get(relative) or relative
             source = str(images[relative])
             yield Post(relative, tags[relative], group, "s", md5, source, labels=labels.get(relative, {}))
 
     def _tags_beside(self, images: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Tags from the .txt file beside each image."""
+        """Tags from the text file beside each image."""
         texts: dict[str, tuple[str, str]] = {}
+        unread = []
         for relative in images:
-            path = self._folder / relative
-            for beside in (path.with_name(f"{path.name}.txt"), path.with_suffix(".txt")):
-                if beside.is_file():
-                    try:
-                        texts[relative] = (str(beside.relative_to(self._folder)), decode_text(beside.read_bytes()))
-                    except UnicodeDecodeError:
-                        self.rejected.append((relative, f"tags are not UTF-8: {beside.name}"))
-                    except OSError as error:
-                        self.rejected.append((relative, f"tags cannot be read: {beside.name}, {error.strerror}"))
-                    break
-        return dict(zip(texts, self._reader.read(list(texts.values())), strict=True))
+            found = [path for path in paths_beside(self._folder / relative) if path.is_file()]
+            unread += found[1:]
+            for beside in found[:1]:
+                try:
+                    texts[relative] = (str(beside.relative_to(self._folder)), decode_text(beside.read_bytes()))
+                except UnicodeDecodeError:
+                    self.rejected.append((relative, f"tags are not UTF-8: {beside.name}"))
+                except OSError as error:
+                    self.rejected.append((relative, f"tags cannot be read: {beside.name}, {error.strerror}"))
+        if unread:
+            say(f"{len(unread):,} text files are not read, because their picture has another, such as {unread[0]}")
+        return dict(zip(texts, self._read_tags(list(texts.values())), strict=True))
+
+    def _read_tags(self, cells: list[tuple[str, str]]) -> list[tuple[str, ...]]:
+        """Read tags, and turn their namespaces into categories."""
+        categories: dict[str, Counter[str]] = defaultdict(Counter)
+        tags = []
+        for names in self._reader.read(cells):
+            pairs = [without_namespace(name) for name in names]
+            for category, name in pairs:
+                categories[name][category] += 1
+            tags.append(tuple(dict.fromkeys(name for _, name in pairs)))
+        for name, counts in categories.items():
+            named = [each for each in counts.most_common() if each[0] != "general"]
+            if named:
+                self._categories[name] = named[0][0]
+        if self._categories:
+            tag, category = next(iter(self._categories.items()))
+            say(f"{len(self._categories):,} tags have a category, such as {tag}: {category}")
+        return tags
 
     def _tags_from_table(
         self, table: Path, images: Iterable[str]
@@ -137,7 +159,7 @@ class FolderBoard:
         cells: list[tuple[str, str]] = []
         groups: dict[str, str] = {}
         values: dict[str, list[float]] = {}
-        for row in read_table(table, lambda name: bool(finder.find(name)), self._numbers):
+        for row in read_table(table, lambda name: bool(finder.find(name)), self._columns):
             matches = finder.find(row.id) if row.id else []
             if (row.tags is None and not self._numbers) or not row.id:
                 self.rejected.append((row.id or f"line {row.line}", f"too few columns: line {row.line} of the table"))
@@ -152,20 +174,27 @@ class FolderBoard:
                 values[matches[0]] = [float(cell) for cell in row.numbers]
                 if row.group:
                     groups.setdefault(matches[0], row.group)
+        if finder.found_by_end:
+            example = finder.found_by_end[0]
+            say(f"{len(set(finder.found_by_end)):,} images were found by the end of their path, such as {example}")
         labels: dict[str, dict[str, float]] = defaultdict(dict)
         for position, name in enumerate(self._numbers):
             if len({numbers[position] for numbers in values.values()}) == 1:
-                raise InputError(f"{table} has the same {name} on every line: expected different numbers")
+                unused = f"; {len(self.rejected):,} lines are not used, such as {self.rejected[0]}" if self.rejected else ""
+                raise InputError(f"{table} has the same {name} on every line: expected different numbers{unused}")
             column = ranks([numbers[position] for numbers in values.values()])
             for relative, rank in zip(values, column.tolist(), strict=True):
                 labels[relative][name] = rank
         tags: dict[str, dict[str, None]] = defaultdict(lambda: dict.fromkeys(self._numbers))
-        for (relative, _), names in zip(cells, self._reader.read(cells), strict=True):
+        for (relative, _), names in zip(cells, self._read_tags(cells), strict=True):
             tags[relative].update(dict.fromkeys(names))
         return {relative: tuple(names) for relative, names in tags.items()}, groups, labels
 
-    def _without_copies(self, images: Iterable[str]) -> dict[str, str]:
-        """Image ▶ MD5, without the later of two files with the same bytes. MD5 is empty if no other file has its size."""
+    def _without_copies(self, tags: dict[str, tuple[str, ...]], images: Iterable[str]) -> dict[str, str]:
+        """Image ▶ MD5, without the later of two files with the same bytes. MD5 is empty if no other file has its size.
+
+        The first gets the tags of all.
+        """
         sizes = {relative: _size(self._folder / relative) for relative in images}
         count_of_size = Counter(sizes.values())
         md5s: dict[str, str] = {}
@@ -176,46 +205,16 @@ class FolderBoard:
             if original == relative:
                 md5s[relative] = md5
             else:
-                self.rejected.append((relative, f"copy: same bytes as {original}"))
+                added = [name for name in tags[relative] if name not in tags[original]]
+                tags[original] += tuple(added)
+                gets = f", which gets its tags {', '.join(added)}" if added else ""
+                self.rejected.append((relative, f"copy: same bytes as {original}{gets}"))
         return md5s
 
 
-class ImageFinder:
-    """Finds images by an id: a path relative to the folder or a file name, with or without extension, or another path.
-
-    Args:
-        folder: folder of the images.
-        images: their paths relative to the folder.
-    """
-
-    def __init__(self, folder: Path, images: Iterable[str]):
-        self._folder = folder
-        # The most exact reading first. Names are compared in composed form (NFC): macOS stores decomposed names.
-        self._readings: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(4)]
-        for relative in images:
-            path = PurePosixPath(_composed(relative))
-            for reading, key in zip(self._readings, (path, path.with_suffix(""), path.name, path.stem), strict=True):
-                reading[str(key)].append(relative)
-
-    def find(self, name: str) -> list[str]:
-        """Return the images that match the most exact reading of an id: none if it is wrong, several if it is ambiguous."""
-        for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
-            key = str(PurePosixPath(_composed(spelling)))
-            for candidate in (key, self._relative(key)):
-                for reading in self._readings if candidate else ():
-                    if candidate in reading:
-                        return reading[candidate]
-        return []
-
-    def _relative(self, path: str) -> str:
-        """A path from the working folder or the root, relative to the images' folder; empty if it is not inside it."""
-        if "\0" in path:
-            return ""
-        absolute = Path(path)
-        try:
-            return (absolute.parent.resolve() / absolute.name).relative_to(self._folder.resolve()).as_posix()
-        except ValueError:
-            return ""
+def paths_beside(image: Path) -> list[Path]:
+    """Return where the tags of an image may be, the first choice first."""
+    return [path for suffix in TEXT_SUFFIXES for path in (image.with_name(image.name + suffix), image.with_suffix(suffix))]
 
 
 def is_number(cell: str) -> bool:
@@ -224,10 +223,6 @@ def is_number(cell: str) -> bool:
         return math.isfinite(float(cell))
     except ValueError:
         return False
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _size(path: Path) -> int:

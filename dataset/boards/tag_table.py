@@ -1,5 +1,6 @@
-"""Read a user's table of ids and tags: CSV with any usual delimiter, with or without a header."""
+"""Read a user's table of ids and tags: CSV with any usual delimiter, with or without a header, or JSON."""
 
+import codecs
 import csv
 import json
 import sys
@@ -9,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from common.errors import InputError
+from dataset import picture_files
 
 DELIMITERS = (",", ";", "\t", "|")
 # Column ▶ other names that it has elsewhere.
@@ -16,7 +18,9 @@ SYNONYMS = {
     "id": ("file", "filename", "file_name", "image", "path", "md5"),
     "tags": ("tag_string", "labels", "text", "caption"),
 }
-SAMPLE_ROWS = 20  # read to detect the delimiter of a table without a header
+FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+SAMPLE_ROWS = 20  # read to detect the delimiter and the columns
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Row:
     """One line of the table.
 
     Attributes:
-        line: line number in the file, from 1.
+        line: line number in the file, from 1; in JSON the number of the entry.
         id: name of the image as the user wrote it.
         tags: the cell of its tags, see `dataset.tag_text`; None if the line has no column for them.
         group: name of the image's group, or empty.
@@ -38,27 +42,65 @@ class Row:
     numbers: tuple[str, ...] = ()
 
 
-def read_table(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str] = ()) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Columns:
+    """What a user says about the columns of a table.
+
+    Attributes:
+        numbers: names of columns of numbers.
+        id, tags: names of the columns with the images' ids and their tags; empty: the usual ones.
+    """
+
+    numbers: Sequence[str] = ()
+    id: str = ""
+    tags: str = ""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a table is written.
+
+    Attributes:
+        columns: its columns in small letters; those that are used have their names here: id, tags, tag or group.
+        delimiter: what separates cells.
+        has_header: whether the first line names the columns.
+        flags: position ▶ tag, for columns that say with 1 or 0 whether an image has a tag.
+    """
+
+    columns: list[str]
+    delimiter: str
+    has_header: bool
+    flags: dict[int, str]
+
+
+def read_table(path: Path, names_image: Callable[[str], bool], wanted: Columns = Columns()) -> Iterator[Row]:
     """Yield the rows of a table with the columns `id`, `tags` and optionally `group`, in any order.
 
-    Columns may have other usual names (`SYNONYMS`). With a column `tag` instead, each line has one tag. `tags` may be
+    Columns may have other usual names (`SYNONYMS`); of several for the id, the one that names most images counts. With a
+    column `tag` instead of `tags`, each line has one tag; without either, columns of zeros and ones are tags. `tags` may be
     missing if there are columns of numbers. The delimiter is a comma, semicolon, tab or pipe. A table without a header has
     two columns, ids and tags, or a third with probabilities; the ids are those that name images. Tags that contain the
-    delimiter need no quotes: surplus cells of a line belong to its tags.
+    delimiter need no quotes: surplus cells of a line belong to its tags. A JSON file holds an array of objects, an object on
+    each line, or one object with an entry for each id; what a CSV has in columns, these have under the same names.
 
     Args:
-        path: the table, in UTF-8.
+        path: the table, in UTF-8, or in UTF-16 with its mark.
         names_image: returns whether an id names one of the user's images.
-        numbers: names of columns of numbers.
+        wanted: what the user says about the columns.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, or lacks the columns.
+        InputError: the file cannot be read, is not text, or lacks the columns.
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default limit is too low for posts with very many tags
     try:
-        columns, delimiter, has_header = _layout(path, names_image, numbers)
-        for line, cells in islice(_records(path, delimiter), int(has_header), None):
-            yield _row(line, cells, columns, delimiter, numbers)
+        if path.suffix.lower() in JSON_SUFFIXES:
+            yield from _json_rows(path, names_image, wanted)
+            return
+        layout = _layout(path, names_image, wanted)
+        for line, cells in islice(_records(path, layout.delimiter), int(layout.has_header), None):
+            if layout.flags:
+                cells = [*cells, _flagged(path, line, cells, layout.flags)]
+            yield _row(line, cells, layout, wanted.numbers)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start:,}): save it as UTF-8") from None
     except csv.Error as error:
@@ -67,9 +109,10 @@ def read_table(path: Path, names_image: Callable[[str], bool], numbers: Sequence
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _row(line: int, cells: list[str], columns: list[str], delimiter: str, numbers: Sequence[str]) -> Row:
+def _row(line: int, cells: list[str], layout: _Layout, numbers: Sequence[str]) -> Row:
+    columns, delimiter = layout.columns, layout.delimiter
     extra = len(cells) - len(columns)
-    if extra > 0 and "tags" in columns:
+    if extra > 0 and "tags" in columns and not layout.flags:
         first = columns.index("tags")
         cells = [*cells[:first], delimiter.join(cells[first : first + extra + 1]), *cells[first + extra + 1 :]]
         # An unquoted delimiter separates tags as a comma does.
@@ -81,41 +124,120 @@ def _row(line: int, cells: list[str], columns: list[str], delimiter: str, number
     return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values)
 
 
-def _layout(path: Path, names_image: Callable[[str], bool], numbers: Sequence[str]) -> tuple[list[str], str, bool]:
-    """The table's columns, its delimiter, and whether its first line is a header."""
+def _flagged(path: Path, line: int, cells: list[str], flags: dict[int, str]) -> str:
+    """Return the list of tags whose columns say yes."""
+    chosen = []
+    for position, tag in flags.items():
+        cell = cells[position].strip().lower() if position < len(cells) else ""
+        if cell not in FLAGS:
+            raise InputError(f"{path}, line {line:,}: expected 1 or 0 in the column {tag}, received {cell!r}")
+        if FLAGS[cell]:
+            chosen.append(tag)
+    return json.dumps(chosen)
+
+
+def _layout(path: Path, names_image: Callable[[str], bool], wanted: Columns) -> _Layout:
+    """Find out how a table is written."""
     starts = {delimiter: _start(path, delimiter) for delimiter in DELIMITERS}
     for delimiter, rows in starts.items():
-        columns = _with_usual_names([cell.strip().lower() for cell in rows[0]] if rows else [])
-        if {"id", *(map(str.lower, numbers) if numbers else ("tag" if "tag" in columns else "tags",))} <= set(columns):
-            return columns, delimiter, True
-    if numbers:
-        wanted = ", ".join(("id", *numbers))
-        raise InputError(f"{path} has no columns that can be used: expected a first line with {wanted}")
-    best: tuple[int, list[str], str] = (0, [], "")
+        header = [cell.strip() for cell in rows[0]] if rows else []
+        columns = _with_usual_names([cell.lower() for cell in header], rows[1:], names_image, wanted)
+        if "id" in columns and set(map(str.lower, wanted.numbers)) <= set(columns):
+            if wanted.numbers or {"tag", "tags"} & set(columns):
+                return _Layout(columns, delimiter, True, {})
+            flags = {number: name for number, name in enumerate(header) if name and columns[number] not in ("id", "group")}
+            if flags and len(rows) > 1 and all(_is_flag(cells, position) for cells in rows[1:] for position in flags):
+                return _Layout([*columns, "tags"], delimiter, True, flags)
+    if wanted.id or wanted.tags:
+        names = f"{wanted.id or 'id'} and {wanted.tags or 'tags'}"
+        raise InputError(f"{path} lacks a column: expected a first line with {names}")
+    if wanted.numbers:
+        names = ", ".join(("id", *wanted.numbers))
+        raise InputError(f"{path} has no columns that can be used: expected a first line with {names}")
+    best: tuple[int, _Layout | None] = (0, None)
     for delimiter, rows in starts.items():
         rows = [cells for cells in rows if len(cells) > 1]
         scored = ["id", "tag", "probability"] if all(len(cells) == 3 and _is_share(cells[2]) for cells in rows) else []
         for columns, position in ((scored or ["id", "tags"], 0), (["tags", "id"], -1)):
             matches = sum(names_image(cells[position].strip()) for cells in rows)
-            if matches > best[0] and names_image(rows[0][position].strip()):
-                best = (matches, columns, delimiter)
-    if best[0]:
-        return best[1], best[2], False
-    with path.open(encoding="utf-8-sig") as file:
+            if matches > best[0] and _is_id(rows[0][position].strip(), names_image):
+                best = (matches, _Layout(columns, delimiter, False, {}))
+    if best[1]:
+        return best[1]
+    with path.open(encoding=_encoding(path)) as file:
         received = file.readline(200).strip()
     raise InputError(
-        f"{path} has no columns that can be used: expected a first line with the columns id and tags, or an image's id "
-        f"and its tags on each line; the first line is {received!r}"
+        f"{path} has no columns that can be used: expected a first line with the columns id and tags (or name yours: "
+        f"--id-column, --tags-column), or an image's id and its tags on each line; the first line is {received!r}"
     )
 
 
-def _with_usual_names(columns: list[str]) -> list[str]:
-    """Return a header in which the first of a column's other names stands for it, where the column itself is missing."""
+def _with_usual_names(
+    columns: list[str], rows: list[list[str]], names_image: Callable[[str], bool], wanted: Columns
+) -> list[str]:
+    """Return a header in which the columns that are used have their names here."""
+    asked = {"id": wanted.id.strip().lower(), "tags": wanted.tags.strip().lower()}
     for name, others in SYNONYMS.items():
-        found = next((other for other in others if other in columns), None)
-        if name not in columns and found:
-            columns = [name if column == found else column for column in columns]
+        candidates = [asked[name]] if asked[name] else [each for each in (name, *others) if each in columns]
+        if name == "id" and len(candidates) > 1:
+            positions = {each: columns.index(each) for each in candidates}
+            candidates = sorted(candidates, key=lambda each: -_matches(rows, positions[each], names_image))
+        if candidates:
+            columns = [name if each == candidates[0] else f"other {name}" if each == name else each for each in columns]
     return columns
+
+
+def _matches(rows: list[list[str]], position: int, names_image: Callable[[str], bool]) -> int:
+    return sum(names_image(cells[position].strip()) for cells in rows if position < len(cells))
+
+
+def _is_id(cell: str, names_image: Callable[[str], bool]) -> bool:
+    """Return whether a cell of the first line is an image's id, perhaps of a missing image, and not the name of a column."""
+    return names_image(cell) or picture_files.is_picture(Path(cell)) or any(map(str.isdecimal, cell))
+
+
+def _is_flag(cells: list[str], position: int) -> bool:
+    return position >= len(cells) or cells[position].strip().lower() in FLAGS
+
+
+def _json_rows(path: Path, names_image: Callable[[str], bool], wanted: Columns) -> Iterator[Row]:
+    """Yield the rows of a JSON file."""
+    with path.open(encoding=_encoding(path)) as file:
+        text = file.read()
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        try:
+            content = [json.loads(line) for line in text.split("\n") if line.strip()]
+        except json.JSONDecodeError:
+            raise InputError(f"{path} is neither JSON nor JSON on each line: {error}") from None
+    if isinstance(content, dict):
+        is_entry = not {"id", "tags", *SYNONYMS["id"], *SYNONYMS["tags"]} & content.keys()
+        content = [_entry(name, each) for name, each in content.items()] if is_entry else [content]
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise InputError(f"{path}: expected an array of objects with the keys id and tags")
+    names = list(dict.fromkeys(name for entry in content for name in entry))
+    sample = [[str(entry.get(name, "")) for name in names] for entry in content[:SAMPLE_ROWS]]
+    columns = _with_usual_names([name.lower() for name in names], sample, names_image, wanted)
+    if "id" not in columns or not (wanted.numbers or {"tag", "tags"} & set(columns)):
+        expected = f"{wanted.id or 'id'} and {wanted.tags or 'tags'}"
+        raise InputError(f"{path}: expected objects with the keys {expected}; theirs are {', '.join(names[:5])}")
+    layout = _Layout(columns, ",", True, {})
+    for number, entry in enumerate(content, 1):
+        yield _row(number, [_cell(entry.get(name)) for name in names], layout, wanted.numbers)
+
+
+def _entry(name: str, content: object) -> dict:
+    """Return the object for an id: its own, or one with its tags."""
+    is_scored = isinstance(content, dict) and content and all(isinstance(value, (int, float)) for value in content.values())
+    return {"id": name, **content} if isinstance(content, dict) and not is_scored else {"id": name, "tags": content}
+
+
+def _cell(value: object) -> str:
+    """Return a JSON value as the cell of a table. Of tags with probabilities, the tags count."""
+    if isinstance(value, (list, dict)):
+        return json.dumps([str(each) for each in value], ensure_ascii=False)
+    return "" if value is None else str(value)
 
 
 def _is_share(cell: str) -> bool:
@@ -139,7 +261,7 @@ def _start(path: Path, delimiter: str) -> list[list[str]]:
 
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each line that is not blank."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding=_encoding(path)) as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
         line = 1
         try:
@@ -152,3 +274,9 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 line = reader.line_num + 1
         except csv.Error as error:
             raise csv.Error(f"line {line:,}: {error}") from error
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding of a text file, which its first bytes say if it is UTF-16."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"

@@ -22,6 +22,7 @@ from common.progress import progress
 from dataset import records
 from dataset.boards.board import Board
 from dataset.build import parts
+from dataset.build.changes import changes
 from dataset.build.fetch_pictures import Fetcher, Picture, Spool
 from dataset.build.forecast import print_plan
 from dataset.build.parts import WHOLE, Part
@@ -50,7 +51,7 @@ def build(
         InputError: the folder was made with other options, the board has no usable posts, or a file cannot be written.
         OSError: a file cannot be written.
     """
-    if complete := _complete_manifest(folder, options, part):
+    if complete := _complete_manifest(folder, options, part, open_board):
         return complete
     begun = _earlier_manifest(folder / part.name("manifest.json"), options)
     board = open_board()
@@ -86,8 +87,12 @@ def build(
     return _join_complete_parts(folder, part) or manifest
 
 
-def _complete_manifest(folder: Path, options: Options, part: Part) -> dict | None:
-    """Return the manifest of a complete folder or part, or None; raise if the folder was made with other options."""
+def _complete_manifest(folder: Path, options: Options, part: Part, open_board: Callable[[], Board]) -> dict | None:
+    """Return the manifest of a complete folder or part, or None.
+
+    Raises:
+        InputError: the folder was made with other options, or from other files of the user.
+    """
     whole = _earlier_manifest(folder / "manifest.json", options)
     complete_parts = parts.parts_in(folder) if folder.is_dir() else []
     if whole and whole["complete"]:
@@ -95,6 +100,10 @@ def _complete_manifest(folder: Path, options: Options, part: Part) -> dict | Non
             records.shard_paths(folder, split)  # raises if one is missing
         _remove_leftovers(folder, part)
         parts.remove_tables(folder)
+        is_there = options.images and all(Path(path).exists() for path in (options.images, options.csv) if path)
+        if is_there and (changed := changes(select(open_board(), options), folder, whole)):
+            advice = f"delete {folder} to make it anew, or give another --out"
+            raise InputError(f"{options.images} has changed since {folder} was made: {changed}: {advice}")
         say(f"{folder} is already complete; delete it or give another --out to build it again")
         return whole
     if part == WHOLE and complete_parts:

@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from common.errors import InputError
+from common.errors import InputError, say
 from dataset.boards.board import Board, Post
 from dataset.boards.catalogue import Annotations
 from dataset.build.sampling import TRAIN, assign_splits, priorities, sample, vocabulary
@@ -41,6 +41,7 @@ class Options:
         numbers: columns of the table whose numbers are learned like tags, or None.
         separator: what separates the user's tags, one of `tag_text.SEPARATORS`; None: decided from all of them.
         keep_case: True if capitals in the user's tags are left as they are, otherwise None.
+        id_column, tags_column: columns of the user's table; None: the usual ones.
     """
 
     board: str
@@ -61,6 +62,8 @@ class Options:
     numbers: list[str] | None = None
     separator: str | None = None
     keep_case: bool | None = None
+    id_column: str | None = None
+    tags_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,9 +170,11 @@ def _group_numbers(groups: Sequence) -> np.ndarray:
 def _restrict_to_vocabulary(board: Board, options: Options, annotations: Annotations, counts: np.ndarray) -> Annotations:
     """Return the annotations with only the selected tags."""
     wanted = {CATEGORIES[category] for category in (*options.categories, "number")}
-    for tag in np.flatnonzero(counts).tolist():
-        if board.category(annotations.names[tag]) not in wanted:
-            counts[tag] = 0
+    others = [tag for tag in np.flatnonzero(counts).tolist() if board.category(annotations.names[tag]) not in wanted]
+    counts[others] = 0
+    if others and not board.remote:
+        example = annotations.names[others[0]]
+        say(f"{len(others):,} tags of other categories are left out, such as {example}; --categories chooses them")
     tags = vocabulary(annotations.names, counts, options.tags, options.min_positives)
     if not tags:
         most = int(counts.max(initial=0))

@@ -1,0 +1,49 @@
+"""What has changed in a user's own folder since a data folder was made from it."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+from common.processes import import_quietly
+from dataset import records
+from dataset.build.selection import Selection
+
+
+def changes(selection: Selection, folder: Path, manifest: dict) -> str:
+    """Return in words what the user's folder has now and a complete data folder has not; empty if they agree.
+
+    Args:
+        selection: the tags and pictures that would be selected now.
+        folder: the data folder.
+        manifest: its manifest.
+    """
+    sources = {entry.post.id: Path(entry.post.source) for entries in selection.entries.values() for entry in entries}
+    made = (folder / "manifest.json").stat().st_mtime
+    newer = {name for name, path in sources.items() if path.stat().st_mtime > made}
+    if manifest["selection"] == selection.digest and not newer:
+        return ""
+    import_quietly("tensorflow")  # its logs are not for the user
+    names = [tag.name for tag in records.read_tags(folder / "tags.csv")]
+    stored, md5s = {}, {}
+    for split in manifest["splits"]:
+        for record in records.read(folder, split) if any(folder.glob(f"{split}-*.tfrecord")) else ():
+            stored[record.id] = {names[tag]: round(label, 4) for tag, label in record.labels.items()}
+            md5s[record.id] = record.md5
+    with (folder / "quarantine.csv").open(newline="", encoding="utf-8") as file:
+        quarantined = {row["id"] for row in csv.DictReader(file)}
+    now = {
+        entry.post.id: {selection.tags[tag]: round((entry.labels or {}).get(tag, 1.0), 4) for tag in entry.tags}
+        for entries in selection.entries.values()
+        for entry in entries
+    }
+    kinds = {
+        "new": now.keys() - stored.keys() - quarantined,
+        "left out now": stored.keys() - now.keys(),
+        "tagged otherwise": {name for name in now.keys() & stored.keys() if now[name] != stored[name]},
+        "another picture under the same name": {name for name in newer & stored.keys() if _md5(sources[name]) != md5s[name]},
+    }
+    return ", ".join(f"{len(ids):,} {kind} (such as {min(ids)})" for kind, ids in kinds.items() if ids)
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -78,6 +78,21 @@ class Run:
         """The fraction of training images that have each tag, float64 (tags,)."""
         return np.array([tag.count for tag in self.tags]) / self.train_images
 
+    @property
+    def batch_size(self) -> int:
+        """Images per training step: the configured number, or the whole training split if that is smaller."""
+        return min(self.config.batch_size, self.train_images)
+
+    @property
+    def steps_per_update(self) -> int:
+        """Number of steps whose gradients are summed for an update of the weights."""
+        return min(max(1, self.config.effective_batch // self.batch_size), self.train_images // self.batch_size)
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Number of updates of the weights in an epoch."""
+        return self.train_images // (self.batch_size * self.steps_per_update)
+
     def added_outputs(self) -> set[str]:
         """Return the names of the outputs that train.py --teach added, or was about to add when it was killed."""
         path = self.folder / "taught.json"

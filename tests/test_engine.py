@@ -19,9 +19,9 @@ from common.errors import InputError
 from model import devices
 from model.config import Config
 from model.network import TaggerNetwork
+from model.one_cycle import OneCycle
 from training import checkpoints, lr_finder, memory, run_table
 from training.checkpoints import TrainingPosition
-from training.one_cycle import OneCycle
 from training.optimizers import CycledSGD
 from training.plan import plan_run
 from training.recipes import resolve

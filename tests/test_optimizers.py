@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from training.one_cycle import OneCycle
+from model.one_cycle import OneCycle
 from training.optimizers import CycledAdamW, CycledMuon, CycledSGD, newton_schulz_orthogonalize
 
 

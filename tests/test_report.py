@@ -20,8 +20,9 @@ from dataset import images, records
 from evaluation import compare, evaluate
 from evaluation.metrics import metrics
 from evaluation.metrics.calibration import Target, fit
-from evaluation.report import charts, findings, html, sections, terminal
+from evaluation.report import charts, curves, findings, html, sections, terminal
 from inference.tagger import Tagger
+from model import run_folder
 
 
 def test_findings_are_the_most_confident_mistakes_one_of_a_group():
@@ -56,6 +57,26 @@ def test_charts_stay_inside_their_frame_and_escape_their_texts():
     numbers = [float(n) for n in re.search(r'points="([^"]*)"', drawn).group(1).replace(",", " ").split()]
     assert min(numbers) >= 0 and max(numbers) <= charts.WIDTH and len(numbers) <= 2 * charts.MAX_POINTS
     assert "<b>" not in drawn and "a<b" not in drawn
+
+
+def test_the_title_of_an_axis_is_beside_its_numbers():
+    drawn = charts.line_chart("a", "x", "learning rate", [charts.Line("", [0, 4], [0.0, 0.00375])])
+    numbers = re.findall(r'<text x="([0-9.]+)" y="[^"]*" text-anchor="end">([^<]*)<', drawn)
+    title = float(re.search(r"translate\(([0-9.]+) ", drawn).group(1))
+    assert max(len(number) for _, number in numbers) == len("0.0035")
+    assert min(float(end) - 7 * len(number) for end, number in numbers) > title + 4  # px of a digit, and below the baseline
+
+
+def test_the_learning_rate_is_drawn_at_every_update_of_the_schedule_that_the_run_had(first_run):
+    run, history = run_folder.load(first_run), run_folder.read_history(first_run)
+    [*_, drawn] = curves.training_charts(run, history)
+    line = re.search(r'points="([^"]*)"', drawn).group(1).split()
+    heights = [float(point.split(",")[1]) for point in line]
+    assert "Learning rate" in drawn and len(line) == min(charts.MAX_POINTS, 2 * run.updates_per_epoch + 1)
+    assert 0 < heights.index(min(heights)) < len(line) / 2  # the peak, between two epochs, and not at the start
+    several_cycles = [row | {"learning_rate": 0.1 * float(row["learning_rate"]) + 1} for row in history]
+    [*_, drawn] = curves.training_charts(run, several_cycles)
+    assert len(re.search(r'points="([^"]*)"', drawn).group(1).split()) == len(history)
 
 
 def test_names_are_escaped_and_break_between_words():

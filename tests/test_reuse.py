@@ -19,11 +19,11 @@ from PIL import Image
 
 from common.errors import InputError
 from dataset import records
-from model import run_folder
+from model import one_cycle, run_folder
 from model.config import Config
 from model.network import EMBEDDING, TaggerNetwork
 from model.run_folder import Run
-from training import frozen_trunk, one_cycle, train_run, transfer
+from training import frozen_trunk, train_run, transfer
 from training.optimizers import CycledSGD, build_optimizer
 from training.recipes import resolve
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.one_cycle import OneCycle
+from model.one_cycle import OneCycle
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 

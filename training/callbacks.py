@@ -11,8 +11,8 @@ from common.errors import InputError
 from common.progress import progress, say_above
 from evaluation.metrics import metrics
 from evaluation.score import Scores, score
-from model import run_folder
-from training import checkpoints, one_cycle, weight_average
+from model import one_cycle, run_folder
+from training import checkpoints, weight_average
 from training.checkpoints import TrainingPosition
 from training.plan import Plan
 

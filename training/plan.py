@@ -28,8 +28,6 @@ class Plan:
         run: run folder, configuration and tags.
         data: the data folder.
         val_images: number of images in the validation split.
-        batch_size: images per step: the configured number, or the whole training split if that is smaller.
-        steps_per_update: number of steps whose gradients are summed for an update of the weights.
         cache: the decoded training pictures, if they are cached.
         soft_targets: the teacher's probabilities, if the run has a teacher.
         features: the stored outputs of the part of the trunk that is frozen in all epochs, if they replace the pictures.
@@ -38,21 +36,29 @@ class Plan:
     run: Run
     data: Path
     val_images: int
-    batch_size: int
-    steps_per_update: int
     cache: Cache | None = None
     soft_targets: SoftTargets | None = None
     features: FrozenFeatures | None = None
 
     @property
+    def batch_size(self) -> int:
+        """Images per step, see `Run.batch_size`."""
+        return self.run.batch_size
+
+    @property
+    def steps_per_update(self) -> int:
+        """Number of steps whose gradients are summed for an update of the weights."""
+        return self.run.steps_per_update
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps per epoch, a multiple of `steps_per_update`."""
-        return self.run.train_images // (self.batch_size * self.steps_per_update) * self.steps_per_update
+        return self.run.updates_per_epoch * self.steps_per_update
 
     @property
     def total_updates(self) -> int:
         """Number of updates in the whole run."""
-        return self.steps_per_epoch // self.steps_per_update * self.run.config.epochs
+        return self.run.updates_per_epoch * self.run.config.epochs
 
     @property
     def augmentation(self) -> Augmentation:
@@ -137,11 +143,9 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
             )
     elif (folder / "model.keras").exists():
         raise InputError(f"{folder} holds a model.keras but no config.json, so it is not a run: give another --run")
-    batch_size = min(config.batch_size, run.train_images)
-    if batch_size % num_devices:
-        raise InputError(f"--batch-size has to be a multiple of --devices, {num_devices}. Received: {batch_size}")
-    steps_per_update = min(max(1, config.effective_batch // batch_size), run.train_images // batch_size)
-    return Plan(run, data, val_images, batch_size, steps_per_update)
+    if run.batch_size % num_devices:
+        raise InputError(f"--batch-size has to be a multiple of --devices, {num_devices}. Received: {run.batch_size}")
+    return Plan(run, data, val_images)
 
 
 def _differences(existing: Run, new: Run) -> list[str]:

@@ -15,7 +15,7 @@ from dataset import records
 from evaluation.metrics.calibration import Target, fit
 from evaluation.report import contact_sheet
 from evaluation.score import Scores
-from training import one_cycle
+from model import one_cycle
 from training.callbacks import ProgressAndSpeed, Validation
 from training.plan import Plan
 

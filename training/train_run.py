@@ -41,11 +41,11 @@ from dataset import frozen_features, soft_targets
 from evaluation.evaluate import calibrate
 from evaluation.metrics.calibration import Target
 from inference.tagger import Tagger
-from model import devices, run_folder
+from model import devices, one_cycle, run_folder
 from model.config import AUTO
 from model.network import TaggerNetwork
 from model.run_folder import Run
-from training import checkpoints, distillation, frozen_trunk, memory, one_cycle, transfer, weight_average
+from training import checkpoints, distillation, frozen_trunk, memory, transfer, weight_average
 from training.callbacks import Callbacks, CheckpointCallback, ProgressAndSpeed, Validation
 from training.checkpoints import TrainingPosition
 from training.optimizers import build_optimizer

@@ -7,7 +7,8 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 340, 250
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 36
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 36  # LEFT is more where the numbers of the axis are long
+TITLE_WIDTH, DIGIT_WIDTH, GAP = 18, 7, 6  # of the vertical axis; the width of a digit is that of the widest usual font
 MAX_POINTS = 200  # of a line: more are not visible
 SPARK_WIDTH, SPARK_HEIGHT = 96, 22
 
@@ -36,16 +37,19 @@ def line_chart(
     x_range = x_range or _extent([value for line in lines for value in line.x])
     y_range = y_range or _extent([value for line in lines for value in line.y])
 
+    numbers = {value: _short(value) for value in _ticks(*y_range)}
+    left = max(LEFT, TITLE_WIDTH + DIGIT_WIDTH * max(map(len, numbers.values())) + GAP)
+
     def place(x, y) -> str:
-        right = LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT)
+        right = left + (x - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - left - RIGHT)
         down = HEIGHT - BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM)
         return f"{right:.1f},{down:.1f}"
 
     parts = []
-    for value in _ticks(*y_range):
+    for value, number in numbers.items():
         x, y = place(x_range[0], value).split(",")
         parts.append(f'<line class="grid" x1="{x}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+        parts.append(f'<text x="{left - GAP}" y="{float(y) + 4:.1f}" text-anchor="end">{number}</text>')
     for value in _ticks(*x_range):
         x, y = place(value, y_range[0]).split(",")
         parts.append(f'<text x="{x}" y="{float(y) + 15:.1f}" text-anchor="middle">{_short(value)}</text>')
@@ -54,7 +58,7 @@ def line_chart(
         parts.append(f'<polyline class="line {line.kind}" points="{" ".join(points)}"/>')
         if line.dots:
             parts += ['<circle class="dot {}" r="3" cx="{}" cy="{}"/>'.format(line.kind, *p.split(",")) for p in points]
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (left + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(
         f'<text transform="translate(10 {(HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.measuring import side_by_side
 from benchmarks.reporting import Table, report
+from inference.frames import Prediction
 from inference.sources import find
-from inference.tagger import Prediction, Tagger
+from inference.tagger import Tagger
 
 ROOT = Path(__file__).parent.parent
 RUNNING, ONCE, TWICE, SECOND = "in a process that has begun", "test.py", "test.py, twice", "test.py, the second time alone"

@@ -4,11 +4,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
+from common.errors import InputError
 from dataset import images
 from inference import sources
 from inference.sources import Source
@@ -41,6 +42,40 @@ class Frame:
     seconds: float
     stored: bytes
     pixels: np.ndarray
+
+
+@dataclass
+class Prediction:
+    """A picture with the network's scores.
+
+    Attributes:
+        source: the picture.
+        seconds: time at which each frame begins; 0 for a still picture.
+        frames: input of the network for each frame, uint8 (image_size, image_size, 3).
+        scores: the arrays that `Tagger.scores` returns, each (frames, tags).
+    """
+
+    source: Source
+    seconds: list[float]
+    frames: list[np.ndarray]
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Probabilities (tags,): the highest of all frames for each tag."""
+        return self.scores["probability"].max(axis=0)
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Standard deviations (tags,) of the probabilities, each from the frame with the highest probability.
+
+        Raises:
+            InputError: the network has no noise layer, or is an ONNX file.
+        """
+        if "variance" not in self.scores:
+            raise InputError("uncertainty needs the run folder of a run that was trained with --noise diagonal or low-rank")
+        best = self.scores["probability"].argmax(axis=0)
+        return np.sqrt(self.scores["variance"][best, np.arange(len(best))])
 
 
 def read_frames(run: Run, data: bytes, max_frames: int = FRAMES) -> list[Frame]:

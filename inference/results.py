@@ -8,8 +8,9 @@ import numpy as np
 
 from common.errors import InputError
 from dataset.records import CATEGORIES
+from inference.frames import Prediction
 from inference.tag_style import Style
-from inference.tagger import Prediction, Tagger
+from inference.tagger import Tagger
 
 
 @dataclass(frozen=True)

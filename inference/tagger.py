@@ -7,7 +7,7 @@ for tags in tagger.tag(["cat.png", "dog.jpg"]):
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import length_hint
 from pathlib import Path
@@ -19,7 +19,7 @@ from common.errors import InputError
 from common.numbers import rescaled_variance, sigmoid
 from dataset import images
 from inference import onnx_network, sources
-from inference.frames import FRAMES, Unreadable, read_ahead, read_frames
+from inference.frames import FRAMES, Prediction, Unreadable, read_ahead, read_frames
 from inference.onnx_network import OnnxNetwork
 from inference.sources import Source
 from model import run_folder
@@ -27,40 +27,6 @@ from model.run_folder import Run
 
 BATCH = 32
 BATCHES_BEFORE_COMPILING = 4  # compiling takes about as long as it saves in this many batches
-
-
-@dataclass
-class Prediction:
-    """A picture with the network's scores.
-
-    Attributes:
-        source: the picture.
-        seconds: time at which each frame begins; 0 for a still picture.
-        frames: input of the network for each frame, uint8 (image_size, image_size, 3).
-        scores: the arrays that `Tagger.scores` returns, each (frames, tags).
-    """
-
-    source: Source
-    seconds: list[float]
-    frames: list[np.ndarray]
-    scores: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def probability(self) -> np.ndarray:
-        """Probabilities (tags,): the highest of all frames for each tag."""
-        return self.scores["probability"].max(axis=0)
-
-    @property
-    def uncertainty(self) -> np.ndarray:
-        """Standard deviations (tags,) of the probabilities, each from the frame with the highest probability.
-
-        Raises:
-            InputError: the network has no noise layer, or is an ONNX file.
-        """
-        if "variance" not in self.scores:
-            raise InputError("uncertainty needs the run folder of a run that was trained with --noise diagonal or low-rank")
-        best = self.scores["probability"].argmax(axis=0)
-        return np.sqrt(self.scores["variance"][best, np.arange(len(best))])
 
 
 def model_file(path: str | Path) -> Path:
@@ -182,12 +148,16 @@ class Tagger:
 
         Args:
             pixels: uint8 (batch, image_size, image_size, 3).
-            compiled: run a compiled graph, which takes seconds for the first batch and is faster for the others.
+            compiled: run a compiled graph, which takes seconds for the first batch of a size and is faster afterwards.
+                More than `BATCH` pictures are divided into parts of that size.
 
         Returns:
             Arrays of float32 (batch, tags): `probability` at the run's temperatures; for a run folder also `logit`, at
             temperature 1; with a noise layer also `variance`, that of the probability.
         """
+        if compiled and len(pixels) > BATCH:
+            parts = [self.scores(pixels[start : start + BATCH], compiled) for start in range(0, len(pixels), BATCH)]
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         scores = self.network.predict_on_batch(pixels) if compiled else self.network(pixels, training=False)
         if "logit" not in scores:  # an ONNX file divides by the temperature itself; Keras may not be installed
             return scores
@@ -212,14 +182,14 @@ class Tagger:
         batches = 0
         compiled = length_hint(pictures) > BATCHES_BEFORE_COMPILING * BATCH
         for picture in read_ahead(pictures, partial(self.read, max_frames=max_frames)):
-            pending.append(picture)
-            if isinstance(picture, Prediction):
-                pixels += picture.frames
-            if len(pixels) >= BATCH:
+            frames = picture.frames if isinstance(picture, Prediction) else []
+            if pixels and len(pixels) + len(frames) > BATCH:
                 compiled = compiled or batches >= BATCHES_BEFORE_COMPILING
                 yield from self._add_scores(pending, pixels, compiled)
                 batches += 1
                 pending, pixels = [], []
+            pending.append(picture)
+            pixels += frames
         yield from self._add_scores(pending, pixels, compiled)
 
     def read(self, source: Source, max_frames: int = FRAMES) -> "Prediction":
@@ -230,7 +200,7 @@ class Tagger:
     def _add_scores(self, pending: list["Prediction | Unreadable"], pixels: list[np.ndarray], compiled: bool):
         """Run the network on a batch, and yield the pictures with their scores."""
         if pixels:
-            padding = BATCH - len(pixels) if compiled else 0  # a batch of another size would be compiled again
+            padding = -len(pixels) % BATCH if compiled else 0  # a batch of another size would be compiled again
             scores = self.scores(np.stack(pixels + pixels[-1:] * padding), compiled)
             start = 0
             for prediction in pending:

@@ -13,8 +13,9 @@ from common.errors import InputError, say
 from common.files import atomic_path, decode_text
 from dataset.tag_text import decide
 from inference import annotations, sidecars
+from inference.frames import Prediction
 from inference.sources import Source
-from inference.tagger import Prediction, Tagger
+from inference.tagger import Tagger
 
 MAX_STEM, MAX_TAG = 40, 20  # characters in the name of a heat map, which file systems limit to 255 bytes
 

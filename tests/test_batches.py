@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT, program
+from PIL import Image
 
 from common.files import only_writer, partial_path
-from inference import annotations
+from inference import annotations, sources, tagger
 
 pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
 
@@ -104,3 +106,17 @@ def test_a_lock_stays_the_same_file(tmp_path):
         with only_writer(tmp_path):
             files.append((tmp_path / ".lock").stat().st_ino)
     assert files[0] == files[1] == (tmp_path / ".lock").stat().st_ino
+
+
+def test_frames_of_animations_are_computed_in_batches_of_one_size(emoji_onnx, tmp_path, monkeypatch):
+    for index, number in enumerate((5, 8, 5, 8, 1, 5, 8, 40, 3)):
+        first, *others = [Image.new("L", (8, 8), 20 * index + 2 * frame) for frame in range(number)]
+        first.save(tmp_path / f"{index}.gif", save_all=True, append_images=others)
+    opened, sizes = tagger.Tagger.open(emoji_onnx), set()
+    network, compute = opened.network, opened.network.predict_on_batch
+    monkeypatch.setattr(network, "predict_on_batch", lambda pixels: sizes.add(len(pixels)) or compute(pixels))
+    monkeypatch.setattr(tagger, "BATCHES_BEFORE_COMPILING", 0)
+    predictions = list(opened.predict(sources.find([str(tmp_path)]), max_frames=40))
+    assert sizes == {tagger.BATCH} and [len(found.seconds) for found in predictions] == [5, 8, 5, 8, 1, 5, 8, 40, 3]
+    for found in predictions:
+        assert np.allclose(found.scores["probability"], compute(np.stack(found.frames))["probability"], atol=1e-5)

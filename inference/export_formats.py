@@ -41,18 +41,29 @@ MAX_DIFFERENCE = 1e-3  # of probabilities; of embeddings, relative to their larg
 Reader = Callable[[np.ndarray], np.ndarray]  # RGB, uint8 (batch, size, size, 3) ▶ float32 (batch, tags or channels)
 
 
+def column_order(tags: list[Tag]) -> tuple[list[int], list[int]]:
+    """Return the order of the tags in the columns of `model.onnx` after the ratings: general tags, then characters.
+
+    Returns:
+        The index of the tag in each column after the ratings, and the column of each tag, in the order of the tags.
+    """
+    order = sorted(range(len(tags)), key=lambda index: tags[index].category == CHARACTER)
+    columns = np.empty(len(tags), int)
+    columns[order] = np.arange(RATING_COLUMNS, RATING_COLUMNS + len(tags))
+    return order, columns.tolist()
+
+
 def write_onnx(tagger: Tagger, path: Path) -> None:
     """Write `model.onnx` and, beside it, `selected_tags.csv`, both in the order: four ratings, general tags, characters."""
     import onnx
 
-    order = sorted(range(len(tagger.run.tags)), key=lambda index: tagger.run.tags[index].category == CHARACTER)
+    order, columns = column_order(tagger.run.tags)
     image, outputs = _bgr_network(tagger)
     ratings = keras.ops.zeros_like(outputs["probability"][:, :1])  # (batch, 1)
     ordered = keras.ops.take(outputs["probability"], order, axis=1)
     probability = keras.ops.concatenate([ratings] * RATING_COLUMNS + [ordered], axis=1)  # (batch, 4 + tags)
     _convert_to_onnx(keras.Model(image, [probability, outputs["features"]]), path, ["probability", "embedding"])
 
-    columns = [RATING_COLUMNS + order.index(index) for index in range(len(order))]
     model = onnx.load(path)
     onnx.helper.set_model_props(
         model, {onnx_network.METADATA: onnx_network.metadata(tagger.run, tagger.thresholds, columns)}

@@ -213,19 +213,30 @@ def read(folder: Path, split: str) -> Iterator[Record]:
         yield from read_shard(path)
 
 
-def read_shard(path: Path) -> Iterator[Record]:
-    """Yield the records of a shard; see `read`."""
+def read_shard(path: Path, ids: set[str] | None = None) -> Iterator[Record]:
+    """Yield the records of a shard; see `read`.
+
+    Args:
+        path: the shard.
+        ids: ids of the posts whose records are read; None for all.
+    """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    stored = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    @tf.autograph.experimental.do_not_convert  # which takes a second
+    def is_wanted(record):
+        post_id = tf.io.parse_single_example(record, {"id": tf.io.FixedLenFeature([], tf.string)})["id"]
+        return tf.reduce_any(post_id == tf.constant(sorted(ids or ()), tf.string))
+
+    dataset = tf.data.TFRecordDataset(str(path))
+    stored = (dataset if ids is None else dataset.filter(is_wanted)).as_numpy_iterator()
     for number in itertools.count():
         try:
             features = tf.train.Example.FromString(next(stored)).features.feature
         except StopIteration:
             break
-        except (tf.errors.DataLossError, DecodeError):
-            damage = f"{path} is damaged after {number:,} records"
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, DecodeError):
+            damage = f"{path} is damaged" + (f" after {number:,} records" if ids is None else "")
             raise InputError(f"{damage}: delete {path.parent} and download it again") from None
         post_id, group, md5, image, caption = (
             features[name].bytes_list.value[0] if name in features else b""
@@ -262,9 +273,8 @@ def writer(path: Path) -> Iterator[Callable[[Record], None]]:
 def images_by_id(folder: Path, split: str, ids: set[str]) -> dict[str, bytes]:
     """Return post id ▶ encoded picture for some posts of a split."""
     pictures: dict[str, bytes] = {}
-    for record in read(folder, split):
+    for path in shard_paths(folder, split):
         if len(pictures) == len(ids):
             break
-        if record.id in ids:
-            pictures[record.id] = record.image
+        pictures |= {record.id: record.image for record in read_shard(path, ids)}
     return pictures

@@ -8,10 +8,10 @@ import numpy as np
 
 from common import files
 from common.errors import InputError, say
-from common.progress import progress
-from dataset import near_duplicates, records
+from dataset import records
 from dataset.records import CATEGORIES
 from evaluation import score as scoring
+from evaluation.leaks import leaks
 from evaluation.metrics import all_metrics, bootstrap, metrics, micro_counts, tag_vectors
 from evaluation.metrics.all_metrics import Figures
 from evaluation.metrics.calibration import Calibration, Target, default_calibration, fit
@@ -21,7 +21,6 @@ from model import run_folder
 from model.run_folder import Run
 
 BUCKETS = (32, 128, 512)  # training positives at which a bucket of tags begins, besides 0
-LEAK_CORRELATION = 0.99  # of near-duplicates; download.py, which merges copies of a picture into a group, requires more
 GROUPED = ("auc_roc", "average_precision", "f1")  # figures that are also computed by bucket and by category
 
 
@@ -166,23 +165,6 @@ def load_or_learn_vectors(run: Run, tags: list[records.Tag], data: Path) -> np.n
         if own:
             tag_vectors.save(path, vectors)
     return vectors
-
-
-def leaks(data: Path, split: str) -> list[tuple[int, str, str]]:
-    """Return the near-duplicates between a split and the others, see `Evaluation.leaks`."""
-    origins, thumbnails = [], []  # an origin is the split and the id
-    for name in records.SPLITS:
-        stored = records.read(data, name)
-        for record in progress(stored, description=f"near-duplicates, {name}", unit="images", leave=False):
-            origins.append((name, record.id))
-            thumbnails.append(near_duplicates.thumbnail(record.image))
-    first = next((index for index, (name, _) in enumerate(origins) if name == split), 0)
-    between_splits = []
-    for pair in near_duplicates.near_duplicate_pairs(thumbnails, LEAK_CORRELATION):
-        for one, other in (pair, pair[::-1]):
-            if origins[one][0] == split != origins[other][0]:
-                between_splits.append((one - first, *origins[other]))
-    return between_splits
 
 
 def summary(evaluation: Evaluation) -> dict:

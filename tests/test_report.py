@@ -16,8 +16,8 @@ from conftest import ROOT, program
 from common import files
 from common.errors import InputError
 from common.numbers import sigmoid
-from dataset import images, records
-from evaluation import compare, evaluate
+from dataset import images, near_duplicates, records
+from evaluation import compare, evaluate, leaks
 from evaluation.metrics import metrics
 from evaluation.metrics.calibration import Target, fit
 from evaluation.report import charts, curves, findings, html, sections, terminal
@@ -197,9 +197,29 @@ def test_copies_of_test_pictures_in_training_are_named(emoji_data, tmp_path):
     data = tmp_path / "leaky"
     shutil.copytree(emoji_data, data)
     tested = next(records.read(data, "test"))
-    before = evaluate.leaks(data, "test")
+    before = leaks.leaks(data, "test")
     small = io.BytesIO()
     images.decode(tested.image).resize((50, 50)).save(small, "JPEG", quality=60)
     with tf.io.TFRecordWriter(str(records.shard_paths(data, "train")[0])) as writer:
         writer.write(records.encode(small.getvalue(), tested.tags, "copy", "", "another group"))
-    assert (0, "train", "copy") in {*evaluate.leaks(data, "test")} - {*before}
+    assert (0, "train", "copy") in {*leaks.leaks(data, "test")} - {*before}
+
+
+def test_leaks_are_looked_for_once(emoji_data, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(emoji_data, data, ignore=shutil.ignore_patterns(".cache"))
+    monkeypatch.setattr(leaks, "MIN_CORRELATION", 0.9)  # so that this small folder has some
+    first = leaks.leaks(data, "test")
+    monkeypatch.setattr(near_duplicates, "thumbnail", lambda image: pytest.fail("a picture was decoded again"))
+    assert first and leaks.leaks(data, "test") == first
+    assert {(other, split) for other, split, _ in leaks.leaks(data, "val")} != {(other, split) for other, split, _ in first}
+
+
+def test_only_the_records_that_are_wanted_are_decoded(emoji_data, monkeypatch):
+    stored = {record.id: record.image for record in records.read(emoji_data, "train")}
+    wanted = {id: stored[id] for id in [*stored][::20]}
+    decode = tf.train.Example.FromString
+    decoded = []
+    monkeypatch.setattr(tf.train.Example, "FromString", lambda data: decoded.append(data) or decode(data))
+    assert records.images_by_id(emoji_data, "train", set(wanted)) == wanted and len(decoded) == len(wanted)
+    assert records.images_by_id(emoji_data, "train", set()) == {}

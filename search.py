@@ -13,8 +13,9 @@ from pathlib import Path
 
 from command import Parser, run
 from common.errors import InputError, say
-from common.processes import import_quietly
+from common.processes import import_quietly, use_cpu
 from common.progress import progress
+from model import onnx_session
 from retrieval import sheet
 
 DEFAULT_RESULTS = 12
@@ -32,12 +33,14 @@ def main() -> None:
     if options.duplicates:
         print_duplicates(options, index)
         return
+    if options.device == onnx_session.CPU:
+        use_cpu()
     if options.align:
         import_quietly("keras")
         import_quietly("tensorflow")
     from retrieval.joint_space import JointSpace
 
-    space = JointSpace(path)
+    space = JointSpace(path, options.device)
     if options.align:
         align(options, space)
     elif options.index is not None:
@@ -54,6 +57,7 @@ def make_parser() -> Parser:
         "query", nargs="?", metavar="PICTURE or SENTENCE", help="file, http address, - (standard input), or a sentence"
     )
     parser.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+    parser.add_argument("--device", choices=onnx_session.PROVIDERS, help="what computes (default: a GPU, else the CPU)")
     parser.add_argument("--index", nargs="*", metavar="PLACE", help="files and folders to add to the index; update it")
     parser.add_argument("--into", type=Path, help="folder of the index (default: index/ beside the model)")
     parser.add_argument("--align", action="store_true", help="learn to search by sentences")

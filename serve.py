@@ -7,6 +7,7 @@ from pathlib import Path
 
 from command import Parser, run
 from common.errors import InputError, say
+from model import onnx_session
 
 MAX_CONNECTIONS = 256  # more are answered with 503
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,13 +27,13 @@ def main() -> None:
     from model import run_folder
 
     path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
-    tagger = Tagger.open(path)
+    tagger = Tagger.open(path, options.device)
     file = model_file(path)
     hosts = [*LOOPBACK, "[::1]"] if options.host in LOOPBACK else ["*"]
     events = options.events or file.with_name("events.sqlite")
     application = app.build(tagger, app.version_of(tagger, file), events, hosts)
     if options.index:
-        add_search(application, path, options.index)
+        add_search(application, path, options)
     config = uvicorn.Config(application, log_level="error", limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     say(f"{path} on http://{options.host}:{options.port}/ (Ctrl-C ends it); marks of tags are stored in {events}")
@@ -44,6 +45,7 @@ def parse_arguments():
     """Return the options of the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+    parser.add_argument("--device", choices=onnx_session.PROVIDERS, help="what computes (default: a GPU, else the CPU)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=5000, help="default: 5000")
     parser.add_argument("--events", type=Path, help="SQLite file for users' marks (default: events.sqlite beside the model)")
@@ -65,14 +67,14 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def add_search(application, path: Path, folder: Path) -> None:
+def add_search(application, path: Path, options) -> None:
     """Add the search box for an index to the page."""
     from retrieval.joint_space import JointSpace
     from retrieval.picture_index import PictureIndex
     from web.search_routes import add_search_routes
 
-    space = JointSpace(path)
-    add_search_routes(application, space, PictureIndex(folder, space.version))
+    space = JointSpace(path, options.device)
+    add_search_routes(application, space, PictureIndex(options.index, space.version))
 
 
 if __name__ == "__main__":

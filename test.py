@@ -9,6 +9,7 @@ from common.processes import interrupted_only_after
 from common.progress import progress
 from dataset.records import CATEGORIES
 from dataset.tag_text import TEXT_SUFFIXES
+from model import onnx_session
 
 MODES = ("skip", "append", "overwrite")
 MAX_PICTURES_WITHOUT_PROGRESS = 32
@@ -46,7 +47,7 @@ def tag(pictures: list, writer, options) -> list[str]:
     from inference.frames import Unreadable
     from inference.writers import OverlayWriter
 
-    tagger = open_tagger(options.run)
+    tagger = open_tagger(options)
     results = make_result_builder(options, tagger)
     results.check(tagger)
     heat_maps = OverlayWriter(tagger, options.explain) if options.explain else None
@@ -82,6 +83,7 @@ def make_parser() -> Parser:
     inputs.add_argument("--list", metavar="FILE", help="text file with one picture on each line; - for standard input")
     inputs.add_argument("--clipboard", action="store_true", help="tag the picture, files or link in the clipboard")
     inputs.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+    inputs.add_argument("--device", choices=onnx_session.PROVIDERS, help="what computes (default: a GPU, else the CPU)")
 
     selection = parser.add_argument_group("selection of tags")
     selection.add_argument("--threshold", type=float, help="lowest probability (default: the run's threshold of each tag)")
@@ -138,12 +140,12 @@ def check(options) -> None:
         keywords.exiv2()
 
 
-def open_tagger(path: Path | None):
+def open_tagger(options):
     """Return the tagger of a run, by default of the newest one."""
     from inference.tagger import Tagger
     from model import run_folder
 
-    return Tagger.open(path or run_folder.newest(Path("runs"), "model.keras", "train.py"))
+    return Tagger.open(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"), options.device)
 
 
 def make_result_builder(options, tagger):

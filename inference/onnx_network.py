@@ -12,6 +12,7 @@ import numpy as np
 
 from common.errors import InputError
 from dataset.records import Tag
+from model import onnx_session
 from model.config import from_dict
 from model.run_folder import Run
 
@@ -59,8 +60,12 @@ def metadata(run: Run, thresholds: np.ndarray, columns: list[int]) -> str:
     return json.dumps(facts | {"thresholds": thresholds.tolist(), "columns": columns}, ensure_ascii=False)
 
 
-def load(path: Path) -> tuple[Run, OnnxNetwork, np.ndarray, np.ndarray]:
+def load(path: Path, device: str | None = None) -> tuple[Run, OnnxNetwork, np.ndarray, np.ndarray]:
     """Read an exported run.
+
+    Args:
+        path: the file.
+        device: see `onnx_session.open_session`.
 
     Returns:
         The run without its network, the network, the thresholds, and the divisors of the logits, which are 1 because the
@@ -79,7 +84,7 @@ def load(path: Path) -> tuple[Run, OnnxNetwork, np.ndarray, np.ndarray]:
         options = onnxruntime.SessionOptions()
         # Without spinning, threads that wait for the next batch leave the cores to the threads that read pictures.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
+        session = onnx_session.open_session(path, str(path), device, options)
         content = session.get_modelmeta().custom_metadata_map.get(METADATA)
     except Exception as error:  # ONNX Runtime has its own exception for each kind of damage
         raise InputError(f"{path} cannot be read as ONNX: {error}") from None

@@ -17,12 +17,13 @@ import numpy as np
 
 from common.errors import InputError
 from common.numbers import rescaled_variance, sigmoid
+from common.processes import use_cpu
 from dataset import images
 from inference import onnx_network, sources
 from inference.frames import FRAMES, Prediction, Unreadable, read_ahead, read_frames
 from inference.onnx_network import OnnxNetwork
 from inference.sources import Source
-from model import run_folder
+from model import onnx_session, run_folder
 from model.run_folder import Run
 
 BATCH = 32
@@ -42,7 +43,7 @@ def read_run(path: str | Path) -> Run:
         InputError: the run is missing or damaged.
     """
     file = model_file(path)
-    return onnx_network.load(file)[0] if file.suffix == ".onnx" else run_folder.load(file.parent)
+    return onnx_network.load(file, onnx_session.CPU)[0] if file.suffix == ".onnx" else run_folder.load(file.parent)
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,28 @@ class Tagger:
             )
 
     @classmethod
-    def open(cls, path: str | Path) -> "Tagger":
+    def open(cls, path: str | Path, device: str | None = None) -> "Tagger":
         """Open a run folder, or a `model.onnx` that export.py wrote, which needs no TensorFlow.
+
+        Args:
+            path: the folder or the file.
+            device: one of `onnx_session.PROVIDERS`; None: a GPU if there is one, else the CPU. A run folder has no other
+                choice, and its GPU can be left out only before its backend is imported.
 
         Raises:
             InputError: the run is missing, unfinished or damaged.
         """
         file = model_file(path)
         if file.suffix == ".onnx":
-            return cls(*onnx_network.load(file))
+            return cls(*onnx_network.load(file, device))
         run = run_folder.load(file.parent)
+        if device == onnx_session.CPU:
+            use_cpu()
         network = run_folder.load_network(file)
+        if device:
+            from model import devices  # imports Keras
+
+            devices.say_if_not(device, str(path))
         # While `train.py --teach` adds a tag, tags.csv may have one more than the network.
         run = replace(run, tags=run.tags[: network.num_tags])
         if (side_pixels := network.input_shape[1]) != run.config.image_size:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from common.errors import InputError
+from common.errors import InputError, say
 
 WITHOUT_GPU = {
     "tensorflow": 'no CUDA libraries that fit it: pip install "tensorflow[and-cuda]" (on Windows, TensorFlow has no GPU '
@@ -106,6 +106,17 @@ def describe() -> str:
     shared = keras.distribution.distribution()
     used = shared.device_mesh.devices.flatten() if shared else list_devices()[:1]
     return f"{', '.join(map(str, used))} ({keras.backend.backend()})"
+
+
+def say_if_not(device: str, name: str) -> None:
+    """Say in one line what computes a Keras network, if that is not the device asked for.
+
+    Args:
+        device: one of `model.onnx_session.PROVIDERS`.
+        name: of the network.
+    """
+    if device not in (("cuda", "rocm") if gpus() else ("cpu",)):
+        say(f"{name} is computed with {describe()}: --device {device} needs a model.onnx, or a backend that sees the device")
 
 
 def gpu_model() -> str:

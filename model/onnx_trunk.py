@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from common.errors import InputError
+from model import onnx_session
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
@@ -118,11 +119,9 @@ def open_session(content: bytes, name: str):
         InputError: onnxruntime is not installed, or the bytes are no such file.
     """
     try:
-        import onnxruntime
+        return onnx_session.open_session(content, name)
     except ImportError:
         raise InputError("a trunk out of an ONNX file needs pip install -r requirements-export.txt") from None
-    try:
-        return onnxruntime.InferenceSession(content, providers=onnxruntime.get_available_providers())
     except Exception as error:  # onnxruntime raises its own kinds
         raise InputError(f"{name} cannot be read as an ONNX file: {str(error).splitlines()[0]}") from None
 

@@ -91,13 +91,14 @@ class JointSpace:
 
     Args:
         path: a run folder or an ONNX file; the projections are in `search/` beside the network's file.
+        device: see `Tagger.open`.
 
     Raises:
         InputError: the network's file is missing.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, device: str | None = None):
+        self.path, self.device = path, device
         self.network_file = model_file(path)
         if not self.network_file.is_file():
             expected = "expected the folder of a trained run, or a model.onnx that export.py wrote"
@@ -151,7 +152,7 @@ class JointSpace:
     @cached_property
     def tagger(self) -> Tagger:
         """The run with its network."""
-        return Tagger.open(self.path)
+        return Tagger.open(self.path, self.device)
 
     @cached_property
     def _sentence_features(self) -> Callable[[list[str]], np.ndarray]:

@@ -92,6 +92,15 @@ def test_bad_requests_are_refused_with_a_reason(server, emoji_pictures, files, f
     assert answer.status_code == 400 and answer.json()["error"] == "BadRequest" and words in answer.json()["message"]
 
 
+def test_each_file_has_its_own_answer(server, emoji_pictures):
+    data = emoji_pictures[0].read_bytes()
+    answer = evaluate(server, ("a.jpg", data), ("bad.png", b"nonsense"), ("b.jpg", data), threshold="0")
+    assert answer.status_code == 200 and len(answer.headers["X-Picture-MD5"].split(",")) == 3
+    first, bad, last = answer.json()
+    assert first["tags"] == last["tags"] and len(first["tags"]) == 12
+    assert bad["filename"] == "bad.png" and bad["tags"] == {} and bad["error"]
+
+
 def test_every_refusal_has_the_same_shape(server, emoji_pictures):
     picture = {"picture": ("a.jpg", emoji_pictures[0].read_bytes())}  # the field's name is `file`
     for answer, kind, words in (

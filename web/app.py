@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from dataset.images import ImageError
 from inference.tagger import Tagger
 from labels.feedback import KINDS, Events
 from web.forms import DEFAULT_LIMIT, DEFAULT_THRESHOLD, openapi_form, read_form, read_number
@@ -98,17 +99,24 @@ def _add_prediction_routes(app: FastAPI, tagger: Tagger, service: Service) -> No
 
     @app.post("/evaluate", openapi_extra=openapi_form("file", "format", "threshold", "limit"))
     async def evaluate(request: Request) -> JSONResponse:
-        """Tags of each uploaded picture, the most probable first: `[{"filename": …, "tags": {tag: probability}}]`."""
+        """Tags of each uploaded picture, the most probable first: `[{"filename": …, "tags": {tag: probability}}]`.
+
+        A file that cannot be read has no tags, but an `error`. If that is so of all, the request is refused.
+        """
         files, fields = await read_form(request, service.limits)
         if fields.get("format", "json") != "json":
             raise HTTPException(400, f"format has to be json. Received: {fields['format'][:50]!r}")
         threshold = read_number(fields, "threshold", float, DEFAULT_THRESHOLD)
         limit = read_number(fields, "limit", int, DEFAULT_LIMIT)
-        rows = await service.tag(files)
-        tags_of_files = [tagger.choose(row, threshold, max(0, limit)) for row in rows]
+        results: list[dict] = []
+        for (name, _), row in zip(files, await service.tag(files), strict=True):
+            if isinstance(row, ImageError):
+                results.append({"filename": name, "tags": {}, "error": str(row)})
+            else:
+                results.append({"filename": name, "tags": tagger.choose(row, threshold, max(0, limit))})
         digests = [hashlib.md5(data, usedforsecurity=False).hexdigest() for _, data in files]
         return JSONResponse(
-            [{"filename": name, "tags": tags} for (name, _), tags in zip(files, tags_of_files, strict=True)],
+            results,
             headers={"X-Picture-MD5": ",".join(digests)},  # POST /events names pictures by these
         )
 

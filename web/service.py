@@ -51,14 +51,14 @@ class Service:
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         return self.tagger.scores(pixels, compiled=True)["probability"]
 
-    async def tag(self, files: list[tuple[str, bytes]]) -> list[np.ndarray]:
-        """Return the probabilities (tags,) of each file.
+    async def tag(self, files: list[tuple[str, bytes]]) -> list[np.ndarray | ImageError]:
+        """Return the probabilities (tags,) of each file, or why it is not a picture that can be read.
 
         Args:
             files: name and content of each file.
 
         Raises:
-            HTTPException: 400, a file is not a picture; 503, too many pictures are waiting.
+            HTTPException: 400, no file is a picture; 503, too many pictures are waiting.
         """
         loop = asyncio.get_running_loop()
         with self._working_on(len(files)):
@@ -67,12 +67,12 @@ class Service:
                 self._readers.submit(self._read, data, future)
             # Waits for all, even if one fails: until then they count as pictures in work.
             answers = await asyncio.gather(*futures, return_exceptions=True)
-        for (name, _), answer in zip(files, answers, strict=True):
-            if isinstance(answer, ImageError):
-                raise HTTPException(400, f"{name}: {answer}")
-            if isinstance(answer, Exception):
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, ImageError):
                 raise answer
-        return cast("list[np.ndarray]", answers)
+        if all(isinstance(answer, ImageError) for answer in answers):
+            raise HTTPException(400, f"{files[0][0]}: {answers[0]}")
+        return cast("list[np.ndarray | ImageError]", answers)
 
     @contextlib.contextmanager
     def _working_on(self, pictures: int) -> Iterator[None]:

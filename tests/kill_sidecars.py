@@ -87,7 +87,7 @@ def make(pictures: list[Path], folder: Path, files: int) -> dict[Path, bytes | N
 
 def read(folder: Path, before: dict[Path, bytes | None]) -> dict[Path, bytes | None]:
     """Return path ▶ content of the text files; there are no others."""
-    assert set(folder.glob("*.txt")) <= before.keys()
+    assert {path for path in folder.glob("*.txt") if path.name[0] != "."} <= before.keys()
     return {path: path.read_bytes() if path.exists() else None for path in before}
 
 

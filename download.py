@@ -66,6 +66,7 @@ def main() -> None:
         keep_case=arguments.keep_case or None,
         id_column=arguments.id_column,
         tags_column=arguments.tags_column,
+        strict=arguments.strict or None,
     )
     columns = Columns(arguments.numbers, arguments.id_column or "", arguments.tags_column or "")
     reader = TagReader(arguments.separator or "", arguments.keep_case)
@@ -74,7 +75,9 @@ def main() -> None:
         f"{options.positives:,} posts wanted for each"
     )
     manifest = build(
-        lambda: open_board(arguments.board, arguments.images, arguments.csv, access, filters, columns, reader),
+        lambda: open_board(
+            arguments.board, arguments.images, arguments.csv, access, filters, columns, reader, arguments.strict
+        ),
         options,
         out,
         arguments.dry_run,
@@ -107,6 +110,9 @@ def parse_arguments() -> argparse.Namespace:
         "--separator", choices=SEPARATORS, help="what separates your tags (default: decided from all of them)"
     )
     parser.add_argument("--keep-case", action="store_true", help="leave capitals in your tags as they are")
+    parser.add_argument(
+        "--strict", action="store_true", help="leave out your images that are cut short, instead of using what is there"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the data folder to write (default data/BOARD)")
     add_selection_arguments(parser)
     parser.add_argument("--part", type=part, default="1/1", metavar="I/N", help="make part I of N, for several machines")
@@ -192,7 +198,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             "--val and --test are percentages, 0 or more, and must leave something for training: "
             f"received {arguments.val:g} and {arguments.test:g}"
         )
-    for name in ("numbers", "id_column", "tags_column", "separator", "keep_case"):
+    for name in ("numbers", "id_column", "tags_column", "separator", "keep_case", "strict"):
         if arguments.board != "folder" and getattr(arguments, name):
             option = name.replace("_", "-")
             raise InputError(f"--{option} belongs to --board folder, received --board {arguments.board}")

@@ -27,6 +27,7 @@ def main() -> None:
         raise InputError(f"--target needs --calibrate. Received: --target {options.target} alone")
 
     import_quietly("keras")
+    from dataset import images, records
     from evaluation import compare, evaluate
     from evaluation.metrics.calibration import Target
     from inference.tagger import Tagger
@@ -35,6 +36,10 @@ def main() -> None:
     target = Target.parse(options.target or "f1")
     folders = options.runs or [run_folder.newest(Path("runs"), "model.keras", "train.py")]
     data = options.data or Path(run_folder.load(folders[0]).data)
+    # Without a manifest, the evaluation says what is wrong.
+    version = records.decode_version(data) if (data / "manifest.json").is_file() else images.DECODE_VERSION
+    if difference := images.version_difference(version, str(data)):
+        say(difference)
     if options.calibrate:
         for folder in folders:
             calibration = evaluate.calibrate(Tagger.open(folder), data, target)

@@ -71,6 +71,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--top", type=int, default=DEFAULT_RESULTS, help=f"largest number of results (default: {DEFAULT_RESULTS})"
     )
+    parser.add_argument("--strict", action="store_true", help="refuse new pictures that are cut short, instead of warning")
     parser.add_argument("--json", action="store_true", help="print one array of {file, score, seconds}")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also save the results as one picture")
     return parser
@@ -105,7 +106,7 @@ def update_index(options, space, index: Path) -> None:
     def with_progress(pictures, number: int):
         return progress(pictures, total=number, unit="images", description="indexing")
 
-    update = picture_index.update(index, space, options.index, with_progress)
+    update = picture_index.update(index, space, options.index, with_progress, options.strict)
     for file, reason in update.unreadable:
         say(f"cannot be read: {file}: {reason}")
     print(f"{index}: {update.pictures:,} pictures; {update.read:,} new or changed, {update.removed:,} removed")
@@ -116,7 +117,7 @@ def print_matches(options, space, index: Path) -> None:
     from retrieval import query
     from retrieval.picture_index import PictureIndex
 
-    matches = query.search(space, PictureIndex(index, space.version), options.query, options.top)
+    matches = query.search(space, PictureIndex(index, space.version), options.query, options.top, options.strict)
     if options.json:
         print(json.dumps([query.as_json(match) for match in matches], ensure_ascii=False, indent=1))
     else:

@@ -25,7 +25,7 @@ def main() -> None:
     from inference.sources import clipboard, find, read_list
 
     names = options.images + (read_list(options.list) if options.list else [])
-    pictures = [*find(names), *(clipboard() if options.clipboard else [])]
+    pictures = [*find(names, options.strict), *(clipboard(options.strict) if options.clipboard else [])]
     if not pictures:
         raise InputError("no picture to tag. Example: python test.py image.png")
     writer, errors, given = make_writer(options), [], len(pictures)
@@ -44,12 +44,15 @@ def main() -> None:
 
 def tag(pictures: list, writer, options) -> list[str]:
     """Predict and write the tags of pictures; return what went wrong, one line for a picture."""
+    from dataset import images
     from inference.frames import Unreadable
     from inference.writers import OverlayWriter
 
     tagger = open_tagger(options)
     results = make_result_builder(options, tagger)
     results.check(tagger)
+    if difference := images.version_difference(tagger.run.decode_version, f"the training data of {tagger.run.folder}"):
+        say(difference)
     heat_maps = OverlayWriter(tagger, options.explain) if options.explain else None
     predictions = tagger.predict(pictures)
     if len(pictures) > MAX_PICTURES_WITHOUT_PROGRESS and not sys.stdout.isatty():
@@ -82,6 +85,7 @@ def make_parser() -> Parser:
     )
     inputs.add_argument("--list", metavar="FILE", help="text file with one picture on each line; - for standard input")
     inputs.add_argument("--clipboard", action="store_true", help="tag the picture, files or link in the clipboard")
+    inputs.add_argument("--strict", action="store_true", help="refuse pictures that are cut short, instead of warning")
     inputs.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
     inputs.add_argument("--device", choices=onnx_session.PROVIDERS, help="what computes (default: a GPU, else the CPU)")
 

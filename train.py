@@ -23,6 +23,7 @@ def main() -> None:
         use_cpu()
     import_quietly("keras")
     import_quietly("tensorflow")  # reads the shards, whatever the backend
+    from dataset import images
     from model import devices
     from training import lr_finder, run_table, train_run, transfer
 
@@ -43,6 +44,8 @@ def main() -> None:
     elif options.init:
         settings = transfer.inherited_settings(settings)
     plan = train_run.make_plan(settings, existing, data, folder, options.devices)
+    if difference := images.version_difference(plan.run.decode_version, str(data)):
+        say(difference)
     if options.find_lr:
         print(lr_finder.find_learning_rate(plan))
     elif (folder / "model.keras").exists():

@@ -10,14 +10,19 @@ import io
 import math
 import os
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from dataset import colour_profiles, picture_files, picture_metadata
+from dataset import bit_depth, colour_profiles, decoder_messages, file_kinds, picture_files, picture_metadata, truncation
+
+# Raise it with every released change after which a picture may be decoded to other pixels, and add what changed: records
+# keep the pixels of the version that made them, and commands name the difference.
+DECODE_VERSION = 2
+# Version ▶ what it decodes differently from the one before. Version 1 made the data folders whose manifest has no version.
+DECODE_CHANGES = {2: "colour profiles, gray values of more than 8 bits, masks of BMP files, and pictures that are cut short"}
 
 MAX_PIXELS = 89_478_485  # from here Pillow warns of decompression bombs: a quarter of a gigabyte as 24-bit RGB
 MAX_FILE_BYTES = 256 * 2**20  # a picture of MAX_PIXELS is smaller; a misnamed video is not
@@ -28,9 +33,26 @@ BARE_JPEG_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density"}  # of a J
 RESIZE_MODES = ("pad", "squish", "crop")
 DRAFT_SCALE = 2  # a JPEG is decoded at this many times the stored size or more: the loss of sharpness is not visible
 WHITE = (255, 255, 255)
+CUT_SHORT = "cut short: the file ends before its picture does"
 GRAY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 _one_large_picture = threading.Lock()
+
+
+def version_difference(version: int, made: str) -> str:
+    """Return a message about pictures that another version of `decode` made, in one line; empty if it is this one.
+
+    Args:
+        version: the version that made them.
+        made: what they are, for the message.
+    """
+    if version == DECODE_VERSION:
+        return ""
+    changes = "; ".join(DECODE_CHANGES[newer] for newer in range(version + 1, DECODE_VERSION + 1)) or "unknown to this one"
+    return (
+        f"{made} has pictures as version {version} decoded them, and this is version {DECODE_VERSION}, in which some look "
+        f"different ({changes}): to renew them, run download.py with another --out"
+    )
 
 
 class ImageError(Exception):
@@ -53,11 +75,12 @@ def read_file(path: str | Path) -> bytes:
         return file.read(MAX_FILE_BYTES)
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, rows: int | None = None) -> Image.Image:
     """Decode the first frame of a picture to 8-bit RGB, upright, with transparency composited on white.
 
     Args:
         data: an encoded image file.
+        rows: number of rows to keep, from the top before the picture is turned upright; the others become white. None: all.
 
     Returns:
         A Pillow image of mode RGB.
@@ -65,7 +88,7 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         ImageError: the bytes are empty, damaged, too large or of an unknown format.
     """
-    return _to_rgb(_open(data))
+    return _to_rgb(open_picture(data), data, rows)
 
 
 def network_input(data: bytes, image_size: int, resize: str) -> np.ndarray:
@@ -88,12 +111,12 @@ def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
     Raises:
         ImageError: see `decode`.
     """
-    image = _open(data)
+    image = open_picture(data)
     side = max(image.size) if resize == "pad" else min(image.size)
     scale = image_size / side
     if scale < 1:
         image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-    return _to_rgb(image)
+    return _to_rgb(image, data)
 
 
 def normalise(data: bytes, size: int) -> bytes:
@@ -109,12 +132,12 @@ def normalise(data: bytes, size: int) -> bytes:
     Raises:
         ImageError: see `decode`.
     """
-    image = _open(data)
+    image = open_picture(data)
     is_plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and set(image.info) <= BARE_JPEG_INFO
     # Decoding a JPEG at 1/2, 1/4 or 1/8 scale takes a fraction of the time.
     image.draft("RGB", (DRAFT_SCALE * size, DRAFT_SCALE * size))
     with _one_large_picture if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
-        image = _to_rgb(image)
+        image = _to_rgb(image, data)
     short, long = sorted(image.size)
     scale = min(1.0, size / short, MAX_ASPECT * size / long)
     if scale == 1 and is_plain_jpeg:
@@ -199,62 +222,59 @@ def _span(start: float, length: float, canvas: int) -> tuple[int, int]:
     return first, max(first + 1, min(canvas, round(start + length)))
 
 
-def _open(data: bytes) -> Image.Image:
-    """Read the header of an image without decoding its pixels."""
+def open_picture(data: bytes) -> Image.Image:
+    """Read the header of an image without decoding its pixels.
+
+    Raises:
+        ImageError: see `decode`.
+    """
     if not data:
         raise ImageError("empty file")
-    data = picture_metadata.without_texts(data)
+    decoder_messages.silence()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=picture_files.known_formats())
+        image = Image.open(io.BytesIO(picture_metadata.without_texts(data)), formats=picture_files.known_formats())
     except Image.DecompressionBombError:
         raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:
-        start = data[:256].lstrip().lower()
-        if start.startswith((b"<!doctype html", b"<html", b"<?xml", b"<svg")):
-            raise ImageError("a web page or SVG, not a picture") from None
-        raise ImageError(f"no image format that this Pillow reads (starts with {data[:8]!r})") from error
+        raise ImageError(CUT_SHORT if truncation.is_cut(data) else file_kinds.describe(data)) from error
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{image.width:,}x{image.height:,} is more than {MAX_PIXELS:,} pixels")
     return image
 
 
-def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """Return a picture of gray values with more bits as one with eight; others unchanged.
+def damage(data: bytes, error: Exception) -> ImageError:
+    """Return the error for a picture whose header is read but whose pixels are not.
 
-    Raises:
-        ImageError: the values are floating-point numbers.
+    Args:
+        data: the encoded image file.
+        error: what its decoder raised.
     """
-    if image.mode == "F":
-        raise ImageError("floating-point pixels, whose range is unknown")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.uint32)
-    # Pillow's own conversion to eight bits clips instead of scaling.
-    gray = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
-    gray.info = {name: value for name, value in image.info.items() if name != "transparency"}
-    if isinstance(transparent := image.info.get("transparency"), int):
-        gray.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return gray
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if truncation.is_cut(data):
+        return ImageError(CUT_SHORT)
+    if "truncated" not in reason:
+        return ImageError(f"damaged: {reason}")
+    # Pillow says so as well of files that have their end.
+    says_its_end = file_kinds.format_of(data) not in ("BMP", "TIFF", "PPM")
+    return ImageError("damaged: a part of its data cannot be decoded" if says_its_end else CUT_SHORT)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, data: bytes, rows: int | None = None) -> Image.Image:
     """Decode the pixels; see `decode`."""
     try:
         image.load()
         is_bmp = image.format == "BMP"
         turn = picture_metadata.turn(image)
-        image = colour_profiles.to_srgb(_in_eight_bits(image))
+        image = colour_profiles.to_srgb(bit_depth.to_eight_bits(image))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             if not (is_bmp and image.getchannel("A").getextrema() == (0, 0)):  # a BMP whose mask is empty has none
                 image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
         image = image.convert("RGB")
+        if rows is not None:
+            image.paste(WHITE, (0, rows, image.width, image.height))
         return image.transpose(turn) if turn is not None else image
-    except ImageError:
-        raise
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can raise almost anything inside a decoder
-        raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise damage(data, error) from error

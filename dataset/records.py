@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from common.errors import InputError
-from common.files import write_csv
+from common.files import read_json, write_csv
 
 SPLITS = ("train", "val", "test")
 
@@ -103,6 +103,11 @@ def read_tags(path: Path) -> list[Tag]:
         raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None
     except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: expected the columns tag_id,name,category,count, received {error!r}") from None
+
+
+def decode_version(folder: Path) -> int:
+    """Return the `images.DECODE_VERSION` that made the pictures of a data folder; 1 before manifests had it."""
+    return int(read_json(folder / "manifest.json").get("decode_version", 1))
 
 
 def write_quarantine(path: Path, rows: Iterable[tuple[str, str]]) -> None:

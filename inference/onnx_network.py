@@ -56,6 +56,7 @@ class OnnxNetwork:
 def metadata(run: Run, thresholds: np.ndarray, columns: list[int]) -> str:
     """Return the facts of a run that `load` needs, as JSON; `columns` as in `OnnxNetwork`."""
     facts = {"config": run.config.as_dict(), "data": run.data, "stored_size": run.stored_size}
+    facts |= {"decode_version": run.decode_version}
     facts |= {"train_images": run.train_images, "tags": [asdict(tag) for tag in run.tags]}
     return json.dumps(facts | {"thresholds": thresholds.tolist(), "columns": columns}, ensure_ascii=False)
 
@@ -99,6 +100,7 @@ def load(path: Path, device: str | None = None) -> tuple[Run, OnnxNetwork, np.nd
             data=facts["data"],
             stored_size=facts["stored_size"],
             train_images=facts["train_images"],
+            decode_version=facts.get("decode_version", 1),
         )
         thresholds = np.array(facts["thresholds"], np.float32)
         return run, OnnxNetwork(session, facts["columns"]), thresholds, np.ones_like(thresholds)

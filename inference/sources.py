@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.errors import InputError
 from common.files import decode_text
-from dataset import images, picture_files, picture_metadata
+from dataset import decoder_messages, images, picture_files, picture_metadata, recovery
 from dataset.images import ImageError
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")  # in other formats, further images are pages, previews or stereo views
@@ -29,41 +29,52 @@ class Source:
         name: the picture's name for messages, as the user wrote it.
         read: returns the encoded picture; raises ImageError or OSError.
         path: path of the file; None if the picture does not come from a file.
+        strict: refuse a picture that is cut short, instead of using what is there of it.
     """
 
     name: str
     read: Callable[[], bytes]
     path: Path | None = None
+    strict: bool = False
+
+    def read_whole(self) -> bytes:
+        """Return the encoded picture; of one that is cut short what is there, with a warning.
+
+        Raises:
+            ImageError, OSError: it cannot be read, or less than half of it is there.
+        """
+        return recovery.read_whole(self.read(), self.name, self.strict)
 
 
-def find(arguments: Iterable[str]) -> Iterator[Source]:
+def find(arguments: Iterable[str], strict: bool = False) -> Iterator[Source]:
     """Yield the pictures that arguments name, in order. A picture that cannot be read raises when it is read, not here.
 
     Args:
         arguments: files, folders (with their subfolders), patterns such as `*.png`, http(s) addresses, and `-` for one
             picture on standard input.
+        strict: see `Source`.
     """
     for argument in arguments:
         if argument == "-":
-            yield Source("-", lambda: sys.stdin.buffer.read(images.MAX_FILE_BYTES))
+            yield Source("-", lambda: sys.stdin.buffer.read(images.MAX_FILE_BYTES), strict=strict)
         elif argument.find("://") > 1:  # C:// is a drive
-            yield Source(argument, partial(download, argument))
+            yield Source(argument, partial(download, argument), strict=strict)
         elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a name is too long)
             found = picture_files.find(Path(argument))
             found.report()
-            yield from _files(argument, [found.folder / name for name in found.names], "no picture in this folder")
+            yield from _files(argument, [found.folder / name for name in found.names], "no picture in this folder", strict)
         elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110 (the same)
             matches = map(Path, glob.glob(argument, recursive=True))  # noqa: PTH207 (Path's takes no absolute pattern)
             paths = sorted(path for path in matches if picture_files.is_picture(path) and path.is_file())
-            yield from _files(argument, paths, "no picture matches")
+            yield from _files(argument, paths, "no picture matches", strict)
         else:
-            yield file(argument)
+            yield file(argument, strict)
 
 
-def file(path: str | Path) -> Source:
-    """Return the source for a picture file."""
+def file(path: str | Path, strict: bool = False) -> Source:
+    """Return the source for a picture file; `strict` as in `Source`."""
     path = Path(path)
-    return Source(str(path), partial(images.read_file, path), path)
+    return Source(str(path), partial(images.read_file, path), path, strict)
 
 
 def read_list(path: str) -> list[str]:
@@ -108,8 +119,8 @@ def download(address: str) -> bytes:
         raise ImageError(f"cannot be fetched: {cause}") from None
 
 
-def clipboard() -> list[Source]:
-    """Return the pictures in the desktop's clipboard: an image, files or a link.
+def clipboard(strict: bool = False) -> list[Source]:
+    """Return the pictures in the desktop's clipboard: an image, files or a link; `strict` as in `Source`.
 
     Raises:
         InputError: it holds none of these, or the desktop does not let programs read it.
@@ -121,7 +132,7 @@ def clipboard() -> list[Source]:
     except (NotImplementedError, OSError) as error:
         raise InputError(f"the clipboard cannot be read: {error}") from None
     if isinstance(content, list):
-        return list(find(content))
+        return list(find(content, strict))
     if content is not None:
         file = io.BytesIO()
         content.save(file, "PNG")
@@ -137,7 +148,7 @@ def clipboard() -> list[Source]:
         text = ""
     if not text.strip():
         raise InputError("the clipboard holds no picture, file or link")
-    return list(find([text.strip()]))
+    return list(find([text.strip()], strict))
 
 
 def frames(data: bytes, max_frames: int) -> list[tuple[float, bytes]]:
@@ -155,6 +166,7 @@ def frames(data: bytes, max_frames: int) -> list[tuple[float, bytes]]:
     Raises:
         ImageError: the picture cannot be read.
     """
+    decoder_messages.silence()
     try:
         image = Image.open(io.BytesIO(picture_metadata.without_texts(data)), formats=ANIMATED)
         animated = getattr(image, "is_animated", False) and image.width * image.height <= images.MAX_PIXELS
@@ -168,7 +180,7 @@ def frames(data: bytes, max_frames: int) -> list[tuple[float, bytes]]:
         number = min(max_frames, len(starts))
         return [(starts[index], _encode_frame(image, index)) for index in (i * len(starts) // number for i in range(number))]
     except Exception as error:  # decoders raise many kinds of errors for damaged files
-        raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise images.damage(data, error) from error
 
 
 def _frame_starts(image: Image.Image, number: int) -> Iterator[float]:
@@ -192,10 +204,10 @@ def _encode_frame(image: Image.Image, index: int) -> bytes:
     return file.getvalue()
 
 
-def _files(argument: str, paths: list[Path], reason_if_none: str) -> Iterator[Source]:
+def _files(argument: str, paths: list[Path], reason_if_none: str, strict: bool) -> Iterator[Source]:
     if not paths:
         yield Source(argument, partial(_fail, reason_if_none))
-    yield from map(file, paths)
+    yield from (file(path, strict) for path in paths)
 
 
 def _fail(reason: str) -> bytes:

@@ -206,7 +206,7 @@ class Tagger:
 
     def read(self, source: Source, max_frames: int = FRAMES) -> "Prediction":
         """Return a picture with the network's input and without scores."""
-        frames = read_frames(self.run, source.read(), max_frames)
+        frames = read_frames(self.run, source.read_whole(), max_frames)
         return Prediction(source, [frame.seconds for frame in frames], [frame.pixels for frame in frames])
 
     def _add_scores(self, pending: list["Prediction | Unreadable"], pixels: list[np.ndarray], compiled: bool):

@@ -41,6 +41,7 @@ class Run:
         data: the data folder that the run was trained on.
         stored_size: short side of the stored pictures, in pixels; new pictures are first resized to it.
         train_images: number of images in the training split.
+        decode_version: the `images.DECODE_VERSION` that made the pictures of the data folder.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Run:
     data: str
     stored_size: int
     train_images: int
+    decode_version: int = 1  # of runs that do not say
 
     def outputs_for(self, data: Path) -> np.ndarray:
         """Return the index of the output that predicts each tag of a data folder.
@@ -103,6 +105,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         records.write_tags(self.folder / "tags.csv", self.tags)
         facts = {"data": self.data, "stored_size": self.stored_size, "train_images": self.train_images}
+        facts |= {"decode_version": self.decode_version}
         files.write_json(self.folder / "config.json", {"config": self.config.as_dict()} | facts)
 
 
@@ -123,6 +126,7 @@ def load(folder: Path) -> Run:
             data=str(content["data"]),
             stored_size=_positive(content["stored_size"]),
             train_images=_positive(content["train_images"]),
+            decode_version=_positive(content.get("decode_version", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / 'config.json'} is not the configuration of a run: {error!r}") from None

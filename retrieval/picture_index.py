@@ -141,7 +141,7 @@ class PictureIndex:
             return _path(database, number)
 
 
-def update(folder: Path, space: JointSpace, arguments: list[str], with_progress: Callable) -> Update:
+def update(folder: Path, space: JointSpace, arguments: list[str], with_progress: Callable, strict: bool = False) -> Update:
     """Bring an index up to date: read files that are new or changed, and remove those that no longer exist.
 
     Args:
@@ -150,6 +150,7 @@ def update(folder: Path, space: JointSpace, arguments: list[str], with_progress:
         arguments: files, folders and patterns to add to those that the index has already.
         with_progress: function of an iterator over pictures and their number that returns an iterator over the same
             pictures, for a progress bar.
+        strict: refuse new and changed pictures that are cut short.
 
     Raises:
         InputError: an argument is not a file on disk, or another command writes the index.
@@ -165,7 +166,7 @@ def update(folder: Path, space: JointSpace, arguments: list[str], with_progress:
             _set(database, "stale", "yes")
         database.executemany("DELETE FROM pictures WHERE path = ?", [(os.fsencode(path),) for path in missing])
         database.commit()
-        pictures = read_ahead(map(sources.file, stamps), partial(_read_picture, space.run))
+        pictures = read_ahead((sources.file(path, strict) for path in stamps), partial(_read_picture, space.run))
         for batch in in_batches(with_progress(pictures, len(stamps)), BATCH):
             _store(database, space, batch, stamps)
         if _get(database, "stale") == "yes" or not (folder / "nearest.npz").exists():
@@ -253,7 +254,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _read_picture(run: Run, source: Source) -> tuple[Source, _Picture]:
-    data = source.read()
+    data = source.read_whole()
     frames = read_frames(run, data)
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     seconds, pixels = [frame.seconds for frame in frames], [frame.pixels for frame in frames]

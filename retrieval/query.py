@@ -13,7 +13,7 @@ from retrieval.joint_space import JointSpace
 from retrieval.picture_index import Match, PictureIndex
 
 
-def search(space: JointSpace, index: PictureIndex, query: str, max_results: int) -> list[Match]:
+def search(space: JointSpace, index: PictureIndex, query: str, max_results: int, strict: bool = False) -> list[Match]:
     """Return the indexed pictures nearest to a query, the nearest first.
 
     Args:
@@ -21,6 +21,7 @@ def search(space: JointSpace, index: PictureIndex, query: str, max_results: int)
         index: index that was made with it.
         query: a file, an http(s) address, `-` for a picture on standard input, or else a sentence.
         max_results: largest number of results. A picture that is the query is not among them.
+        strict: refuse a picture that is cut short.
 
     Raises:
         InputError: the query is empty, a folder, or a picture that cannot be read.
@@ -31,7 +32,7 @@ def search(space: JointSpace, index: PictureIndex, query: str, max_results: int)
         raise InputError(f"{query} is a folder: python search.py --index {query} adds its pictures")
     if not _names_a_picture(query):
         return search_by_sentence(space, index, query, max_results)
-    source = next(sources.find([query]))
+    source = next(sources.find([query], strict))
     [picture] = read_ahead([source], space.tagger.read)
     if isinstance(picture, Unreadable):
         raise InputError(f"{query}: {picture.reason}")

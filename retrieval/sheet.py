@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common.errors import InputError
 from common.files import atomic_path
-from dataset import images
+from dataset import images, recovery
 from evaluation.report.contact_sheet import LINE, MISSED, arrange_in_rows
 from inference import sources
 from retrieval.picture_index import Match
@@ -23,7 +23,8 @@ def write_matches(path: Path, matches: list[Match]) -> None:
         raise InputError(f"--sheet writes .png, .jpg or .webp. Received: {path}")
     if not matches:
         raise InputError("there are no results: no sheet is written")
-    encoded = [next(picture for _, picture in sources.frames(images.read_file(match.path), 1)) for match in matches]
+    pictures = (recovery.recover(images.read_file(match.path))[0] for match in matches)
+    encoded = [frame for picture in pictures for _, frame in sources.frames(picture, 1)]
 
     def caption(sheet: Image.Image, left: int, top: int, index: int) -> None:
         text = f"{matches[index].score:.2f} {matches[index].path.name}"

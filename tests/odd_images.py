@@ -22,10 +22,12 @@ class Expected:
     Attributes:
         colours: place ▶ (red, green, blue) of the picture as it is read, if it is read.
         reason: part of the reason why it is not.
+        warning: part of the warning if only a part of it is there.
     """
 
     colours: dict[tuple[float, float], tuple[int, int, int]] = field(default_factory=dict)
     reason: str = ""
+    warning: str = ""
 
 
 def write_odd_images(folder: Path) -> dict[str, Expected]:
@@ -35,7 +37,7 @@ def write_odd_images(folder: Path) -> dict[str, Expected]:
         File name ▶ what must become of it.
     """
     expected: dict[str, Expected] = {}
-    for name, data, outcome in (*readable(), *broken()):
+    for name, data, outcome in (*readable(), *broken(), *cut_short()):
         (folder / name).write_bytes(data)
         expected[name] = outcome
     if os.name == "posix" and os.geteuid() != 0:  # root reads everything
@@ -92,6 +94,7 @@ def readable() -> list[tuple[str, bytes, Expected]]:
         ("animated.webp", encoded(rgb, "WEBP", lossless=True, **first_frame), red_blue),
         ("picture.bmp", encoded(rgb, "BMP"), red_blue),
         ("picture.tiff", encoded(rgb, "TIFF"), red_blue),
+        ("float.tiff", encoded(halves("F", 0.5, 1.0), "TIFF"), Expected({LEFT: (128,) * 3, RIGHT: WHITE})),
         ("one_pixel.png", encoded(Image.new("RGB", (1, 1), GREEN), "PNG"), Expected({MIDDLE: GREEN})),
         ("wide.png", encoded(halves("RGB", RED, BLUE, 20_000, 1), "PNG"), red_blue),
         (
@@ -103,6 +106,27 @@ def readable() -> list[tuple[str, bytes, Expected]]:
     ]
 
 
+def cut_short() -> list[tuple[str, bytes, Expected]]:
+    """Pictures that lack their last bytes, but not half of them."""
+    rows = Image.effect_noise((64, 64), 20).convert("RGB")
+    rows.paste(RED, (0, 0, 64, 20))
+    frames = [halves("RGB", RED, BLUE) for _ in range(6)]
+    for number, frame in enumerate(frames):
+        frame.putpixel((32, number), WHITE)  # equal frames would be stored as one
+    animation = {"save_all": True, "append_images": frames[1:]}
+    top = Expected({(0.5, 0.1): RED}, warning="% of its rows are there")
+    half = Expected({LEFT: RED, RIGHT: BLUE}, warning="frames are there")
+    return [
+        (name, data[: len(data) * 4 // 5], expected)
+        for name, data, expected in (
+            ("cut.jpg", encoded(rows, "JPEG", subsampling=0), top),
+            ("cut.png", encoded(rows, "PNG"), top),
+            ("cut.webp", encoded(rows, "WEBP", quality=90), top),
+            ("cut.gif", encoded(frames[0], "GIF", **animation), half),
+        )
+    ]
+
+
 def broken() -> list[tuple[str, bytes, Expected]]:
     """No pictures, or no longer."""
     noise = Image.effect_noise((256, 256), 100).convert("RGB")
@@ -111,17 +135,24 @@ def broken() -> list[tuple[str, bytes, Expected]]:
     drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
     damaged = bytearray(whole_png)
     damaged[len(damaged) // 2] ^= 0xFF
+    damaged_tiff = bytearray(encoded(noise, "TIFF", compression="tiff_lzw"))
+    damaged_tiff[200:600] = bytes(400)
     return [
-        ("truncated.jpg", jpeg[: len(jpeg) // 2], Expected(reason="damaged")),
-        ("truncated.png", whole_png[: len(whole_png) // 2], Expected(reason="damaged")),
+        ("truncated.jpg", jpeg[: len(jpeg) // 3], Expected(reason="cut short")),
+        ("truncated.png", whole_png[: len(whole_png) // 3], Expected(reason="cut short")),
+        ("truncated.tiff", encoded(noise, "TIFF", compression="tiff_lzw")[:-20], Expected(reason="cut short")),
+        ("flipped_bytes.tiff", bytes(damaged_tiff), Expected(reason="damaged")),
         ("flipped_byte.png", bytes(damaged), Expected(reason="damaged")),
-        ("header_only.png", whole_png[:20], Expected(reason="no image format")),
+        ("header_only.png", whole_png[:20], Expected(reason="cut short")),
         ("empty.jpg", b"", Expected(reason="empty file")),
         ("page.jpg", page, Expected(reason="web page")),
         ("drawing.png", drawing, Expected(reason="SVG")),
-        ("text.png", b"just some words\n" * 10, Expected(reason="no image format")),
+        ("text.png", b"just some words\n" * 10, Expected(reason="text, not a picture")),
+        ("zeros.jpg", bytes(999), Expected(reason="nothing but zeros")),
+        ("video.png", b"\0\0\0\x18ftypmp42" + bytes(99), Expected(reason="a video")),
+        ("document.png", b"%PDF-1.7" + bytes(99), Expected(reason="a PDF")),
+        ("twelve_bits.jpg", jpeg.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"), Expected(reason="a JPEG")),
         ("random.gif", bytes(range(7, 256)) * 4, Expected(reason="no image format")),
-        ("float.tiff", encoded(Image.new("F", (64, 48), 0.5), "TIFF"), Expected(reason="floating-point")),
         ("bomb.png", png(50_000, 50_000, 8, 2, b""), Expected(reason="pixels")),
         ("small_bomb.png", png(10_000, 10_000, 1, 0, b""), Expected(reason="pixels")),
     ]
@@ -155,4 +186,4 @@ def _gray16():
 def _avif(image: Image.Image, expected: Expected) -> tuple[str, bytes, Expected]:
     if features.check("avif"):
         return "picture.avif", encoded(image, "AVIF", quality=95), expected
-    return "picture.avif", b"\x00\x00\x00\x20ftypavif" + bytes(64), Expected(reason="no image format")
+    return "picture.avif", b"\x00\x00\x00\x20ftypavif" + bytes(64), Expected(reason="AVIF")

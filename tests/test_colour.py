@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from dataset import images
+from dataset import images, picture_files
 from inference import sources
 
 D50 = (0.9642, 1.0, 0.8249)
@@ -154,3 +154,69 @@ def test_a_transparent_value_of_sixteen_bits_is_transparent():
     gray = Image.fromarray(np.array([[1000, 40000]], np.uint16))
     decoded = images.decode(encoded(gray, transparency=1000))
     assert decoded.getpixel((0, 0)) == (255, 255, 255) and decoded.getpixel((1, 0)) == (40000 >> 8,) * 3
+
+
+RAMP = np.linspace(0, 1, 9)  # of black to white
+
+
+def tiff(values, bits, kind=1, white=1) -> bytes:
+    """Return a little-endian TIFF of one strip of gray values; `kind` is 1 unsigned, 2 signed, 3 floating-point."""
+    width, height = len(values), 1
+    strip = np.asarray(values).tobytes()
+    if bits == 12:
+        digits = "".join(f"{value:03x}" for value in values)
+        strip = bytes.fromhex(digits + "0" * (len(digits) % 2))
+    fields = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: white,
+        273: 8,
+        277: 1,
+        278: height,
+        279: len(strip),
+        339: kind,
+    }
+    table = b"".join(struct.pack("<HHII", field, 4, 1, value) for field, value in fields.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + struct.pack("<H", len(fields)) + table + bytes(4)
+
+
+DEPTHS = {
+    "12 bits": tiff((RAMP * 4095).astype(int), 12),
+    "16 bits": tiff((RAMP * 65535).astype(np.uint16), 16),
+    "16 bits, white is 0": tiff(65535 - (RAMP * 65535).astype(np.uint16), 16, white=0),
+    "16 signed": tiff((RAMP * 65535 - 32768).astype(np.int16), 16, 2),
+    "16 signed, positive": tiff((RAMP * 32767).astype(np.int16), 16, 2),
+    "32 bits": tiff((RAMP * (2**32 - 1)).astype(np.uint32), 32),
+    "32 signed": tiff((RAMP * (2**32 - 1) - 2**31).astype(np.int32), 32, 2),
+    "32 signed, positive": tiff((RAMP * (2**31 - 1)).astype(np.int32), 32, 2),
+    "16 bits in 32": tiff((RAMP * 65535).astype(np.int32), 32, 2),
+    "12 bits in 32": tiff((RAMP * 4095).astype(np.uint32), 32),
+    "8 bits in 32": tiff((RAMP * 255).astype(np.int32), 32, 2),
+    "float": tiff(RAMP.astype(np.float32), 32, 3),
+    "float beyond 0 to 1": tiff((RAMP * 5000 - 1000).astype(np.float32), 32, 3),
+    "PGM of 12 bits": b"P5 9 1 4095\n" + (RAMP * 4095).astype(">u2").tobytes(),
+    "PFM": b"Pf\n9 1\n-1.0\n" + RAMP.astype("<f4").tobytes(),
+}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_the_range_of_every_bit_depth_becomes_black_to_white(depth):
+    shades = np.asarray(images.decode(DEPTHS[depth]))[0, :, 0].astype(int)
+    assert np.abs(shades - RAMP * 255).max() <= 1 and shades[0] == 0 and shades[-1] == 255
+
+
+def test_a_dark_picture_stays_dark_and_what_is_no_number_is_black():
+    assert images.decode(tiff(np.array([1000, 2000], np.uint16), 16)).getpixel((1, 0)) == (2000 >> 8,) * 3
+    assert images.decode(tiff([100, 200], 12)).getpixel((1, 0)) == (200 >> 4,) * 3
+    odd = np.array([np.nan, -np.inf, np.inf, 0.5], np.float32)
+    assert np.array_equal(np.asarray(images.decode(tiff(odd, 32, 3)))[0, :, 0], [0, 0, 255, 128])
+
+
+def test_ten_bits_of_a_heic_picture_become_eight():
+    pytest.importorskip("pillow_heif", reason="needs requirements-formats.txt")
+    picture_files.known_formats()
+    gray = Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(64, 0))
+    shades = np.asarray(images.decode(encoded(gray, "HEIF", quality=100)))[32, :, 0].astype(int)
+    assert shades[0] < 4 and shades[-1] > 251 and (np.diff(shades) >= -2).all()

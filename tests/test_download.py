@@ -91,6 +91,11 @@ def test_odd_images_are_read_right_or_named_and_memory_stays_bounded(tmp_path):
     )
     output = process.communicate(timeout=120) if not hasattr(os, "wait4") else _wait_within(process, gibibytes=2)
     assert process.returncode == 0, output
+    said = output[1].splitlines()
+    for name, outcome in expected.items():
+        warnings = [line for line in said if line.startswith(f"{pictures / name}: cut short, ")]
+        assert len(warnings) == bool(outcome.warning) and outcome.warning in "".join(warnings)
+    assert "Warning" not in output[1] and "LZWDecode" not in output[1]  # nothing of Pillow or libtiff
     quarantine = read_quarantine(out)
     assert quarantine.pop("directory.png") == quarantine.pop("gone.png") == "no such file"
     assert quarantine.keys() == {name for name, outcome in expected.items() if outcome.reason}
@@ -103,7 +108,7 @@ def test_odd_images_are_read_right_or_named_and_memory_stays_bounded(tmp_path):
         for (x, y), colour in expected[name].colours.items():
             found = image.getpixel((int(x * image.width), int(y * image.height)))
             assert max(abs(a - b) for a, b in zip(found, colour, strict=True)) <= 12, f"{name}: {found}"
-        assert record.md5 == hashlib.md5((pictures / name).read_bytes()).hexdigest()
+        assert expected[name].warning or record.md5 == hashlib.md5((pictures / name).read_bytes()).hexdigest()
 
 
 def _wait_within(process: subprocess.Popen, gibibytes: float) -> tuple[str, str]:

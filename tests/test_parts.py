@@ -80,6 +80,10 @@ def test_the_last_part_made_in_a_folder_joins_them(pictures, tmp_path):
     for index in (2, 1, 3):
         manifest = make(pictures, tmp_path / "data", Part(index, PARTS))
         assert ("part" in manifest) == (index != 3)
+        if index == 1:  # as if an earlier version had made it
+            path = tmp_path / "data" / "manifest-1-of-3.json"
+            files.write_json(path, {name: value for name, value in manifest.items() if name != "decode_version"})
+    assert manifest["decode_version"] == 1
     assert manifest == files.read_json(tmp_path / "data" / "manifest.json")
     assert manifest == make(pictures, tmp_path / "data", Part(2, PARTS)), "made already"
 

@@ -86,7 +86,7 @@ def test_a_folder_is_read_to_its_depths_and_bad_ones_are_named(tag, folder, site
     assert read == [str(folder / name) for name in ("a.jpg", "b.jpg", "deeper/c.JPG")]
     lines = done.stderr.splitlines()
     assert len(lines) == 5 and lines[-1] == "error: 4 of 7 pictures were not tagged"
-    reasons = ("bad.png: no image format", "empty: no picture in", "404", "*.bmp: no picture matches")
+    reasons = ("bad.png: text, not a picture", "empty: no picture in", "404", "*.bmp: no picture matches")
     for line, words in zip(lines[:-1], reasons, strict=True):
         assert words in line
 

@@ -77,7 +77,7 @@ def test_answers_are_the_autotaggers_and_the_programs(server, emoji_onnx, emoji_
     "files, fields, words",
     [
         ((), {}, "no file"),
-        ((("a.png", b"nonsense"),), {}, "a.png: no image format"),
+        ((("a.png", b"nonsense"),), {}, "a.png: text, not a picture"),
         ((("a.png", b""),), {}, "empty file"),
         ("picture", {"format": "html"}, "format has to be json"),
         ("picture", {"threshold": "high"}, "threshold has to be a number"),

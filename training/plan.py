@@ -131,7 +131,7 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
         raise InputError(f"{data} has {len(tags):,} tags and {train_images:,} training pictures: download it again")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--run: {folder} is a file: give a folder, or a name that does not exist yet")
-    run = Run(folder, config, tags, str(data), stored_size, train_images)
+    run = Run(folder, config, tags, str(data), stored_size, train_images, records.decode_version(data))
     if (folder / "config.json").exists():
         cycles = files.read_json(folder / "config.json")["config"].get("cycles", 1)
         if cycles != 1 and not (folder / "model.keras").exists():

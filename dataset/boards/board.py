@@ -133,6 +133,7 @@ def open_board(
     filters: "Filters | None" = None,
     columns: "Columns | None" = None,
     reader: TagReader | None = None,
+    strict: bool = False,
 ) -> Board:
     """Open a board by its name.
 
@@ -143,6 +144,7 @@ def open_board(
         columns: what the user says about its columns.
         access, filters: how to reach the board `e621`, and which of its posts are eligible.
         reader: how its tags are separated and spelled; None: as `TagReader` decides.
+        strict: whether its images that are cut short are refused.
 
     Raises:
         InputError: the board is unknown, or an argument that it needs is missing.
@@ -156,7 +158,7 @@ def open_board(
     if name == "folder":
         from dataset.boards.folder import FolderBoard
 
-        return FolderBoard(images_folder, csv_path, columns, reader)
+        return FolderBoard(images_folder, csv_path, columns, reader, strict)
     if name == "e621" and access and filters:
         from dataset.boards.e621 import E621Board
 

@@ -10,7 +10,7 @@ from common.errors import InputError, say
 from common.files import decode_text
 from common.numbers import ranks
 from common.progress import progress
-from dataset import picture_files
+from dataset import picture_files, recovery
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue, make_catalogue
 from dataset.boards.image_finder import ImageFinder
@@ -32,6 +32,7 @@ class FolderBoard:
         table: a CSV or JSON file with ids and tags; without it, tags are read from the first of `paths_beside`.
         columns: the table's columns. Each column of numbers becomes a tag whose label is the rank of the number.
         reader: how tags are separated and spelled; None: as `TagReader` decides.
+        strict: refuse images that are cut short, instead of using what is there of them.
 
     Raises:
         InputError: the folder is missing, or there are columns of numbers but no table.
@@ -42,7 +43,12 @@ class FolderBoard:
     attribution = ""
 
     def __init__(
-        self, folder: Path | None, table: Path | None, columns: Columns | None = None, reader: TagReader | None = None
+        self,
+        folder: Path | None,
+        table: Path | None,
+        columns: Columns | None = None,
+        reader: TagReader | None = None,
+        strict: bool = False,
     ):
         if folder is None:
             raise InputError("--board folder needs --images DIR, the folder of your images")
@@ -56,6 +62,7 @@ class FolderBoard:
         self._folder, self._table, self._columns, self._reader = folder, table, columns, reader or TagReader()
         self._numbers = tuple(columns.numbers)
         self._categories: dict[str, str] = {}  # tag ▶ category, where that is not `general`
+        self._strict = strict
         self._posts: list[Post] | None = None
 
     def posts(self) -> Iterator[Post]:
@@ -67,7 +74,7 @@ class FolderBoard:
         return make_catalogue(self.posts())
 
     def image_bytes(self, post: Post, size: int) -> bytes:
-        return read_file(post.source)
+        return recovery.read_whole(read_file(post.source), post.source, self._strict)
 
     def planned_bytes(self, post: Post, size: int) -> int:
         return 0

@@ -19,7 +19,7 @@ from common import files
 from common.errors import InputError, say
 from common.files import only_writer, partial_path
 from common.progress import progress
-from dataset import records
+from dataset import images, records
 from dataset.boards.board import Board
 from dataset.build import parts
 from dataset.build.changes import changes
@@ -64,6 +64,8 @@ def build(
         if part != WHOLE:
             selection = selection.part(part.index, part.count)
         manifest = _initial_manifest(board, options, selection, part)
+    if begun:  # some of its pictures are in the spool already
+        manifest["decode_version"] = begun.get("decode_version", 1)
     if begun and begun["selection"] != selection.digest:
         raise InputError(f"{folder} was begun with other posts or tags than the board has now: delete it, or give --out")
     print_plan(board, selection, sum(count_of_shards(selection, split, part) for split in selection.entries), options)
@@ -158,6 +160,7 @@ def _initial_manifest(board: Board, options: Options, selection: Selection, part
     """Return the manifest at the start of a run: everything that is known before the pictures are read."""
     manifest = {
         "complete": False,
+        "decode_version": images.DECODE_VERSION,
         "options": asdict(options),
         "attribution": board.attribution,
         "tags": len(selection.tags),

@@ -42,6 +42,7 @@ class Options:
         separator: what separates the user's tags, one of `tag_text.SEPARATORS`; None: decided from all of them.
         keep_case: True if capitals in the user's tags are left as they are, otherwise None.
         id_column, tags_column: columns of the user's table; None: the usual ones.
+        strict: True if the user's images that are cut short are left out, otherwise None.
     """
 
     board: str
@@ -64,6 +65,7 @@ class Options:
     keep_case: bool | None = None
     id_column: str | None = None
     tags_column: str | None = None
+    strict: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,12 @@ def packed(columns: list[str], lines: list) -> bytes:
     return gzip.compress(text.getvalue().encode(), mtime=0)
 
 
+def with_wrong_bytes(data: bytes) -> bytes:
+    """A file with other bytes in its middle; a decoder takes a large enough picture for another one."""
+    middle = len(data) // 2
+    return data[:middle] + bytes(byte ^ 0x5A for byte in data[middle : middle + 32]) + data[middle + 32 :]
+
+
 class SmallBoard:
     """A running board; use it in a `with` statement.
 
@@ -147,13 +153,15 @@ class SmallBoard:
         }
 
     @staticmethod
+    def preview_path(md5: str, extension: str) -> str:
+        return f"/data/preview/{md5[:2]}/{md5[2:4]}/{md5}.{extension}"
+
+    @staticmethod
     def sample_path(md5: str, extension: str = "jpg") -> str:
         return f"/data/sample/{md5[:2]}/{md5[2:4]}/{md5}.{extension}"
 
     def path_of(self, number: int) -> str:
-        [path] = [
-            path for path in self.files if path.startswith("/data/") and self.md5_of(number) in path and "sam" not in path
-        ]
+        [path] = [path for path in self.files if self.md5_of(number) in path and path.count("/") == 4]
         return path
 
     def md5_of(self, number: int) -> str:
@@ -228,6 +236,8 @@ class _Handler(BaseHTTPRequestHandler):
     def picture(self, data: bytes, fault: str) -> None:
         if fault == "flipped":
             data = data[:-20] + bytes(20)
+        if fault == "decodable":
+            data = with_wrong_bytes(data)
         self.answer(200, data, "image/png", sent=len(data) // 2 if fault == "short" else None)
 
     def export(self, data: bytes, fault: str) -> None:

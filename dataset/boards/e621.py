@@ -12,8 +12,8 @@ from dataset.boards.database_export import discover, download
 from dataset.boards.http_client import Client, Gone, RequestFailed
 from dataset.boards.post_filter import Filters
 from dataset.boards.post_table import PostTable, read_posts
+from dataset.boards.received_picture import PictureCheck
 from dataset.boards.tag_rules import UNKNOWN_CATEGORY, TagRules
-from dataset.images import ImageError, decode
 
 SITE_URL = "https://e621.net"
 EXPORTS = ("tags", "tag_aliases", "tag_implications", "posts")
@@ -77,7 +77,7 @@ class E621Board:
         *smaller, original = file_urls(post, size)
         for url in smaller:
             try:
-                return self._client.get(url, _picture_problem)
+                return self._client.get(url, PictureCheck(post.width, post.height))
             except (Gone, RequestFailed):  # some old samples are missing; the original is always there
                 continue
         return self._client.get(original, lambda data: _original_problem(data, post.md5))
@@ -159,12 +159,3 @@ def file_urls(post: Post, size: int) -> list[str]:
 def _original_problem(data: bytes, md5: str) -> str:
     received = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return "" if received == md5 else f"wrong MD5: {received}"
-
-
-def _picture_problem(data: bytes) -> str:
-    """What is wrong with a sample or preview. Their hashes are not published, so they are decoded."""
-    try:
-        decode(data)
-    except ImageError as error:
-        return str(error)
-    return ""

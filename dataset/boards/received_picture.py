@@ -5,9 +5,10 @@ A decoder takes many damaged files for a picture, so a file that it accepts may 
 
 import contextlib
 
+import simplejpeg
+
 from dataset.boards.http_client import RequestFailed
 from dataset.images import ImageError, decode
-from dataset.jpeg_scans import scan_problem
 
 JPEG_START, RIFF, WEBP = b"\xff\xd8\xff", b"RIFF", b"WEBP"
 WEBP_IMAGES = (b"VP8 ", b"VP8L")  # chunks with the data of a picture
@@ -55,9 +56,15 @@ def have_proportions(size: tuple[int, int], original: tuple[int, int]) -> bool:
 
 
 def data_problem(data: bytes) -> str:
-    """Return what is doubtful about the data of a JPEG or WebP that a decoder accepts, or an empty text."""
+    """Return what is doubtful about the data of a JPEG or WebP that a decoder accepts, or an empty text.
+
+    libjpeg only warns of codes that make no sense, and fills in something. Pillow does not show its warnings.
+    """
     if data.startswith(JPEG_START):
-        return scan_problem(data)
+        try:
+            simplejpeg.decode_jpeg(data, strict=True)
+        except ValueError as error:
+            return " ".join(str(error).split())
     shorter = _without_end(data) if data.startswith(RIFF) and data[8:12] == WEBP else b""
     with contextlib.suppress(ImageError):
         if shorter:

@@ -36,7 +36,7 @@ def tags_of(board: FolderBoard) -> dict[str, tuple[str, ...]]:
         (".json", json.dumps({"a.png": {"caption": "a cat", "tags": "cat, big dog"}, "b": {"tags": "x"}})),
         (".json", json.dumps({"a.png": ["cat", "big dog"], "b": {"x": 0.5}})),
         (".jsonl", '{"file_name": "a.png", "text": "cat, big dog"}\n{"file_name": "b.png", "text": "x"}\n'),
-        (".csv", "filename,cat,Big Dog,x\na.png,1,1.0,0\nb.png,0,,1\n"),
+        (".csv", "filename,cat,Big Dog,x\na.png,1,1.0\nb.png,0,,1\n"),
         (".csv", "id,tags\na.png,\"('cat', 'big dog')\"\nb.png,\"('x',)\"\n"),
         (".csv", 'id,tags\na.png,"[cat, big dog]"\nb.png,[x]\n'),
         (".csv", 'id,filename,tags\n1,a.png,"cat, big dog"\n2,b.png,x\n'),

@@ -99,7 +99,7 @@ def read_table(path: Path, names_image: Callable[[str], bool], wanted: Columns =
         layout = _layout(path, names_image, wanted)
         for line, cells in islice(_records(path, layout.delimiter), int(layout.has_header), None):
             if layout.flags:
-                cells = [*cells, _flagged(path, line, cells, layout.flags)]
+                cells = _with_flagged(path, line, cells, layout)
             yield _row(line, cells, layout, wanted.numbers)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start:,}): save it as UTF-8") from None
@@ -124,16 +124,19 @@ def _row(line: int, cells: list[str], layout: _Layout, numbers: Sequence[str]) -
     return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values)
 
 
-def _flagged(path: Path, line: int, cells: list[str], flags: dict[int, str]) -> str:
-    """Return the list of tags whose columns say yes."""
-    chosen = []
-    for position, tag in flags.items():
-        cell = cells[position].strip().lower() if position < len(cells) else ""
+def _with_flagged(path: Path, line: int, cells: list[str], layout: _Layout) -> list[str]:
+    """Return the cells and, as the last one, the list of the tags whose columns say yes."""
+    width = len(layout.columns) - 1
+    if len(cells) > width:
+        raise InputError(f"{path}, line {line:,}: expected at most {width} cells, received {len(cells)}")
+    cells, chosen = cells + [""] * (width - len(cells)), []
+    for position, tag in layout.flags.items():
+        cell = cells[position].strip().lower()
         if cell not in FLAGS:
             raise InputError(f"{path}, line {line:,}: expected 1 or 0 in the column {tag}, received {cell!r}")
         if FLAGS[cell]:
             chosen.append(tag)
-    return json.dumps(chosen)
+    return [*cells, json.dumps(chosen)]
 
 
 def _layout(path: Path, names_image: Callable[[str], bool], wanted: Columns) -> _Layout:

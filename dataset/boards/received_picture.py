@@ -4,6 +4,7 @@ A decoder takes many damaged files for a picture, so a file that it accepts may 
 """
 
 import contextlib
+from collections import Counter
 
 import simplejpeg
 
@@ -15,6 +16,7 @@ WEBP_IMAGES = (b"VP8 ", b"VP8L")  # chunks with the data of a picture
 # A WebP without so many of its last bytes cannot be decoded, unless a wrong bit made its decoder need fewer. Encoders fill
 # up the last two or three bytes; the number is even because chunks are.
 CUT_BYTES = 6
+SAME_ANSWERS = 3  # a network damages a picture differently each time
 
 
 class PictureCheck:
@@ -26,14 +28,13 @@ class PictureCheck:
 
     def __init__(self, width: int, height: int):
         self._width, self._height = width, height
-        self._doubtful = b""
+        self._answers: Counter[bytes] = Counter()  # doubtful bodies
 
     def __call__(self, data: bytes) -> str:
         """Return what is wrong with a body, in a few words, or an empty text.
 
         Raises:
-            RequestFailed: the body is doubtful, and the same as the one before. The host may have it so: asking again does
-                not help.
+            RequestFailed: the body is doubtful, and came several times. The host has it so: asking again does not help.
         """
         try:
             size = decode(data).size
@@ -43,9 +44,10 @@ class PictureCheck:
             doubt = data_problem(data)
         else:
             doubt = f"{size[0]}x{size[1]} pixels for {self._width}x{self._height}"
-        if doubt and data == self._doubtful:
-            raise RequestFailed(f"{doubt}, twice")
-        self._doubtful = data if doubt else b""
+        if doubt:
+            self._answers[data] += 1
+            if self._answers[data] == SAME_ANSWERS:
+                raise RequestFailed(f"{doubt}, {SAME_ANSWERS} times")
         return doubt
 
 

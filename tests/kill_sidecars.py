@@ -48,10 +48,10 @@ def kill(pictures: list[Path], run: Path, folder: Path, files: int, kills: int, 
     before = make(pictures, folder, files)
     tag = [sys.executable, ROOT / "test.py", folder, "--run", run, "--threshold", 0, "--top", 3, "--sidecar", "append"]
     undo = [sys.executable, ROOT / "test.py", "--undo", folder]
-    seconds = {"--sidecar append": finish(tag)}
+    seconds = {"--sidecar append": seconds_of_writing(tag, folder)}
     after = read(folder, before)
     assert before != after
-    seconds["--undo"] = finish(undo)
+    seconds["--undo"] = seconds_of_writing(undo, folder)
     assert read(folder, before) == before
     lines = []
     for name, command, state in (("--sidecar append", tag, after), ("--undo", undo, before)):
@@ -59,7 +59,10 @@ def kill(pictures: list[Path], run: Path, folder: Path, files: int, kills: int, 
         for _ in range(kills):
             if command is undo:
                 finish(tag)
-            start(command, folder, seconds[name], chance)
+            process = start(command, folder)
+            time.sleep(chance.random() * seconds[name])
+            process.kill()
+            process.wait()
             now = read(folder, before)
             assert all(now[path] in (before[path], after[path]) for path in before), "neither as before nor as after"
             partly += before != now != after
@@ -91,22 +94,26 @@ def read(folder: Path, before: dict[Path, bytes | None]) -> dict[Path, bytes | N
     return {path: path.read_bytes() if path.exists() else None for path in before}
 
 
-def start(command: list, folder: Path, seconds: float, chance: random.Random) -> None:
-    """Start a command and kill it at a random moment of its second half, because in the first it only loads."""
+def start(command: list, folder: Path) -> subprocess.Popen:
+    """Start a command, and wait until it changes something in the folder."""
+    untouched = folder.stat().st_mtime_ns
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + chance.uniform(0.5, 1) * seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
+    while process.poll() is None and folder.stat().st_mtime_ns == untouched:
+        time.sleep(0.0002)
+    return process
 
 
-def finish(command: list) -> float:
-    """Run a command to its end; return the seconds. A killed one may have done all there is to undo."""
-    began = time.monotonic()
+def seconds_of_writing(command: list, folder: Path) -> float:
+    """Run a command to its end; return the seconds from its first change."""
+    process, began = start(command, folder), time.monotonic()
+    assert process.wait() == 0
+    return time.monotonic() - began
+
+
+def finish(command: list) -> None:
+    """Run a command to its end. A killed one may have done all there is to undo."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or "nothing to undo" in done.stderr, done.stderr
-    return time.monotonic() - began
 
 
 if __name__ == "__main__":

@@ -210,7 +210,8 @@ def _check(cells: Sequence[tuple[str, str]], tags: list[tuple[str, ...]]) -> Non
         for name in names:
             if any(unicodedata.category(character) == "Cc" for character in name):
                 raise InputError(f"{where}: {name!r} cannot be a tag: it has control characters. Save the file as UTF-8")
-            if name.startswith(("['", '["')) or name.endswith(("']", '"]')):
+            is_torn = (name.startswith("[") and "]" not in name) or (name.endswith("]") and "[" not in name)
+            if name.startswith(("['", '["')) or name.endswith(("']", '"]')) or (is_torn and not is_emoticon(name)):
                 raise InputError(f"{where}: {name!r} cannot be a tag: is it a part of a list? Give --separator list")
     distinct = set().union(*tags)
     if distinct and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in distinct):

@@ -59,7 +59,8 @@ def test_what_was_decided_is_said(capsys):
 
 
 @pytest.mark.parametrize(
-    "cell, words", [("a\0b\0", "control characters"), ("['cat'", "--separator list"), ("5, 7", "numbers")]
+    "cell, words",
+    [("a\0b\0", "control"), ("['cat'", "--separator list"), ("[cat, dog", "list"), ("x, dog]", "list"), ("5, 7", "numbers")],
 )
 def test_what_cannot_be_tags_stops_with_an_example(cell, words):
     with pytest.raises(InputError, match=words):

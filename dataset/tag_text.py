@@ -209,10 +209,10 @@ def _check(cells: Sequence[tuple[str, str]], tags: list[tuple[str, ...]]) -> Non
     for (where, _), names in zip(cells, tags, strict=True):
         for name in names:
             if any(unicodedata.category(character) == "Cc" for character in name):
-                raise InputError(f"{where}: {name!r} cannot be a tag: it has control characters. Save the file as UTF-8")
+                raise InputError(f"{where}: {_short(name)} cannot be a tag: control characters. Save the file as UTF-8")
             is_torn = (name.startswith("[") and "]" not in name) or (name.endswith("]") and "[" not in name)
             if name.startswith(("['", '["')) or name.endswith(("']", '"]')) or (is_torn and not is_emoticon(name)):
-                raise InputError(f"{where}: {name!r} cannot be a tag: is it a part of a list? Give --separator list")
+                raise InputError(f"{where}: {_short(name)} cannot be a tag: is it a part of a list? Give --separator list")
     distinct = set().union(*tags)
     if distinct and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in distinct):
         raise InputError(f"all tags are numbers, such as {min(distinct)}: are they in another column? Or see --numbers")

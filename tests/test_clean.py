@@ -18,11 +18,12 @@ import train
 from benchmarks.noisy_labels import noisy_copy, with_noise
 from common import files
 from common.errors import InputError
+from common.processes import run_script
 from dataset import cache, pipeline, records
 from dataset.augmentation import Augmentation
 from dataset.records import CATEGORIES
 from dataset.relabel import relabel
-from labels import label_rules, review
+from labels import folds, label_rules, review
 from labels.feedback import Events
 from model.config import as_options
 from training.recipes import resolve
@@ -42,16 +43,25 @@ def noisy_run(first_run, noisy, tmp_path_factory):
     """A run on the noisy labels, as far as clean.py can tell: the folds take its settings, and --rule halved its network."""
     folder = Path(shutil.copytree(first_run, tmp_path_factory.mktemp("noisy_runs") / "run"))
     run = files.read_json(folder / "config.json")
-    files.write_json(folder / "config.json", run | {"data": str(noisy), "config": run["config"] | {"epochs": 1}})
+    settings = run["config"] | {"epochs": 1, "noise": "none"}  # quicker to compile
+    files.write_json(folder / "config.json", run | {"data": str(noisy), "config": settings})
     return folder
 
 
 @pytest.fixture(scope="module")
 def cleaned(noisy, noisy_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cleaned") / "clean"
-    done = clean(noisy, noisy_run, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folds, "run_script", run_here)
+        done = clean(noisy, noisy_run, folder)
     assert done.returncode == 0, done.stderr
     return folder, done
+
+
+def run_here(script, *options):
+    """In the place of `run_script`: in this process, where TensorFlow is imported already."""
+    done = program(script, *options)
+    assert done.returncode == 0, done.stderr
 
 
 def clean(data, run, out, *options):
@@ -159,6 +169,14 @@ def test_the_same_command_again_gives_the_same_folder(noisy, noisy_run, cleaned)
     assert done.returncode == 0 and contents(folder) == before
     done = clean(noisy, noisy_run, folder, "--rule", "halved")
     assert done.returncode == 1 and "other data" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_script_that_fails_ends_the_one_that_started_it(capfd):
+    run_script("train.py", "--help")
+    assert not capfd.readouterr().out
+    with pytest.raises(InputError, match=r"train\.py failed, for the reason above"):
+        run_script("train.py", "--no-such-option")
+    assert "--no-such-option" in capfd.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow

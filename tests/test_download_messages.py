@@ -2,7 +2,7 @@
 
 import pytest
 from data_folders import read_quarantine
-from test_download import build_folder, download, draw_pictures, finish, start
+from test_download import build_folder, download, draw_pictures
 
 from common.errors import InputError
 
@@ -89,12 +89,13 @@ def test_a_file_where_the_folder_should_be_is_named_in_one_line(tmp_path):
 def test_a_file_that_cannot_be_written_ends_the_run_in_one_line(tmp_path):
     resource = pytest.importorskip("resource")
     table = draw_pictures(tmp_path / "pictures", 60)
-
-    def limit_file_size():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-
     options = ("--board", "folder", "--images", table.parent, "--csv", table, "--out", tmp_path / "data")
-    code, out, err = finish(start(*options, preexec_fn=limit_file_size))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        code, out, err = download(*options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert code == 1
     assert out == ""
     assert err.splitlines()[-1].startswith("error: ")

@@ -28,6 +28,7 @@ from training.recipes import resolve
 from training.train_run import build_network, compile_network
 
 STEPS = 6
+SMALL = Config(preset="test", image_size=32, noise="none", optimizer="sgd")
 
 
 def small_network(**options) -> keras.Model:
@@ -36,7 +37,9 @@ def small_network(**options) -> keras.Model:
     layers = [keras.Input((4,)), keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(2)]
     network = keras.Sequential(layers)
     cycle = OneCycle(0.1, 0.5, 0.0, STEPS, 0.5, "cosine")
-    network.compile(optimizer=CycledSGD(cycle, OneCycle(0.95, 0.8, 0.95, STEPS, 0.5, "cosine"), **options), loss="mse")
+    optimizer = CycledSGD(cycle, OneCycle(0.95, 0.8, 0.95, STEPS, 0.5, "cosine"), **options)
+    network.compile(optimizer=optimizer, loss="mse")
+    network.optimizer.build(network.trainable_variables)  # as training does; otherwise the step is traced twice
     return network
 
 
@@ -212,7 +215,7 @@ def test_the_proposed_learning_rate_is_below_where_the_loss_runs_away(tmp_path):
 
 
 def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path):
-    config = replace(Config(preset="test"), image_size=32, learning_rate=1e9, clip_norm=0.0)
+    config = replace(SMALL, learning_rate=1e9, clip_norm=0.0)
     todo = plan_run(emoji_data, tmp_path, config)
     network = build_network(todo.run)
     compile_network(todo, network)
@@ -221,14 +224,16 @@ def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tm
 
 
 def test_a_range_of_learning_rates_sums_gradients_as_training_does(emoji_data, tmp_path, monkeypatch):
-    config = replace(Config(preset="test"), image_size=32, batch_size=8, effective_batch=24, learning_rate=1e-4)
+    config = replace(SMALL, batch_size=8, effective_batch=24, learning_rate=1e-4)
     todo = plan_run(emoji_data, tmp_path, config)
     network = build_network(todo.run)
     compile_network(todo, network)
     monkeypatch.setattr(lr_finder, "UPDATES", 12)
-    with patch.object(network, "train_on_batch", wraps=network.train_on_batch) as steps:
+    wrapped = (patch.object(network, name, wraps=getattr(network, name)) for name in ("train_on_batch", "compute_loss"))
+    with next(wrapped) as steps, next(wrapped) as traces:
         rates, _ = lr_finder.range_test(todo, network)
     assert (len(rates), steps.call_count, int(network.optimizer.iterations)) == (12, 36, 12)
+    assert traces.call_count == 1  # it is compiled once
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(emoji_run, tmp_path):

@@ -128,7 +128,7 @@ def test_shape_and_scale_follow_their_own_rate_under_every_optimizer():
     ends = []
     for optimizer, clip_norm in (("sgd", 1.0), ("adamw", 0.0), ("muon", 1e-3)):
         keras.utils.set_random_seed(4)
-        config = Config(preset="test", image_size=32, loss="robust", optimizer=optimizer, clip_norm=clip_norm)
+        config = Config(preset="test", image_size=32, noise="none", loss="robust", optimizer=optimizer, clip_norm=clip_norm)
         network = TaggerNetwork(5, config.as_dict())
         network.compile(optimizer=build_optimizer(config, 0.01, 0.9, updates=20), run_eagerly=True)
         with tf.GradientTape() as tape:

@@ -27,16 +27,18 @@ from training import frozen_trunk, train_run, transfer
 from training.optimizers import CycledSGD, build_optimizer
 from training.recipes import resolve
 
-SETTINGS = Config(preset="test", image_size=32, init="runs/base")
+SETTINGS = Config(preset="test", image_size=32, noise="none", init="runs/base")
 THAWED_LATER = replace(SETTINGS, unfreeze_after=1)
 OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
 
 
-def compiled(config: Config) -> TaggerNetwork:
+def compiled(config: Config, run_eagerly: bool = False) -> TaggerNetwork:
     keras.utils.set_random_seed(1)
     network = TaggerNetwork(3, config.as_dict())
     optimizer = build_optimizer(config, 0.05, 0.9, 100)
-    network.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")  # as training does on a CPU
+    jit_compile = keras.backend.backend() == "jax"  # as training does on a CPU
+    network.compile(optimizer=optimizer, jit_compile=jit_compile, run_eagerly=run_eagerly)
+    network.optimizer.build(network.trainable_variables)
     return network
 
 
@@ -84,7 +86,7 @@ def test_stages_end_where_resolution_or_width_changes():
 
 def test_frozen_stages_are_unchanged_and_the_others_are_not():
     settings = replace(SETTINGS, frozen_stages=1, optimizer="sgd")
-    network = compiled(settings)
+    network = compiled(settings, run_eagerly=True)  # quicker than to compile: nothing changes between the steps
     transfer.begin_phase(settings, network, 0)
     for name, changed in train(network, 4).items():
         assert changed != name.startswith(("stem", "stage1")), name
@@ -93,7 +95,7 @@ def test_frozen_stages_are_unchanged_and_the_others_are_not():
 
 
 def test_a_frozen_part_is_computed_once_with_the_result_of_computing_it_in_every_step(emoji_data, emoji_run, tmp_path):
-    options = (*OPTIONS, "--init", emoji_run, "--frozen-stages", 1)
+    options = (*OPTIONS, "--init", emoji_run, "--frozen-stages", 1, "--recipe", "lean", "--optimizer", "sgd")
     networks = []
     for name, share in (("stored", frozen_trunk.MAX_SHARE), ("computed", 0.0)):
         with pytest.MonkeyPatch.context() as patch:
@@ -110,7 +112,7 @@ def test_a_frozen_part_is_computed_once_with_the_result_of_computing_it_in_every
         frozen = layer.name.startswith(("stem", "stage1"))
         if layer.name != "tags":
             assert all(map(np.array_equal, stored, layer.get_weights())) == (frozen or not layer.weights), layer.name
-        # float16 rounds the stored features; AdamW and Muon enlarge differences of small gradients.
+        # float16 rounds the stored features.
         assert all(np.allclose(one, other, atol=0.01) for one, other in zip(stored, computed, strict=True)), layer.name
 
 

@@ -58,6 +58,7 @@ def range_test(plan: Plan, network: TaggerNetwork) -> tuple[np.ndarray, np.ndarr
     rates = keras.optimizers.schedules.ExponentialDecay(first, UPDATES - 1, last / first)
     optimizer = build_optimizer(config, rates, config.lowest_momentum, plan.total_updates, plan.steps_per_update)
     network.compile(optimizer=optimizer, jit_compile=network.jit_compile)
+    network.optimizer.build(network.trainable_variables)  # built inside the step, they make TensorFlow trace it twice
     transfer.begin_phase(config, network, 0)
     tested_rates, losses, smoothed = [], [], []
     epochs = math.ceil(UPDATES * plan.steps_per_update / plan.steps_per_epoch)

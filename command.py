@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -44,6 +45,8 @@ def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:
     """
     if sys.stdout is None:  # closed by the shell (>&-)
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (a stream for the rest of the process)
+    # A scheduler or `kill` ends a command as Ctrl-C does, so that its output is whole.
+    signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold anything, also where the console is not UTF-8
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -64,6 +67,13 @@ def run(main: Callable[[], None], when_interrupted: str = "") -> NoReturn:
     except Exception:  # a bug
         traceback.print_exc()
         _end(1)
+
+
+def _interrupt(*_) -> None:
+    """Act as after Ctrl-C, also where that is ignored, as under nohup."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _end(code: int, line: str = "") -> NoReturn:

@@ -6,7 +6,24 @@ import numpy as np
 from PIL import Image
 
 BITS, SAMPLE_FORMAT, PHOTOMETRIC = 258, 339, 262  # TIFF 6.0, fields of a file
+PNG_BITS = 24  # position of a PNG's bits for each value
 SIGNED, WHITE_IS_ZERO = 2, 0  # their values
+
+
+def scale_transparent_colour(image: Image.Image, data: bytes) -> None:
+    """Bring the transparent colour of a PNG to eight bits, where Pillow has brought its pixels to eight bits.
+
+    Args:
+        image: the decoded picture; changed.
+        data: the file.
+    """
+    if image.format != "PNG":
+        return
+    bits, colour = data[PNG_BITS], image.info.get("transparency")
+    if bits < 8 and isinstance(colour, int) and image.mode in ("1", "L"):
+        image.info["transparency"] = colour * 255 // (2**bits - 1)
+    elif bits == 16 and isinstance(colour, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:

@@ -265,6 +265,7 @@ def _to_rgb(image: Image.Image, data: bytes, rows: int | None = None) -> Image.I
         image.load()
         is_bmp = image.format == "BMP"
         turn = picture_metadata.turn(image)
+        bit_depth.scale_transparent_colour(image, data)
         image = colour_profiles.to_srgb(bit_depth.to_eight_bits(image))
         if image.has_transparency_data:
             image = image.convert("RGBA")

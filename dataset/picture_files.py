@@ -27,7 +27,7 @@ class PictureFiles:
     Attributes:
         folder: the folder.
         names: their paths relative to it, with slashes, sorted.
-        passed_over: suffix ▶ number of files that are no pictures; those that accompany pictures are not counted.
+        passed_over: suffix ▶ number of files that are no pictures.
         unreadable: subfolders that cannot be read, and why.
     """
 
@@ -37,12 +37,13 @@ class PictureFiles:
     unreadable: list[str]
 
     def report(self) -> None:
-        """Say what was passed over, and what to install for it."""
+        """Say what was passed over, but for files that accompany pictures, and what to install for it."""
         for line in self.unreadable:
             say(f"cannot be read: {line}")
-        if self.passed_over:
-            counts = (f"{number:,} {suffix or 'without a suffix'}" for suffix, number in self.passed_over.most_common())
-            packages = sorted({PLUG_INS[suffix] for suffix in self.passed_over if suffix in PLUG_INS})
+        others = [(suffix, number) for suffix, number in self.passed_over.most_common() if suffix not in COMPANIONS]
+        if others:
+            counts = (f"{number:,} {suffix or 'without a suffix'}" for suffix, number in others)
+            packages = sorted({PLUG_INS[suffix] for suffix, _ in others if suffix in PLUG_INS})
             install = f"; for more of them: pip install {' '.join(packages)}" if packages else ""
             say(f"no pictures in {self.folder}: {', '.join(counts)}{install}")
 
@@ -66,11 +67,14 @@ def find(folder: Path) -> PictureFiles:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(parent, name)
-            if name.startswith(".") or not path.is_file():
+            if name.startswith("."):
+                continue
+            if not path.is_file():
+                unreadable.append(f"{path} (not a file, or a link to nothing)")
                 continue
             if is_picture(path):
                 names.append(path.relative_to(folder).as_posix())
-            elif path.suffix.lower() not in COMPANIONS:
+            else:
                 passed_over[path.suffix.lower()] += 1
     return PictureFiles(folder, sorted(names), passed_over, unreadable)
 

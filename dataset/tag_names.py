@@ -64,7 +64,7 @@ class TagNames:
                 hint = f": did you mean {' or '.join(near)}?" if near else ""
                 raise InputError(f"{option}: {name} is not one of the {len(known):,} tags{hint}")
         if unknown := [name for name in self.listed if not found[name]]:
-            say(f"{option}: {len(unknown):,} of {len(found):,} names are not known, such as {unknown[0]}")
+            say(f"{option}: {len(unknown):,} names are not known, such as {unknown[0]}")
         return set().union(*found.values())
 
 
@@ -74,5 +74,5 @@ def _named(name: str, known: Collection[str]) -> set[str]:
     for spelling in spellings:
         if spelling in known:
             return {spelling}
-    is_pattern = any(sign in name for sign in "*?[") and not is_emoticon(name)
+    is_pattern = any(sign in name for sign in "*?[") and not ("_" in name and is_emoticon(name))  # *_* is a face
     return {tag for pattern in spellings for tag in fnmatch.filter(known, pattern)} if is_pattern else set()

@@ -19,9 +19,9 @@ TEXT_SUFFIXES = (".txt", ".caption")  # of files with a picture's tags, after it
 SEPARATORS = {
     "list": "",  # a list or tuple in the notation of Python or JSON, with or without quotes
     "comma": r"[,，、،\r\n]",  # also the full-width, the ideographic and the Arabic comma
-    # Where one follows a tag, or stands alone: `;)`, `;3` and `:|` are tags.
-    "semicolon": r"\s*[;；](?:\s+|$)|(?<=\S)[;；]|[\r\n]",
-    "pipe": r"\s+\|(?:\s+|$)|(?<=[^\W_])\||[\r\n]",
+    # Where one follows a tag, or stands alone: `;)`, `;_;`, `:|` and `|_|` are tags.
+    "semicolon": r"\s*(?<!_)[;；](?:\s+|$)|(?<=[^\s_])[;；]|\s[;；](?=[^\W\d_]{2})|[\r\n]",
+    "pipe": r"\s+\|(?:\s+|$)|(?<=[^\W_])\||(?<=[^\s\w|:;=_])\|(?=[^\W_]|\s|$)|[\r\n]",
     "newline": r"[\r\n]",
     "space": r"\s",
 }
@@ -36,8 +36,8 @@ IN_WORDS = {
 # Signs of a separator.
 SIGNS = {
     "comma": re.compile(r"[,，、،]"),
-    "semicolon": re.compile(r"\S[;；](?:\s|$|[^\W_])"),
-    "pipe": re.compile(r"[^\W_]\s*\|\s*[^\W_]"),
+    "semicolon": re.compile(r"[^\s_][;；](?:\s|$|[^\W_])|\s[;；][^\W\d_]{2}"),
+    "pipe": re.compile(r"[^\W_][^\s\w|:;=]?[ \t]*\|[ \t]*[^\W_]|\S[ \t]+\|[ \t]+\S"),
     "newline": re.compile(r"\S[ \t]*[\r\n]+\s*\S"),
 }
 UNQUOTED_LIST = re.compile(r"\[[^\[\]'\"]*,[^\[\]'\"]*\]")
@@ -47,8 +47,10 @@ EMOTICON = re.compile(r"[^\w]*\w?[^\w]*_[^\w]*\w?[^\w]*|\W+\w?\W*")  # o_o, >_<,
 LONGEST_EMOTICON = 12
 # The last two join signs and letters outside ASCII, such as the people of an emoji, and are kept between them.
 ZERO_WIDTH = re.compile(r"[\u200b\u2060\ufeff]|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
-WEIGHTED = re.compile(r"\((.+):[+-]?\d*\.?\d+\)")  # kohya's (tag:1.2)
-WEIGHTED_TAGS = re.compile(r"(?<!\\)\(([^()]*[,，、][^()]*):[+-]?\d*\.?\d+\)")  # (tag, another:1.2)
+WEIGHT = r":\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)"
+WEIGHTED = re.compile(rf"\((.+){WEIGHT}")  # kohya's (tag:1.2)
+WEIGHTED_TAGS = re.compile(rf"(?<!\\)\(((?:[^()\\]|\\.)*[,，、](?:[^()\\]|\\.)*){WEIGHT}")  # (tag, another:1.2)
+NEXT_TO_EACH_OTHER = re.compile(r"(['\"])\s+(['\"])")  # entries of an array as NumPy prints it
 # Namespace of hydrus or of a board ▶ category.
 NAMESPACES = {name: name for name in ("artist", "character", "copyright", "general", "meta", "species")} | {
     "creator": "artist",
@@ -110,17 +112,19 @@ def decide(cells: Iterable[str], otherwise: str = "space") -> str:
         cells: the texts.
         otherwise: what is returned where every cell is one word.
     """
-    votes, lines, words = Counter[str](), 0, []
+    votes, signs_of, lines, words = Counter[str](), Counter[str](), 0, []
     for cell in cells:
         text = cell.strip()
         signs = signs_in(text)
         votes.update(signs)
+        signs_of.update({name: len(SIGNS[name].findall(text)) for name in ("semicolon", "pipe")})
         if not signs and len(text.split()) > 1:
             if any("_" in word and not is_emoticon(word) for word in text.split()):
                 votes["space"] += 1
             lines += cell.endswith(("\n", "\r"))
             words.append(len(text.split()))
-    best = max(SEPARATORS, key=lambda name: votes[name])  # among equals, the first
+    # Among equals, the first, but of semicolons and pipes those that are more: some faces have one of them.
+    best = max(SEPARATORS, key=lambda name: (votes[name], name == "list", name == "comma", signs_of[name]))
     if votes[best] * CELLS_FOR_A_SIGN >= max(1, len(words)):
         return best
     if not words:
@@ -148,16 +152,24 @@ def split(cell: str, separator: str) -> list[str]:
 
 
 def as_list(text: str) -> list[str] | None:
-    """Return the texts of a list or tuple in the notation of Python or JSON; None if the text is something else."""
+    """Return the texts of a list, tuple, set or dictionary in the notation of Python or JSON; None of any other text."""
     text = text.strip("\ufeff \t\r\n")
-    if text[:1] + text[-1:] not in ("[]", "()"):
+    if text[:1] + text[-1:] in ("''", '""') and "," in text:
+        text = f"[{text}]"
+    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
         return None
     try:
-        found = ast.literal_eval(text)
-        return [str(each) for each in found] if isinstance(found, (list, tuple)) else None
+        found = ast.literal_eval(with_commas(text))
+        found = sorted(found, key=str) if isinstance(found, set) else found
+        return [str(each) for each in found] if isinstance(found, (list, tuple, dict)) else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         is_plain = UNQUOTED_LIST.fullmatch(text)
         return [part.strip() for part in text[1:-1].split(",")] if is_plain else None
+
+
+def with_commas(text: str) -> str:
+    """Return a list with commas between its entries, where NumPy printed it without."""
+    return text if re.search(r"['\"]\s*,", text) else NEXT_TO_EACH_OTHER.sub(r"\1, \2", text)
 
 
 def is_emoticon(tag: str) -> bool:
@@ -172,10 +184,10 @@ def spell(tag: str, keep_case: bool = False) -> str:
     prompts and their escapes are undone, and capitals become small.
     """
     tag = " ".join(ZERO_WIDTH.sub("", unicodedata.normalize("NFC", tag)).split())
+    while weighted := WEIGHTED.fullmatch(tag):
+        tag = weighted[1].strip()
     if is_emoticon(tag):
         return tag
-    if weighted := WEIGHTED.fullmatch(tag):
-        tag = weighted[1].strip()
     tag = tag.replace("\\(", "(").replace("\\)", ")")
     return tag if keep_case else tag.lower()
 
@@ -212,7 +224,7 @@ def _check(cells: Sequence[tuple[str, str]], tags: list[tuple[str, ...]]) -> Non
                 raise InputError(f"{where}: {_short(name)} cannot be a tag: control characters. Save the file as UTF-8")
             is_torn = (name.startswith("[") and "]" not in name) or (name.endswith("]") and "[" not in name)
             if name.startswith(("['", '["')) or name.endswith(("']", '"]')) or (is_torn and not is_emoticon(name)):
-                raise InputError(f"{where}: {_short(name)} cannot be a tag: is it a part of a list? Give --separator list")
+                raise InputError(f"{where}: {_short(name)} cannot be a tag: is it a part of a list that is not complete?")
     distinct = set().union(*tags)
     if distinct and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in distinct):
         raise InputError(f"all tags are numbers, such as {min(distinct)}: are they in another column? Or see --numbers")

@@ -71,7 +71,7 @@ def undo(folder: Path) -> tuple[int, list[Path], dict[Path, str]]:
 
     Returns:
         The number of restored files; the files left alone because they were changed since; and for each file that could not
-        be read or written the reason. These stay in the journal, so that `undo` can be called again.
+        be read or written the reason. Both kinds stay in the journal, and are tried again when `undo` is called again.
     """
     journals, failed = {}, {}
     for path in folder.rglob(JOURNAL):
@@ -79,11 +79,12 @@ def undo(folder: Path) -> tuple[int, list[Path], dict[Path, str]]:
             journals[path] = list(_read_journal(path))
         except OSError as error:
             failed[path] = str(error.strerror)
-    last = max((str(line["session"]) for lines in journals.values() for line in lines), default=None)
+    sessions = (line["session"] for lines in journals.values() for line in lines if not line.get("left"))
+    last = max(sessions, default=None)
     restored, changed = 0, []
     for journal, lines in journals.items():
-        rest = [line for line in lines if str(line["session"]) != last]
-        for line in reversed([line for line in lines if str(line["session"]) == last]):
+        rest = [line for line in lines if line["session"] != last and not line.get("left")]
+        for line in reversed([line for line in lines if line["session"] == last or line.get("left")]):
             path = journal.parent / line["file"]
             try:
                 partial_path(path).unlink(missing_ok=True)
@@ -96,6 +97,7 @@ def undo(folder: Path) -> tuple[int, list[Path], dict[Path, str]]:
                 continue
             if is_restored is False:
                 changed.append(path)
+                rest.append(line | {"left": True})  # does not keep earlier sessions from being undone
             restored += is_restored is True
         try:
             _replace(journal, "".join(json.dumps(line) + "\n" for line in rest).encode() if rest else None)
@@ -129,8 +131,16 @@ def _read_journal(journal: Path) -> Iterator[dict]:
     for text in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
         with contextlib.suppress(json.JSONDecodeError):  # cut off by a crash, before its file was changed
             line = json.loads(text)
-            if isinstance(line, dict) and {"session", "file", "before", "after"} <= line.keys():
+            if isinstance(line, dict) and _is_entry(line):
                 yield line
+
+
+def _is_entry(line: dict) -> bool:
+    """Return whether a line says what `undo` needs, of a file in the journal's own folder."""
+    session, name = line.get("session"), line.get("file")
+    if not isinstance(session, str) or not isinstance(name, str):
+        return False
+    return Path(name).name == name and {"before", "after"} <= line.keys()
 
 
 def _replace(path: Path, data: bytes | None) -> None:

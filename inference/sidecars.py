@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from dataset.tag_text import as_list, decide, signs_in, spell, split, without_namespace
+from dataset.tag_text import as_list, decide, signs_in, spell, split, with_commas, without_namespace
 
 # Separator, see `tag_text.SEPARATORS` ▶ how one is written in a text.
 JOINTS = {
@@ -16,7 +16,7 @@ JOINTS = {
     "newline": r"\r?\n",
     "space": r"[ \t]",
 }
-USUAL_JOINTS = {"semicolon": "; ", "pipe": " | ", "newline": "\n", "space": " "}  # otherwise a comma and a space
+USUAL_JOINTS = {"semicolon": "; ", "pipe": " | ", "space": " "}  # otherwise a comma and a space
 
 
 def path_for(picture: Path, suffix: str = ".txt") -> Path:
@@ -54,11 +54,13 @@ def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") ->
         otherwise: what separates its tags, where it has no sign of that itself.
     """
     text = before or ""
+    end = "\r\n" if "\r\n" in text else "\n"
     if not has_tags(text):
-        return ", ".join(tags) + "\n"
+        return ("\ufeff" if text.startswith("\ufeff") else "") + ", ".join(tags) + end
     separator = decide([text], otherwise) if signs_in(text.strip()) or "_" in text else otherwise
     known = {_key(tag) for tag in split(text, separator)}
-    added = [tag for tag in tags if _key(tag) not in known]
+    # A tag with a separator in it is there if its parts are.
+    added = [tag for tag in tags if not {_key(part) for part in split(tag, separator)} <= known and _key(tag) not in known]
     if not added:
         return text
     body = text.rstrip()
@@ -68,8 +70,14 @@ def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") ->
     if separator == "space":
         added = [tag.replace(" ", "_") for tag in added]
     joint, last = re.search(JOINTS[separator], body), re.search(f"{JOINTS[separator]}$", body)
-    body = body[: last.start()] if last else body
-    return (joint[0] if joint else USUAL_JOINTS.get(separator, ", ")).join([body, *added]) + text[len(body) :]
+    if last and split(body[: last.start()], separator) == split(body, separator):  # not the end of a face
+        body = body[: last.start()]
+    usual = end if separator == "newline" else USUAL_JOINTS.get(separator, ", ")
+    after = text[len(body) :]
+    merged = (joint[0] if joint else usual).join([body, *added])
+    # Some faces can be told from separators only where there is space around these.
+    is_read_back = {_key(tag) for tag in added} <= {_key(tag) for tag in split(merged, separator)}
+    return (merged if is_read_back else usual.join([body, *added])) + after
 
 
 def replace_tags(data: bytes | None, text: str | None) -> bytes | None:
@@ -96,6 +104,8 @@ def _list_like(body: str, items: list[str]) -> str:
     """Return a list in the notation of a text."""
     if body.endswith(")"):
         return repr(tuple(items))
+    if with_commas(body) != body:
+        return f"[{' '.join(map(repr, items))}]"
     if '"' in body:
         return json.dumps(items, ensure_ascii=False)
     return repr(items) if "'" in body or not body.strip("[] ") else f"[{', '.join(items)}]"

@@ -4,6 +4,7 @@ import glob
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from PIL import Image
 
 from common.errors import InputError
 from common.files import decode_text
-from dataset import decoder_messages, images, picture_files, picture_metadata, recovery
+from dataset import bit_depth, decoder_messages, images, picture_files, picture_metadata, recovery
 from dataset.images import ImageError
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")  # in other formats, further images are pages, previews or stereo views
@@ -65,7 +66,10 @@ def find(arguments: Iterable[str], strict: bool = False) -> Iterator[Source]:
             yield from _files(argument, [found.folder / name for name in found.names], "no picture in this folder", strict)
         elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110 (the same)
             matches = map(Path, glob.glob(argument, recursive=True))  # noqa: PTH207 (Path's takes no absolute pattern)
-            paths = sorted(path for path in matches if picture_files.is_picture(path) and path.is_file())
+            files = sorted(path for path in matches if path.is_file())
+            paths = [path for path in files if picture_files.is_picture(path)]
+            others = Counter(path.suffix.lower() for path in files if not picture_files.is_picture(path))
+            picture_files.PictureFiles(Path(argument), [], others, []).report()
             yield from _files(argument, paths, "no picture matches", strict)
         else:
             yield file(argument, strict)
@@ -199,7 +203,7 @@ def _frame_starts(image: Image.Image, number: int) -> Iterator[float]:
 def _encode_frame(image: Image.Image, index: int) -> bytes:
     """Return a frame as a PNG, upright and with the animation's colour profile, which Pillow writes by itself."""
     image.seek(index)
-    frame, turn, file = image.convert("RGBA"), picture_metadata.turn(image), io.BytesIO()
+    frame, turn, file = bit_depth.to_eight_bits(image).convert("RGBA"), picture_metadata.turn(image), io.BytesIO()
     (frame if turn is None else frame.transpose(turn)).save(file, "PNG", compress_level=1)
     return file.getvalue()
 

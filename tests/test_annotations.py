@@ -52,6 +52,23 @@ def test_undo_gives_back_the_same_bytes_after_a_power_cut(tmp_path, mode):
     assert list(tmp_path.iterdir()) == [text]
 
 
+def test_what_undo_leaves_alone_can_be_had_back_later(tmp_path):
+    text, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    text.write_text("precious, old")
+    for number, path in enumerate((text, other)):
+        assert annotations.write(path, ["new"], "overwrite", str(number))
+    written = text.read_bytes()
+    with (tmp_path / annotations.JOURNAL).open("a") as journal:  # of another program, or of a villain
+        for line in ('{"session": "7", "file": null, "before": 1, "after": 2}', '{"session": "8", "file": "../evil.txt"}'):
+            journal.write(f'\n{line[:-1]}, "before": "x", "after": null}}')
+    other.write_text("edited")
+    assert annotations.undo(tmp_path) == (0, [other], {})
+    assert annotations.undo(tmp_path) == (1, [other], {}) and text.read_text() == "precious, old"
+    other.write_bytes(written)
+    assert annotations.undo(tmp_path) == (1, [], {}) and not other.exists()
+    assert not (tmp_path.parent / "evil.txt").exists() and list(tmp_path.iterdir()) == [text]
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_keywords_change_nothing_else_and_can_be_taken_back(exiv2, tmp_path, suffix):
     exif = Image.Exif()

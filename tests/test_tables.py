@@ -35,6 +35,7 @@ def tags_of(board: FolderBoard) -> dict[str, tuple[str, ...]]:
         (".json", json.dumps([{"file": "a.png", "tags": {"cat": 0.5, "big dog": 0.4}}, {"file": "b", "tags": {"x": 1}}])),
         (".json", json.dumps({"a.png": {"caption": "a cat", "tags": "cat, big dog"}, "b": {"tags": "x"}})),
         (".json", json.dumps({"a.png": ["cat", "big dog"], "b": {"x": 0.5}})),
+        (".json", '[{"id": "a", "tags": {"general": ["cat"], "species": ["big dog"]}}, {"id": "b", "tags": ["x"]}]'),
         (".jsonl", '{"file_name": "a.png", "text": "cat, big dog"}\n{"file_name": "b.png", "text": "x"}\n'),
         (".csv", "filename,cat,Big Dog,x\na.png,1,1.0\nb.png,0,,1\n"),
         (".csv", "id,tags\na.png,\"('cat', 'big dog')\"\nb.png,\"('x',)\"\n"),
@@ -43,6 +44,8 @@ def tags_of(board: FolderBoard) -> dict[str, tuple[str, ...]]:
         (".csv", 'id,tags\nA.PNG,"cat, big dog"\nB,x\n'),
         (".csv", 'gone.png,"cat, sun"\na.png,"cat, big dog"\nb.png,x\n'),
         (".csv", '0012,"cat, sun"\na,"cat, big dog"\nb,x\n'),
+        (".csv", 'zzz.heic,"cat, sun"\na,"cat, big dog"\nb,x\n'),
+        (".csv", 'id,tags\n\\\\server\\share\\a.png,"cat, big dog"\nb,x\n'),
         (".csv", "id,tags\nD:\\pictures\\a.png,\"cat, big dog\"\n.\\b.png,x\n"),
     ],
 )  # fmt: skip

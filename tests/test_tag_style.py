@@ -46,9 +46,11 @@ def test_names_of_tags_are_typed_listed_or_patterns(tmp_path, capsys):
     names = TagNames.read(["-_-", "@_@", f"@{tmp_path / 'list.txt'}", "cat*"])
     known = ["-_-", "@_@", "long_hair", "red_eyes", "blue_eyes", "cat", "cat_ears", "dog"]
     assert names.among(known, "--exclude") == {*known} - {"dog"}
-    assert "1 of 6 names are not known, such as unheard of" in capsys.readouterr().err
+    assert "1 names are not known, such as unheard of" in capsys.readouterr().err
+    assert TagNames(("*s",)).among(known, "") == {"red_eyes", "blue_eyes", "cat_ears"}
     for typed, words in (
         ("comicc", "did you mean comic"),
+        ("*_*", "not one"),
         ("x*", "not one of the 1 tags"),
         ("@nothing.txt", "No such file"),
     ):

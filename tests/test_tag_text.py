@@ -60,7 +60,7 @@ def test_what_was_decided_is_said(capsys):
 
 @pytest.mark.parametrize(
     "cell, words",
-    [("a\0b\0", "control"), ("['cat'", "--separator list"), ("[cat, dog", "list"), ("x, dog]", "list"), ("5, 7", "numbers")],
+    [("a\0b\0", "control"), ("['cat'", "part of a list"), ("[cat, dog", "list"), ("x, dog]", "list"), ("5, 7", "numbers")],
 )
 def test_what_cannot_be_tags_stops_with_an_example(cell, words):
     with pytest.raises(InputError, match=words):
@@ -131,8 +131,37 @@ def test_the_commands_options_are_recorded(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "cell, tags",
+    [
+        ("1girl\n;_;\nlong hair\n", ("1girl", ";_;", "long hair")),
+        (";_; solo long_hair", (";_;", "solo", "long_hair")),
+        ("miku (vocaloid)|what?|c++|java", ("miku (vocaloid)", "what?", "c++", "java")),
+        ("['cat' 'big dog']", ("cat", "big dog")),  # as NumPy prints it
+        ("{'cat', 'dog'}", ("cat", "dog")),
+        ('{"cat": 0.9, "dog": 0.2}', ("cat", "dog")),
+        ('"cat","dog"', ("cat", "dog")),
+        ("(miku \\(vocaloid\\), solo:1.2), smile", ("miku (vocaloid)", "solo", "smile")),
+        ("((long hair:1.2):1.1), (solo: 1.), (^_^:1)", ("long hair", "solo", "^_^")),
+        ("cat ;dog ;bird", ("cat", "dog", "bird")),
+        ("a; ;_;; b", ("a", ";_;", "b")),
+        ("x | |_| | :| | u_u;", ("x", "|_|", ":|", "u_u;")),
+    ],
+)
+def test_signs_within_tags_are_not_separators(cell, tags):
+    assert TagReader().read([("", cell)] * 3)[0] == tags
+    for added in (["new"], [";_;"], ["c++"], ["miku (vocaloid)"]):
+        after = sidecars.merge_tags(added, cell)
+        assert set(TagReader().read([("", after)])[0]) >= set(tags), after
+        assert sidecars.merge_tags(added, after) == after
+
+
+@pytest.mark.parametrize(
     "before, after",
     [
+        ("cat\r\n", "cat, mine, long hair\r\n"),
+        ("\ufeff\r\n", "\ufeffmine, long hair\r\n"),
+        ("['mine' 'ö']", "['mine' 'ö' 'long hair']"),
+        ("mine | |_|\n", "mine | |_| | long hair\n"),
         ("mine", "mine, long hair"),
         ("mine\n", "mine, long hair\n"),
         ("\ufeffmine, ö\r\n", "\ufeffmine, ö, long hair\r\n"),

@@ -101,7 +101,7 @@ def _add_prediction_routes(app: FastAPI, tagger: Tagger, service: Service) -> No
     async def evaluate(request: Request) -> JSONResponse:
         """Tags of each uploaded picture, the most probable first: `[{"filename": …, "tags": {tag: probability}}]`.
 
-        A file that cannot be read has no tags, but an `error`. If that is so of all, the request is refused.
+        A file that cannot be read has no tags, but an `error`. If it is the only one, the request is refused.
         """
         files, fields = await read_form(request, service.limits)
         if fields.get("format", "json") != "json":

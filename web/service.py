@@ -58,7 +58,7 @@ class Service:
             files: name and content of each file.
 
         Raises:
-            HTTPException: 400, no file is a picture; 503, too many pictures are waiting.
+            HTTPException: 400, the only file is not a picture; 503, too many pictures are waiting.
         """
         loop = asyncio.get_running_loop()
         with self._working_on(len(files)):
@@ -70,7 +70,7 @@ class Service:
         for answer in answers:
             if isinstance(answer, Exception) and not isinstance(answer, ImageError):
                 raise answer
-        if all(isinstance(answer, ImageError) for answer in answers):
+        if len(answers) == 1 and isinstance(answers[0], ImageError):
             raise HTTPException(400, f"{files[0][0]}: {answers[0]}")
         return cast("list[np.ndarray | ImageError]", answers)
 

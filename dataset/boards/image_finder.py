@@ -12,8 +12,8 @@ DRIVE = re.compile("[A-Za-z]:")
 class ImageFinder:
     """Finds images by an id: a path relative to the folder or a file name, with or without extension, or another path.
 
-    Capitals and small letters are the same where no image has them as in the id. Of a path with a drive that another system
-    wrote, the end counts: its last folders and the name.
+    Capitals and small letters are the same where no image has them as in the id. Of a path with a drive or a server, which
+    another system wrote, the end counts: its last folders and the name.
 
     Args:
         folder: folder of the images.
@@ -42,7 +42,8 @@ class ImageFinder:
                 if candidate and (found := self._matches(candidate)):
                     return found
             drive, *folders = key.split("/")
-            for first in range(len(folders)) if DRIVE.fullmatch(drive) else ():
+            is_elsewhere = DRIVE.fullmatch(drive) or name.startswith("\\\\")
+            for first in range(len(folders)) if is_elsewhere else ():
                 if found := self._matches("/".join(folders[first:])):
                     self.found_by_end.append(name)
                     return found

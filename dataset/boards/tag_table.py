@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from dataset import picture_files
+from dataset.tag_text import NAMESPACES
 
 DELIMITERS = (",", ";", "\t", "|")
 # Column ▶ other names that it has elsewhere.
@@ -196,7 +197,8 @@ def _matches(rows: list[list[str]], position: int, names_image: Callable[[str], 
 
 def _is_id(cell: str, names_image: Callable[[str], bool]) -> bool:
     """Return whether a cell of the first line is an image's id, perhaps of a missing image, and not the name of a column."""
-    return names_image(cell) or picture_files.is_picture(Path(cell)) or any(map(str.isdecimal, cell))
+    known = picture_files.suffixes() | picture_files.PLUG_INS.keys()
+    return names_image(cell) or Path(cell).suffix.lower() in known or any(map(str.isdecimal, cell))
 
 
 def _is_flag(cells: list[str], position: int) -> bool:
@@ -237,7 +239,9 @@ def _entry(name: str, content: object) -> dict:
 
 
 def _cell(value: object) -> str:
-    """Return a JSON value as the cell of a table. Of tags with probabilities, the tags count."""
+    """Return a JSON value as the cell of a table: a list, tags with probabilities, or categories with lists of tags."""
+    if isinstance(value, dict) and value and all(isinstance(tags, list) for tags in value.values()):
+        value = [f"{category}:{tag}" if category in NAMESPACES else tag for category, tags in value.items() for tag in tags]
     if isinstance(value, (list, dict)):
         return json.dumps([str(each) for each in value], ensure_ascii=False)
     return "" if value is None else str(value)

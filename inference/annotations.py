@@ -103,7 +103,7 @@ def undo(folder: Path) -> tuple[int, list[Path], dict[Path, str]]:
             _replace(journal, "".join(json.dumps(line) + "\n" for line in rest).encode() if rest else None)
         except OSError as error:
             failed[journal] = str(error.strerror)
-    return restored, changed, failed
+    return restored, list(dict.fromkeys(changed)), failed
 
 
 def _restore(path: Path, before, after) -> bool | None:

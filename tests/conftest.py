@@ -1,5 +1,6 @@
 """What several test files share: a small data folder of real pictures, made by download.py, and a run trained on it."""
 
+import contextlib
 import io
 import os
 import runpy
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +28,23 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 # Of `emoji_run`. A step by Muon would take two seconds more to compile.
 RUN_OPTIONS = ("--preset", "test", "--recipe", "lean", "--epochs", 2, "--noise", "diagonal", "--optimizer", "sgd")
+
+
+@contextlib.contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let TensorFlow compute without compiling, which takes longer than some hundred predictions or ten steps of training.
+
+    As a decorator of a test, or around the calls of a fixture. A program that is run apart compiles.
+    """
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or tensorflow.config.functions_run_eagerly():
+        yield
+        return
+    tensorflow.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tensorflow.config.run_functions_eagerly(False)
 
 
 class Ended(BaseException):
@@ -53,7 +72,10 @@ def program(script: str, *options, apart: bool = False, cwd=None, **kwargs) -> s
     here, environment = Path.cwd(), dict(os.environ)
     keras = sys.modules.get("keras")
     policy = keras.config.dtype_policy() if keras else "float32"
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        uncompiled() if script in ("clean.py", "eval.py") else contextlib.nullcontext(),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(os, "_exit", _end)
         patch.setattr(sys, "argv", arguments)
         patch.setattr(sys, "stdout", streams[0])

@@ -39,5 +39,7 @@ def read_quarantine(folder: Path) -> dict[str, str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder but its lock, by name."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.startswith(".lock")}
+    """Every file of a folder but hidden ones, which are its lock and what eval.py keeps, by name."""
+    return {
+        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.startswith((".lock", ".cache"))
+    }

@@ -43,7 +43,7 @@ def noisy_run(first_run, noisy, tmp_path_factory):
     """A run on the noisy labels, as far as clean.py can tell: the folds take its settings, and --rule halved its network."""
     folder = Path(shutil.copytree(first_run, tmp_path_factory.mktemp("noisy_runs") / "run"))
     run = files.read_json(folder / "config.json")
-    settings = run["config"] | {"epochs": 1, "noise": "none"}  # quicker to compile
+    settings = run["config"] | {"epochs": 1, "noise": "none", "batch_size": 32}
     files.write_json(folder / "config.json", run | {"data": str(noisy), "config": settings})
     return folder
 

@@ -6,7 +6,7 @@ import random
 import kill_and_resume
 import numpy as np
 import pytest
-from conftest import program
+from conftest import program, uncompiled
 
 from dataset import cache, pipeline, records, soft_targets
 from dataset.augmentation import Augmentation
@@ -38,6 +38,7 @@ def _by_name(tagger, pictures):
     return [dict(sorted(tags.items())) for tags in tagger.tag(pictures, threshold=0)]
 
 
+@uncompiled()
 def test_a_run_with_a_teacher_describes_it_and_deletes_its_targets(emoji_data, emoji_run, tmp_path):
     options = ("--data", emoji_data, "--run", tmp_path / "run", "--epochs", 1, "--batch-size", 32, "--image-size", 32)
     done = program("train.py", *options, "--teacher", emoji_run)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, program
+from conftest import ROOT, program, uncompiled
 from keras import ops
 
 from common.errors import InputError
@@ -214,6 +214,7 @@ def test_the_proposed_learning_rate_is_below_where_the_loss_runs_away(tmp_path):
     assert lr_finder.save(tmp_path, rates, losses).stat().st_size > 1000
 
 
+@uncompiled()
 def test_a_range_of_learning_rates_that_are_all_too_high_is_named(emoji_data, tmp_path):
     config = replace(SMALL, learning_rate=1e9, clip_norm=0.0)
     todo = plan_run(emoji_data, tmp_path, config)

@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, program
+from conftest import ROOT, program, uncompiled
 
 from common import files
 from common.errors import InputError
@@ -122,6 +122,7 @@ def copied(run, folder):
     return Tagger.open(folder)
 
 
+@uncompiled()
 def test_calibrating_changes_thresholds_and_nothing_else(evaluated, emoji_data, tmp_path):
     before = copied(evaluated, tmp_path / "strict")
     evaluate.calibrate(before, emoji_data, Target.parse("precision=0.95"))
@@ -133,6 +134,7 @@ def test_calibrating_changes_thresholds_and_nothing_else(evaluated, emoji_data, 
     assert few.items() <= many.items()
 
 
+@uncompiled()
 def test_numbers_take_no_part_in_calibration(evaluated, emoji_data, tmp_path):
     tagger = copied(evaluated, tmp_path / "numbers")
     first, *others = tagger.run.tags
@@ -156,6 +158,7 @@ def test_a_target_without_calibrating_is_refused(evaluated):
     assert done.returncode == 1 and "--calibrate" in done.stderr
 
 
+@uncompiled()
 def test_runs_are_compared_on_the_same_pictures(evaluated, emoji_data, tmp_path):
     first, same, worse = (copied(evaluated, tmp_path / name) for name in ("first", "same", "worse"))
     worse = replace(worse, thresholds=np.full_like(worse.thresholds, 0.99))
@@ -179,6 +182,7 @@ def test_changed_tags_are_those_whose_range_excludes_zero():
     assert changed["tag"] == "up"
 
 
+@uncompiled()
 def test_records_without_groups_are_resampled_one_by_one_with_a_note(evaluated, emoji_data, tmp_path):
     data = tmp_path / "older"
     shutil.copytree(emoji_data, data)

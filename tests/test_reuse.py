@@ -1,5 +1,6 @@
 """The trunk of one run as the start of another: what is frozen, when, at which rate, and that it can be interrupted."""
 
+import contextlib
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import keras
 import kill_and_resume
 import numpy as np
 import pytest
-from conftest import ROOT, program
+from conftest import ROOT, program, uncompiled
 from keras import ops
 from PIL import Image
 
@@ -97,8 +98,9 @@ def test_frozen_stages_are_unchanged_and_the_others_are_not():
 def test_a_frozen_part_is_computed_once_with_the_result_of_computing_it_in_every_step(emoji_data, emoji_run, tmp_path):
     options = (*OPTIONS, "--init", emoji_run, "--frozen-stages", 1, "--recipe", "lean", "--optimizer", "sgd")
     networks = []
-    for name, share in (("stored", frozen_trunk.MAX_SHARE), ("computed", 0.0)):
-        with pytest.MonkeyPatch.context() as patch:
+    ways = (("stored", frozen_trunk.MAX_SHARE, contextlib.nullcontext()), ("computed", 0.0, uncompiled()))
+    for name, share, context in ways:
+        with context, pytest.MonkeyPatch.context() as patch:
             patch.setattr(frozen_trunk, "MAX_SHARE", share)
             done = program("train.py", "--data", emoji_data, "--run", tmp_path / name, *options)
         assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import program
+from conftest import program, uncompiled
 from PIL import Image
 
 from common import files
@@ -33,6 +33,7 @@ def write_pictures(data, folder, number: int, tinted: bool) -> None:
 
 
 @pytest.fixture(scope="module")
+@uncompiled()
 def added(emoji_data, emoji_run, tmp_path_factory):
     """A copy of the run with an added tag, what was printed, and the folder of pictures that have the tag."""
     folder = tmp_path_factory.mktemp("added")
@@ -55,6 +56,7 @@ def test_the_other_outputs_are_the_same_to_the_bit(emoji_run, added):
     assert after.run.tags[:-1] == before.run.tags and after.run.tags[-1].name == NAME and after.run.tags[-1].count == 30
 
 
+@uncompiled()
 def test_it_is_predicted_for_new_pictures_that_have_it(emoji_data, added, tmp_path):
     tagger = Tagger.open(added[0])
     write_pictures(emoji_data, tmp_path / "with", 60, True)
@@ -130,6 +132,7 @@ def test_killed_while_files_are_written_the_run_works_as_before(emoji_run, added
     assert Tagger.open(tmp_path / "run").run.tags[-1].name == NAME
 
 
+@uncompiled()
 def test_a_tag_that_cannot_be_added_is_named(emoji_run, emoji_data, added, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(emoji_run, run)
@@ -200,6 +203,7 @@ def test_a_number_is_predicted_as_a_rank():
     assert np.isclose(np.abs(predicted - ranks[1]).mean(), head.expected["rank_error"], atol=0.02)
 
 
+@uncompiled()
 def test_a_numeric_column_is_added_and_predicted_for_every_picture(emoji_run, emoji_data, tmp_path):
     """How dark a picture was made."""
     shutil.copytree(emoji_run, tmp_path / "run")
@@ -262,6 +266,7 @@ def test_a_name_that_would_be_two_is_refused(emoji_run, tmp_path, name):
     ],
     ids=["missing", "header alone", "short line", "no number", "long cell"],
 )
+@uncompiled()
 def test_an_unusable_table_is_named(added, tmp_path, capsys, table, expected, message):
     path = tmp_path / "table.csv"
     if table is not None:

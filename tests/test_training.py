@@ -9,7 +9,7 @@ import time
 
 import kill_and_resume
 import pytest
-from conftest import ROOT, RUN_OPTIONS, program
+from conftest import ROOT, RUN_OPTIONS, program, uncompiled
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import files
@@ -98,6 +98,7 @@ def test_runs_are_listed(emoji_run):
         (("--learning-rate", 1e9, "--noise", "none", "--loss", "bce", "--epochs", 1), "try --learning-rate 3"),
     ],
 )
+@uncompiled()
 def test_bad_input_is_one_line(emoji_data, tmp_path, options, words):
     done = program("train.py", "--data", emoji_data, "--run", tmp_path / "run", "--preset", "test", *options)
     last = done.stderr.strip().splitlines()[-1]

@@ -35,7 +35,7 @@ def test_an_interrupted_batch_has_printed_what_was_predicted(emoji_pictures, emo
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([*map(str, command)], **pipes)  # the last picture never arrives
     start = process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM if form == "--json" else signal.SIGINT)
     rest, messages = process.stdout.read(), process.stderr.read()
     assert process.wait() == 1 and "interrupted" in messages and "Traceback" not in messages
     if form == "--json":

@@ -24,11 +24,11 @@ def read_split(folder: Path, split: str) -> list[Record]:
     names = [tag.name for tag in records.read_tags(folder / "tags.csv")]
     found = []
     for path in records.shard_paths(folder, split):
-        for serialised in tf.data.TFRecordDataset(str(path)):
-            record = records.decode(serialised, len(names))
-            tags = frozenset(name for name, label in zip(names, record["labels"].numpy(), strict=True) if label)
-            post_id, md5 = (record[key].numpy().decode() for key in ("id", "md5"))
-            found.append(Record(post_id, md5, record["image"].numpy(), tags))
+        stored = tf.constant([*tf.data.TFRecordDataset(str(path)).as_numpy_iterator()], tf.string)
+        columns = (records.decode_batch(stored, len(names))[key].numpy() for key in ("id", "md5", "image", "labels"))
+        for post_id, md5, image, labels in zip(*columns, strict=True):
+            tags = frozenset(name for name, label in zip(names, labels, strict=True) if label)
+            found.append(Record(post_id.decode(), md5.decode(), image, tags))
     return found
 
 

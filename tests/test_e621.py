@@ -34,7 +34,8 @@ def make(board: SmallBoard, out: Path, rate: float = 0, dry_run: bool = False, f
     filters = filters or Filters()
     settings = {"tags": 20, "positives": 500, "min_positives": 1, "size": 300, "seed": 0, "val": 20.0, "test": 20.0}
     settings |= {"board": "e621", "images": None, "csv": None, "categories": ["general"], "posts": 99}
-    options = Options(**(settings | {"board_url": board.url, "filters": asdict(filters)} | changes))
+    stored = {name: value for name, value in asdict(filters).items() if name != "typed"}  # as download.py stores them
+    options = Options(**(settings | {"board_url": board.url, "filters": stored} | changes))
     access = Access(board.url, "tester", rate, out.parent / "cache")
     return build(lambda: E621Board(access, filters), options, out, dry_run)
 

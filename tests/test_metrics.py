@@ -36,7 +36,7 @@ def same(ours, theirs):
 
 
 @given(problems())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_ranking_figures_equal_scikit_learn(problem):
     labels, scores = problem
     found = compute(labels, scores)
@@ -57,7 +57,7 @@ def test_ranking_figures_equal_scikit_learn(problem):
 
 
 @given(problems())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_figures_of_decisions_equal_scikit_learn(problem):
     labels, scores = problem
     ours, truth, predicted = first(compute(labels, scores)), labels.ravel(), scores.ravel() >= 0.5
@@ -88,7 +88,7 @@ def expected_positives(labels, scores, number):
 
 
 @given(problems())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_other_figures_equal_brute_force(problem):
     labels, scores = problem
     variance = np.rint(255 * (4 * scores * (1 - scores)) ** 0.25).astype(np.uint8)
@@ -116,7 +116,7 @@ def test_other_figures_equal_brute_force(problem):
 
 
 @given(problems())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 def test_figures_of_images_equal_brute_force(problem):
     labels, scores = problem
     vectors = np.random.default_rng(0).standard_normal((labels.shape[1], 3)).astype(np.float32)

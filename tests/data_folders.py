@@ -22,13 +22,13 @@ def read_split(folder: Path, split: str) -> list[Record]:
     import tensorflow as tf
 
     names = [tag.name for tag in records.read_tags(folder / "tags.csv")]
+    shards = [str(path) for path in records.shard_paths(folder, split)]
+    stored = tf.constant([*tf.data.TFRecordDataset(shards).as_numpy_iterator()], tf.string)
+    decoded = records.decode_batch(stored, len(names))
     found = []
-    for path in records.shard_paths(folder, split):
-        stored = tf.constant([*tf.data.TFRecordDataset(str(path)).as_numpy_iterator()], tf.string)
-        columns = (records.decode_batch(stored, len(names))[key].numpy() for key in ("id", "md5", "image", "labels"))
-        for post_id, md5, image, labels in zip(*columns, strict=True):
-            tags = frozenset(name for name, label in zip(names, labels, strict=True) if label)
-            found.append(Record(post_id.decode(), md5.decode(), image, tags))
+    for post_id, md5, image, labels in zip(*(decoded[key].numpy() for key in ("id", "md5", "image", "labels")), strict=True):
+        tags = frozenset(name for name, label in zip(names, labels, strict=True) if label)
+        found.append(Record(post_id.decode(), md5.decode(), image, tags))
     return found
 
 

@@ -9,7 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
@@ -46,7 +46,7 @@ def write_selection(path: Path, selection: Selection) -> None:
         yield {name: getattr(selection, name) for name in FIELDS}
         for split, entries in selection.entries.items():
             for entry in entries:
-                yield [split, asdict(entry.post) | {"tags": ()}, entry.tags]
+                yield [split, asdict(replace(entry.post, tags=())), entry.tags]
 
     _write(path, lines())
 

@@ -52,32 +52,48 @@ def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") ->
         tags: the tags to add.
         before: the text, or None.
         otherwise: what separates its tags, where it has no sign of that itself.
+
+    Raises:
+        ValueError: the tags could not be read back.
     """
     text = before or ""
     end = "\r\n" if "\r\n" in text else "\n"
     if not has_tags(text):
         return ("\ufeff" if text.startswith("\ufeff") else "") + ", ".join(tags) + end
-    separator = decide([text], otherwise) if signs_in(text.strip()) or "_" in text else otherwise
-    known = {_key(tag) for tag in split(text, separator)}
-    # A tag with a separator in it is there if its parts are.
-    added = [tag for tag in tags if not {_key(part) for part in split(tag, separator)} <= known and _key(tag) not in known]
+    added = _missing(tags, text, otherwise)
     if not added:
         return text
-    body = text.rstrip()
-    if separator == "list":
-        items = [*(as_list(text) or []), *added]
-        return _list_like(body, items) + text[len(body) :]
-    if separator == "space":
-        added = [tag.replace(" ", "_") for tag in added]
-    joint, last = re.search(JOINTS[separator], body), re.search(f"{JOINTS[separator]}$", body)
-    if last and split(body[: last.start()], separator) == split(body, separator):  # not the end of a face
-        body = body[: last.start()]
-    usual = end if separator == "newline" else USUAL_JOINTS.get(separator, ", ")
+    separator, body = _separator(text, otherwise), text.rstrip()
     after = text[len(body) :]
-    merged = (joint[0] if joint else usual).join([body, *added])
-    # Some faces can be told from separators only where there is space around these.
-    is_read_back = {_key(tag) for tag in added} <= {_key(tag) for tag in split(merged, separator)}
-    return (merged if is_read_back else usual.join([body, *added])) + after
+    if separator == "list":
+        candidates = [_list_like(body, [*(as_list(text) or []), *added])]
+    else:
+        if separator == "space":
+            added = [tag.replace(" ", "_") for tag in added]
+        joint, last = re.search(JOINTS[separator], body), re.search(f"{JOINTS[separator]}$", body)
+        if last and split(body[: last.start()], separator) == split(body, separator):  # not the end of a face
+            body = body[: last.start()]
+        usual = end if separator == "newline" else USUAL_JOINTS.get(separator, ", ")
+        # Some faces can be told from separators only where there is space around these.
+        candidates = [each.join([body, *added]) for each in ((joint[0] if joint else usual), usual)]
+    for merged in (candidate + after for candidate in candidates):
+        if not _missing(tags, merged, otherwise) and _keys(text, otherwise) <= _keys(merged, otherwise):
+            return merged
+    raise ValueError("left alone because its tags cannot be told from what separates them")
+
+
+def _separator(text: str, otherwise: str) -> str:
+    return decide([text], otherwise) if signs_in(text.strip()) or "_" in text else otherwise
+
+
+def _keys(text: str, otherwise: str) -> set[str]:
+    return {_key(tag) for tag in split(text, _separator(text, otherwise))}
+
+
+def _missing(tags: list[str], text: str, otherwise: str) -> list[str]:
+    """Return the tags that a text lacks. One with a separator in it is there if its parts are."""
+    separator, known = _separator(text, otherwise), _keys(text, otherwise)
+    return [tag for tag in tags if _key(tag) not in known and not {_key(part) for part in split(tag, separator)} <= known]
 
 
 def replace_tags(data: bytes | None, text: str | None) -> bytes | None:

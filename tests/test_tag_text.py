@@ -195,6 +195,23 @@ def test_adding_tags_loses_none_and_happens_once(tags, form, added):
         assert set(TagReader(form).read([("", after)])[0]) >= {spell(tag) for tag in (*tags[0], *added) if spell(tag)}
 
 
+FACES = ["1girl", ";_;", ";)", ":|", "|_|", "o_o", "c++", "x(y)", "d:", "^_^", "|o|", "u_u;", "long hair", "two, tags"]
+
+
+@given(
+    strategies.lists(strategies.sampled_from(FACES), min_size=2, max_size=6, unique=True),
+    strategies.sampled_from((", ", "; ", " | ", "\n", ",", "|", ";")),
+    strategies.lists(strategies.sampled_from(FACES), min_size=1, max_size=3, unique=True),
+)
+def test_tags_that_look_like_separators_are_added_once_or_refused(tags, joint, added):
+    try:
+        after = sidecars.merge_tags(added, joint.join(tags))
+    except ValueError as error:
+        assert "cannot be told" in str(error)
+    else:
+        assert sidecars.merge_tags(added, after) == after
+
+
 def test_a_tag_in_a_row_of_its_own_is_one_tag(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     names = ["hello, world", "smile; grin", "a|b", "a very long name of a thing"]

@@ -64,7 +64,6 @@ def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") ->
     if not added:
         return text
     separator, body = _separator(text, otherwise), text.rstrip()
-    after = text[len(body) :]
     if separator == "list":
         candidates = [_list_like(body, [*(as_list(text) or []), *added])]
     else:
@@ -76,7 +75,7 @@ def merge_tags(tags: list[str], before: str | None, otherwise: str = "comma") ->
         usual = end if separator == "newline" else USUAL_JOINTS.get(separator, ", ")
         # Some faces can be told from separators only where there is space around these.
         candidates = [each.join([body, *added]) for each in ((joint[0] if joint else usual), usual)]
-    for merged in (candidate + after for candidate in candidates):
+    for merged in (candidate + text[len(body) :] for candidate in candidates):
         if not _missing(tags, merged, otherwise) and _keys(text, otherwise) <= _keys(merged, otherwise):
             return merged
     raise ValueError("left alone because its tags cannot be told from what separates them")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT, program
 from data_folders import contents
 from filelock import FileLock
@@ -59,8 +60,13 @@ def cleaned(noisy, noisy_run, tmp_path_factory):
 
 
 def run_here(script, *options):
-    """In the place of `run_script`: in this process, where TensorFlow is imported already."""
+    """In the place of `run_script`: in this process, where TensorFlow is imported already.
+
+    Training is compiled, as it is apart, so that both give the same bits.
+    """
+    tf.config.run_functions_eagerly(False)
     done = program(script, *options)
+    tf.config.run_functions_eagerly(True)
     assert done.returncode == 0, done.stderr
 
 

@@ -22,7 +22,7 @@ from dataset import bit_depth, colour_profiles, decoder_messages, file_kinds, pi
 # keep the pixels of the version that made them, and commands name the difference.
 DECODE_VERSION = 2
 # Version ▶ what it decodes differently from the one before. Version 1 made the data folders whose manifest has no version.
-DECODE_CHANGES = {2: "colour profiles, gray values of more than 8 bits, masks of BMP files, and pictures that are cut short"}
+DECODE_CHANGES = {2: "colour profiles, grays of more than 8 bits, transparency of PNG and BMP, pictures that are cut short"}
 
 MAX_PIXELS = 89_478_485  # from here Pillow warns of decompression bombs: a quarter of a gigabyte as 24-bit RGB
 MAX_FILE_BYTES = 256 * 2**20  # a picture of MAX_PIXELS is smaller; a misnamed video is not

@@ -28,7 +28,7 @@ class PictureFiles:
         folder: the folder.
         names: their paths relative to it, with slashes, sorted.
         passed_over: suffix ▶ number of files that are no pictures.
-        unreadable: subfolders that cannot be read, and why.
+        unreadable: subfolders that cannot be read and links to nothing, each with the reason.
     """
 
     folder: Path

@@ -147,12 +147,10 @@ class FolderBoard:
         for names in self._reader.read(cells):
             pairs = [without_namespace(name) for name in names]
             for category, name in pairs:
-                categories[name][category] += 1
+                if category != "general":
+                    categories[name][category] += 1
             tags.append(tuple(dict.fromkeys(name for _, name in pairs)))
-        for name, counts in categories.items():
-            named = [each for each in counts.most_common() if each[0] != "general"]
-            if named:
-                self._categories[name] = named[0][0]
+        self._categories = {name: counts.most_common(1)[0][0] for name, counts in categories.items()}
         if self._categories:
             tag, category = next(iter(self._categories.items()))
             say(f"{len(self._categories):,} tags have a category, such as {tag}: {category}")
@@ -207,7 +205,7 @@ class FolderBoard:
         md5s: dict[str, str] = {}
         first_with: dict[str, str] = {}
         for relative, size in progress(sizes.items(), description="copies", unit="files", leave=False):
-            md5 = _md5(self._folder / relative) if size and count_of_size[size] > 1 else ""
+            md5 = md5_of(self._folder / relative) if size and count_of_size[size] > 1 else ""
             original = first_with.setdefault(md5, relative) if md5 else relative
             if original == relative:
                 md5s[relative] = md5
@@ -239,8 +237,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _md5(path: Path) -> str:
-    """MD5 of a file, in bounded memory; empty if it cannot be read."""
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file, in bounded memory; empty if it cannot be read."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with path.open("rb") as file:

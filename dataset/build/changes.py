@@ -1,11 +1,11 @@
 """What has changed in a user's own folder since a data folder was made from it."""
 
 import csv
-import hashlib
 from pathlib import Path
 
 from common.processes import import_quietly
 from dataset import records
+from dataset.boards.folder import md5_of
 from dataset.build.selection import Selection
 
 
@@ -36,14 +36,11 @@ def changes(selection: Selection, folder: Path, manifest: dict) -> str:
         for entries in selection.entries.values()
         for entry in entries
     }
+    replaced = {name for name in newer & stored.keys() if md5_of(sources[name]) != md5s[name]}
     kinds = {
         "new": now.keys() - stored.keys() - quarantined,
         "left out now": stored.keys() - now.keys(),
         "tagged otherwise": {name for name in now.keys() & stored.keys() if now[name] != stored[name]},
-        "another picture under the same name": {name for name in newer & stored.keys() if _md5(sources[name]) != md5s[name]},
+        "another picture under the same name": replaced,
     }
     return ", ".join(f"{len(ids):,} {kind} (such as {min(ids)})" for kind, ids in kinds.items() if ids)
-
-
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -8,7 +8,8 @@ from command import Parser, run
 from common.errors import InputError, say
 from common.processes import import_quietly
 
-FORMATS = ("onnx", "trunk", "savedmodel", "litert", "int8")
+FORMATS = ("onnx", "suite", "keras", "trunk", "timm", "cl", "safetensors", "savedmodel", "litert", "int8")
+SIDE = 448
 
 
 def main() -> None:
@@ -16,19 +17,24 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--run", type=Path, help="run folder (default: the newest under runs/)")
     parser.add_argument("--out", type=Path, help="folder to write (default: export/ in the run folder)")
-    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx", "trunk"], help="default: onnx trunk")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx", "suite"], help="default: onnx suite")
+    parser.add_argument(
+        "--side",
+        type=int,
+        help=f"side of the pictures that front ends send, in pixels (default: {SIDE}, or the run's if larger)",
+    )
     parser.add_argument("--data", type=Path, help="data folder to check with (default: the run's own)")
     parser.add_argument("--pictures", type=int, default=512, help="pictures of the test split to check with (default: 512)")
     options = parser.parse_args()
     if options.pictures < 1:
         raise InputError(f"--pictures has to be at least 1. Received: {options.pictures}")
 
-    if {"onnx", "trunk"} & set(options.format):
-        check_onnx()
+    check_libraries(options.format)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that all converters support
     import_quietly("keras")
     from evaluation.metrics.metrics import ranking
-    from inference import export_formats
+    from inference.export import formats
+    from inference.export.front_end_files import rating_note
     from inference.tagger import Tagger
     from model import run_folder
     from model.onnx_trunk import OnnxTrunk
@@ -39,7 +45,11 @@ def main() -> None:
         raise InputError(f"--run has to be a run folder, which holds the network itself. Received: {options.run}")
     if any(isinstance(layer, OnnxTrunk) for layer in tagger.network.layers):
         raise InputError(f"the trunk of {tagger.run.folder} is an ONNX file, which export.py cannot write into another file")
-    split, pixels, labels = export_formats.read_pictures(tagger, data, options.pictures)
+    split, pixels, labels = formats.read_pictures(tagger, data, options.pictures)
+    image_size = tagger.run.config.image_size
+    side = options.side or max(SIDE, image_size)
+    if side < image_size:
+        raise InputError(f"--side has to be at least {image_size}, the run's image size. Received: {side}")
     out = options.out or tagger.run.folder / "export"
     if out.exists() and not out.is_dir():
         raise InputError(f"--out has to be a folder. Received the file {out}")
@@ -48,8 +58,10 @@ def main() -> None:
     if tagger.run.config.resize != "pad":
         resize = tagger.run.config.resize
         say(f"warning: front ends put pictures on a white square, but this run was trained with --resize {resize}")
+    if {"onnx", "timm", "cl"} & set(options.format):
+        say(rating_note(tagger))
     for name in dict.fromkeys(options.format):
-        export = export_formats.write_checked(tagger, name, out, pixels)
+        export = formats.write_checked(tagger, name, side, out, pixels)
         change = ""
         if name == "int8":
             before, after = (ranking(labels, scores)["auc_roc_macro"] for scores in (export.expected, export.received))
@@ -57,11 +69,14 @@ def main() -> None:
         print(f"{export.summary}{change}", flush=True)
 
 
-def check_onnx() -> None:
-    """Raise an InputError that names what to install if a library for ONNX is missing."""
-    for library in ("onnx", "onnxruntime", "tf2onnx"):
+def check_libraries(names: list[str]) -> None:
+    """Raise an InputError that names what to install if a library for one of the formats is missing."""
+    needed = (
+        [] if set(names) <= {"savedmodel", "litert", "int8", "keras", "safetensors"} else ["onnx", "onnxruntime", "tf2onnx"]
+    )
+    for library in [*needed, *(["safetensors"] if "safetensors" in names else [])]:
         if not importlib.util.find_spec(library):
-            raise InputError(f"ONNX needs {library}: pip install -r requirements-export.txt")
+            raise InputError(f"this format needs {library}: pip install -r requirements-export.txt")
 
 
 if __name__ == "__main__":

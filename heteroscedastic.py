@@ -81,7 +81,7 @@ class HeteroscedasticSigmoid(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.mean_layer = keras.layers.Dense(
-            units, bias_initializer=self.bias_initializer, dtype=self.dtype_policy, name="mean"
+            units, bias_initializer=self.bias_initializer, dtype=self.dtype_policy, name="mean_logit"
         )
         self.diagonal_layer = keras.layers.Dense(units, activation="softplus", dtype=self.dtype_policy, name="diagonal")
         self.factor_layer = (

@@ -1,6 +1,6 @@
 """10,000 requests to serve.py that are wrong in one way or another: the status of the answers, and the memory (Linux).
 
-    python -m benchmarks fuzz PICTURES --run runs/openmoji/export/model.onnx
+    python -m benchmarks fuzz PICTURES --run runs/openmoji/export/suite/model.onnx
 
 It prints its counts and stores nothing.
 """

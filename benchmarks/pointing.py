@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks.reporting import Table, as_json, report
-from inference import export_formats
+from inference.export import formats
 from inference.saliency import gather_tag_logits, heat_map, split_network
 from inference.tagger import Tagger
 
@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> None:
     """Print the share of right answers of each method."""
     tagger = Tagger.open(options.run)
-    _, pixels, labels = export_formats.read_pictures(tagger, options.data or Path(tagger.run.data), 4096)
+    _, pixels, labels = formats.read_pictures(tagger, options.data or Path(tagger.run.data), 4096)
     figures = compare(tagger.network, pixels, labels, tagger.thresholds, options.composites)
     figures = {"options": as_json(options)} | figures
     print(f"{figures['composites']} composites; in {figures['predicted']} of them the network gives the tag. Chance: 0.25")

@@ -1,6 +1,6 @@
 """serve.py with many clients at once, beside the rate of the same pictures in batches without a server (Linux).
 
-    python -m benchmarks serve PICTURES --run runs/openmoji/export/model.onnx
+    python -m benchmarks serve PICTURES --run runs/openmoji/export/suite/model.onnx
 
 Server, clients and the comparison share the cores. Result: serve.json.
 """

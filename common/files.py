@@ -128,8 +128,8 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable]) -> No
         writer.writerows(rows)
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write an indented JSON object."""
+def write_json(path: Path, content: dict | list) -> None:
+    """Write an object or a list as indented JSON."""
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

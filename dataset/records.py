@@ -31,6 +31,7 @@ CATEGORIES = {
     "meta": 7,
     "lore": 8,
     "number": 9,  # not a tag but a column of numbers in a user's table, stored as ranks from 0 to 1
+    "rating": 10,  # of a group of tags of which exactly one holds, such as rating:safe
 }
 
 

@@ -1,14 +1,16 @@
-"""The ONNX file that export.py writes, read and run without TensorFlow or Keras.
+"""The ONNX files that export.py writes for this suite and for WD taggers, read and run without TensorFlow or Keras.
 
-Front ends of WD taggers read the graph (float32 NHWC in BGR, 0 to 255 ▶ probabilities) and `selected_tags.csv` beside it.
-The suite's own commands also need the run's configuration, tags and thresholds, which are in the metadata of the file.
+The graph maps float32 (batch, side, side, 3) in BGR, 0 to 255, to probabilities and embeddings. The run's configuration,
+tags and thresholds are in the metadata of the file.
 """
 
+import functools
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from common.errors import InputError
 from dataset.records import Tag
@@ -16,7 +18,9 @@ from model import onnx_session
 from model.config import from_dict
 from model.run_folder import Run
 
-METADATA = "e6tag"
+METADATA = "e6tag"  # key of the facts that only this suite reads
+# Names in the graph. Files of earlier versions have others, so that outputs are taken by their position.
+INPUT, PROBABILITIES, EMBEDDING = "input", "predictions_sigmoid", "embedding"
 
 
 class OnnxNetwork:
@@ -49,16 +53,45 @@ class OnnxNetwork:
     def _run(self, pixels: np.ndarray, num_outputs: int) -> list[np.ndarray]:
         """Return the first outputs of the graph."""
         names = [output.name for output in self.session.get_outputs()[:num_outputs]]
-        bgr = np.ascontiguousarray(pixels[..., ::-1], np.float32)
-        return self.session.run(names, {self.session.get_inputs()[0].name: bgr})
+        image = self.session.get_inputs()[0]
+        bgr = np.ascontiguousarray(enlarge(pixels, image.shape[1])[..., ::-1], np.float32)
+        return self.session.run(names, {image.name: bgr})
 
 
-def metadata(run: Run, thresholds: np.ndarray, columns: list[int]) -> str:
-    """Return the facts of a run that `load` needs, as JSON; `columns` as in `OnnxNetwork`."""
+@functools.cache
+def averaging_matrix(side: int, image_size: int) -> np.ndarray:
+    """Return the matrix that averages neighbouring pixels of a row: `side` pixels ▶ `image_size` pixels.
+
+    Of the filters of Pillow, averaging comes closest to the pixels of training (docs/benchmarks.md).
+
+    Returns:
+        float32 (image_size, side). Each column has exactly one value other than 0.
+    """
+    identity = Image.fromarray(np.eye(side, dtype=np.float32))
+    return np.asarray(identity.resize((side, image_size), Image.Resampling.BOX))
+
+
+def enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Repeat pixels so that averaging gives the same picture again: (batch, size, size, 3) ▶ (batch, side, side, 3)."""
+    if side == pixels.shape[1]:
+        return pixels
+    source = averaging_matrix(side, pixels.shape[1]).argmax(axis=0)  # (side,)
+    return pixels[:, source][:, :, source]
+
+
+def metadata(run: Run, thresholds: np.ndarray, columns: dict[int, int]) -> str:
+    """Return the facts of a run that `load` needs, as JSON.
+
+    Args:
+        run: the run.
+        thresholds: probability from which each tag is predicted, (tags,).
+        columns: index of a tag ▶ its column of the output. Other tags are left out.
+    """
     facts = {"config": run.config.as_dict(), "data": run.data, "stored_size": run.stored_size}
-    facts |= {"decode_version": run.decode_version}
-    facts |= {"train_images": run.train_images, "tags": [asdict(tag) for tag in run.tags]}
-    return json.dumps(facts | {"thresholds": thresholds.tolist(), "columns": columns}, ensure_ascii=False)
+    facts |= {"decode_version": run.decode_version, "train_images": run.train_images}
+    kept = sorted(columns)
+    facts |= {"tags": [asdict(run.tags[index]) for index in kept], "thresholds": thresholds[kept].tolist()}
+    return json.dumps(facts | {"columns": [columns[index] for index in kept]}, ensure_ascii=False)
 
 
 def load(path: Path, device: str | None = None) -> tuple[Run, OnnxNetwork, np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from dataset import images
 from inference import onnx_network, sources
 from inference.frames import FRAMES, Prediction, Unreadable, read_ahead, read_frames
 from inference.onnx_network import OnnxNetwork
+from inference.ratings import normalise, rating_mask
 from inference.sources import Source
 from model import onnx_session, run_folder
 from model.run_folder import Run
@@ -179,6 +180,8 @@ class Tagger:
         scores["probability"] = sigmoid(scores["logit"] / self.temperatures)
         if "variance" in scores:
             scores["variance"] = rescaled_variance(scores["variance"], scores["logit"], self.temperatures)
+        if self._ratings.any():
+            scores["probability"] = normalise(scores["probability"], self._ratings)
         return scores
 
     def predict(self, pictures: Iterable[Source], max_frames: int = FRAMES) -> Iterator["Prediction | Unreadable"]:
@@ -274,6 +277,10 @@ class Tagger:
             chosen = {index: value for index, value in chosen.items() if self.run.tags[index].category in categories}
         order = sorted(chosen, key=lambda index: (-chosen[index], len(self._implied[index]), index))
         return {self.run.tags[index].name: round(chosen[index], 4) for index in order[:top]}
+
+    @cached_property
+    def _ratings(self) -> np.ndarray:
+        return rating_mask(self.run.tags)
 
     @cached_property
     def _implied(self) -> list[list[int]]:

@@ -135,9 +135,10 @@ def emoji_run(first_run, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def emoji_onnx(first_run, emoji_run, tmp_path_factory) -> Path:
-    """That run as one ONNX file, from which the programs start quickly."""
-    made = made_once(tmp_path_factory, "emoji-export", "export.py", "--run", first_run, "--format", "onnx", "--out")
-    return Path(shutil.copytree(made, emoji_run / "export", dirs_exist_ok=True)) / "model.onnx"
+    """That run as one ONNX file, from which the programs start quickly; front ends' files are in the folder above."""
+    options = ("--run", first_run, "--format", "onnx", "suite", "keras", "--out")
+    made = made_once(tmp_path_factory, "emoji-export", "export.py", *options)
+    return Path(shutil.copytree(made, emoji_run / "export", dirs_exist_ok=True)) / "suite" / "model.onnx"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Kill `test.py --sidecar append`, and then `--undo`, at random moments: every text file is as before or as after.
 
-python tests/kill_sidecars.py PICTURES --run runs/openmoji/export/model.onnx --kills 50
+python tests/kill_sidecars.py PICTURES --run runs/openmoji/export/suite/model.onnx --kills 50
 """
 
 import argparse

@@ -22,6 +22,7 @@ ROOMS = (
 INSIDE = {
     "dataset": ("", "boards", "build"),
     "evaluation": ("metrics", "", "report"),
+    "inference": ("", "export"),
 }
 MAY_IMPORT = {("model", "heteroscedastic")}  # the noise layer stands at the top, and is part of the network
 NUMPY_ONLY = Path("evaluation", "metrics")

@@ -85,9 +85,9 @@ def test_evaluation_works_as_before(emoji_data, emoji_run, added):
 
 @pytest.mark.slow
 def test_it_is_exported(added):
-    done = program("export.py", "--run", added[0], "--format", "onnx")
+    done = program("export.py", "--run", added[0], "--format", "suite")
     assert done.returncode == 0, done.stderr
-    assert Tagger.open(added[0] / "export" / "model.onnx").run.tags[-1].name == NAME
+    assert Tagger.open(added[0] / "export" / "suite" / "model.onnx").run.tags[-1].name == NAME
 
 
 @pytest.mark.slow

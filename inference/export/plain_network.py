@@ -1,0 +1,64 @@
+"""A run's network as a graph of Keras' own layers and operations, from which every format is made."""
+
+import keras
+from keras import layers, ops
+
+from heteroscedastic import HeteroscedasticSigmoid
+from inference.ratings import normalise, rating_mask
+from inference.tagger import Tagger
+from model.attention_pooling import AttentionPooling
+from model.batch_norm import BatchNormalization
+from model.network import EMBEDDING
+from model.resnet import Recomputed
+
+COMPOSITE = (AttentionPooling, HeteroscedasticSigmoid, Recomputed)  # layers that consist of Keras' own
+
+
+def plain_network(tagger: Tagger) -> keras.Model:
+    """Return a functional model with the weights of the run, which Keras can save and load without this project.
+
+    The suite's own layers are replaced by the layers and operations that they consist of.
+
+    Input:
+        uint8 (batch, image_size, image_size, 3), RGB, 0 to 255.
+
+    Output:
+        A dictionary of `probability`, `logit` and, with a noise layer, `variance`, float32 (batch, tags), and `embedding`
+        (batch, channels), the output of the layer `features`.
+    """
+    network = _plain(keras.Model(tagger.network.input, tagger.network.output))
+    outputs = dict(network.output)
+    if (tagger.temperatures != 1).any():
+        at_temperature = layers.Rescaling((1 / tagger.temperatures).tolist(), dtype="float32", name="temperatures")
+        outputs["logit"] = at_temperature(outputs["logit"])
+        outputs["probability"] = ops.sigmoid(outputs["logit"])
+    if (mask := rating_mask(tagger.run.tags)).any():
+        outputs["probability"] = normalise(outputs["probability"], mask)
+    embedding = ops.cast(network.get_layer(EMBEDDING).output, "float32")
+    return keras.Model(network.input, outputs | {"embedding": embedding}, name="tagger")
+
+
+def _plain(model: keras.Model) -> keras.Model:
+    """Return a model of the same operations and weights, without the suite's own layers."""
+    copies = []
+
+    def copy(layer):
+        if isinstance(layer, COMPOSITE):
+            return layer
+        kind = layers.BatchNormalization if type(layer) is BatchNormalization else type(layer)
+        copies.append((kind.from_config(layer.get_config()), layer))
+        return copies[-1][0]
+
+    def call(layer, *inputs, **arguments):
+        if isinstance(layer, AttentionPooling):
+            return layers.Identity(name=layer.name)(layer.call(*inputs))
+        if isinstance(layer, HeteroscedasticSigmoid):
+            return layer.call(*inputs)
+        if isinstance(layer, Recomputed):
+            return _plain(layer.block)(*inputs)
+        return layer(*inputs, **arguments)
+
+    plain = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    for layer, original in copies:
+        layer.set_weights(original.get_weights())
+    return plain

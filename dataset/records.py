@@ -33,6 +33,7 @@ CATEGORIES = {
     "number": 9,  # not a tag but a column of numbers in a user's table, stored as ranks from 0 to 1
     "rating": 10,  # of a group of tags of which exactly one holds, such as rating:safe
 }
+NUMBER = CATEGORIES["number"]
 
 
 @dataclass(frozen=True)

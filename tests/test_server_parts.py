@@ -5,12 +5,14 @@ import contextlib
 import gc
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fastapi import HTTPException
 
 from common.errors import InputError
+from dataset.records import NUMBER
 from inference.tagger import Tagger
 from labels.feedback import Events
 from web.batcher import Batcher
@@ -25,6 +27,18 @@ def test_pictures_for_tags_and_for_heat_count_alike(emoji_onnx, emoji_pictures):
         with pytest.raises(HTTPException) as refused:
             asyncio.run(work)
         assert refused.value.status_code == 503
+    service.close()
+
+
+def test_numbers_are_no_tags(emoji_onnx):
+    tagger = Tagger.open(emoji_onnx)
+    first, second, *others = tagger.run.tags
+    tags = [replace(first, category=NUMBER), replace(second, implies=(first.name,)), *others]
+    service = Service(replace(tagger, run=replace(tagger.run, tags=tags)), Limits(), Metrics("model"))
+    probabilities = np.linspace(1, 0.5, len(tags))  # the number has the highest value, and a tag implies it
+    assert service.tags == tags[1:] and list(service.choose(probabilities, 0.1, 50)) == [tag.name for tag in tags[1:]]
+    assert list(service.choose(probabilities, 0.1, 2)) == [tag.name for tag in tags[1:3]]  # the limit counts tags alone
+    assert service.choose(probabilities, 0.1, -1) == {}
     service.close()
 
 

@@ -80,8 +80,8 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     _add_error_handlers(app)
     _add_page_routes(app)
     _add_prediction_routes(app, tagger, service)
-    _add_event_routes(app, events, {tag.name for tag in tagger.run.tags})
-    _add_state_routes(app, tagger, metrics, limits)
+    _add_event_routes(app, events, {tag.name for tag in service.tags})
+    _add_state_routes(app, service)
     return app
 
 
@@ -94,7 +94,7 @@ def _can_draw_heat_maps(tagger: Tagger) -> bool:
 
 
 def _add_prediction_routes(app: FastAPI, tagger: Tagger, service: Service) -> None:
-    names = {tag.name for tag in tagger.run.tags}
+    names = {tag.name for tag in service.tags}
     has_heat = _can_draw_heat_maps(tagger)
 
     @app.post("/evaluate", openapi_extra=openapi_form("file", "format", "threshold", "limit"))
@@ -113,7 +113,7 @@ def _add_prediction_routes(app: FastAPI, tagger: Tagger, service: Service) -> No
             if isinstance(row, ImageError):
                 results.append({"filename": name, "tags": {}, "error": str(row)})
             else:
-                results.append({"filename": name, "tags": tagger.choose(row, threshold, max(0, limit))})
+                results.append({"filename": name, "tags": service.choose(row, threshold, limit)})
         digests = [hashlib.md5(data, usedforsecurity=False).hexdigest() for _, data in files]
         return JSONResponse(
             results,
@@ -146,20 +146,21 @@ def _add_event_routes(app: FastAPI, events: Events, names: set[str]) -> None:
         return events.by_tag()
 
 
-def _add_state_routes(app: FastAPI, tagger: Tagger, metrics: Metrics, limits: Limits) -> None:
-    has_heat = _can_draw_heat_maps(tagger)
+def _add_state_routes(app: FastAPI, service: Service) -> None:
+    has_heat = _can_draw_heat_maps(service.tagger)
 
     @app.get("/model")
     def model() -> dict:
         """The tags with their categories, thresholds and implications, and what the server can do."""
-        thresholds = zip(tagger.run.tags, tagger.thresholds.tolist(), strict=True)
+        thresholds = dict(zip(service.tagger.run.tags, service.tagger.thresholds.tolist(), strict=True))
         return {
             "version": app.version,
             "heat": has_heat,
             "search": any(getattr(route, "path", "") == "/search" for route in app.routes),
-            "upload_bytes": limits.upload_bytes,
+            "upload_bytes": service.limits.upload_bytes,
             "tags": {
-                tag.name: {"category": tag.category, "threshold": value, "implies": tag.implies} for tag, value in thresholds
+                tag.name: {"category": tag.category, "threshold": thresholds[tag], "implies": tag.implies}
+                for tag in service.tags
             },
         }
 
@@ -171,7 +172,7 @@ def _add_state_routes(app: FastAPI, tagger: Tagger, metrics: Metrics, limits: Li
     @app.get("/metrics", response_class=PlainTextResponse)
     def show_metrics() -> PlainTextResponse:
         """Metrics in the text format of Prometheus."""
-        return PlainTextResponse(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -12,10 +12,13 @@ import numpy as np
 from fastapi import HTTPException
 
 from dataset.images import ImageError
+from dataset.records import CATEGORIES, NUMBER
 from inference.frames import read_frames
 from inference.tagger import BATCH, Tagger
 from web.batcher import Batcher, settle
 from web.prometheus import Metrics
+
+TAG_CATEGORIES = frozenset(CATEGORIES.values()) - {NUMBER}  # numbers have a value for every picture
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Service:
 
     def __init__(self, tagger: Tagger, limits: Limits, metrics: Metrics):
         self.tagger, self.limits, self.metrics = tagger, limits, metrics
+        self.tags = [tag for tag in tagger.run.tags if tag.category in TAG_CATEGORIES]
         self._readers = ThreadPoolExecutor(os.cpu_count(), "read")
         self._batcher = Batcher(self._probabilities, BATCH, metrics.batch_size.observe)
         self._in_work = 0
@@ -73,6 +77,16 @@ class Service:
         if len(answers) == 1 and isinstance(answers[0], ImageError):
             raise HTTPException(400, f"{files[0][0]}: {answers[0]}")
         return cast("list[np.ndarray | ImageError]", answers)
+
+    def choose(self, probabilities: np.ndarray, threshold: float, limit: int) -> dict[str, float]:
+        """Return the tags of a picture, as `Tagger.choose` does, without numbers.
+
+        Args:
+            probabilities: (tags,).
+            threshold: lowest probability.
+            limit: largest number of tags; 0 or less: none.
+        """
+        return self.tagger.choose(probabilities, threshold, max(0, limit), TAG_CATEGORIES)
 
     @contextlib.contextmanager
     def _working_on(self, pictures: int) -> Iterator[None]:

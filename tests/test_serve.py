@@ -4,44 +4,16 @@ import contextlib
 import io
 import json
 import random
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from conftest import ROOT, program
+from conftest import program
 from PIL import Image
+from running_server import serving
 
 pytest.importorskip("fastapi", reason="needs requirements-serve.txt")
-
-
-@contextlib.contextmanager
-def serving(run, folder, *options):
-    """The address of a server, started as a user does; stopped as a user does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, ROOT / "serve.py", "--run", run, "--port", port, "--events", folder / "events.sqlite"]
-    with (folder / "messages").open("w+") as messages:
-        process = subprocess.Popen([*map(str, [*command, *options])], stderr=messages)
-        address = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(3000):  # a busy machine takes minutes to import Keras
-                with contextlib.suppress(requests.RequestException):
-                    requests.get(f"{address}/healthz", timeout=5)
-                    break
-                assert process.poll() is None, (folder / "messages").read_text()
-                time.sleep(0.1)
-            yield address
-        finally:
-            process.send_signal(signal.SIGINT)
-            code = process.wait(30)
-    assert code == 0 and "Traceback" not in (folder / "messages").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +51,7 @@ def test_answers_are_the_autotaggers_and_the_programs(server, emoji_onnx, emoji_
         ((), {}, "no file"),
         ((("a.png", b"nonsense"),), {}, "a.png: text, not a picture"),
         ((("a.png", b""),), {}, "empty file"),
-        ("picture", {"format": "html"}, "format has to be json"),
+        ("picture", {"format": "xml"}, "format has to be json or html"),
         ("picture", {"threshold": "high"}, "threshold has to be a number"),
         ("picture", {"threshold": "nan"}, "threshold has to be a number"),
         ("picture", {"limit": "1e3"}, "limit has to be a number"),

@@ -6,20 +6,19 @@ import logging
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
-from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect
 
 from dataset.images import ImageError
 from inference.tagger import Tagger
 from labels.feedback import KINDS, Events
+from web.errors import AnswerHead, add_error_handlers
 from web.forms import DEFAULT_LIMIT, DEFAULT_THRESHOLD, openapi_form, read_form, read_number
 from web.prometheus import MeasureRequests, Metrics
+from web.result_page import result_page, wants_page
+from web.schemas import ERRORS, HTML, Counts, Health, HeatMap, Judgement, Model, OpenApi, PictureTags
 from web.service import LimitBody, Limits, Service
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it logs every malformed request
@@ -27,26 +26,10 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it logs every m
 FOLDER = Path(__file__).parent
 PAGE_FILES = {"page.js": "text/javascript", "heat.js": "text/javascript", "style.css": "text/css"}
 MAX_JUDGEMENT_BYTES = 4 * 2**20
-ERRORS = {  # names of the autotagger
-    400: "BadRequest",
-    404: "NotFound",
-    405: "MethodNotAllowed",
-    413: "RequestEntityTooLarge",
-    503: "ServiceUnavailable",
-}
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-
-
-class Judgement(BaseModel):
-    """What a user saw and marked of a picture's tags."""
-
-    picture: str = Field(pattern="^[0-9a-f]{32}$", description="MD5 of the file")
-    seen: list[str] = Field([], max_length=10_000)
-    added: list[str] = Field([], max_length=10_000)
-    rejected: list[str] = Field([], max_length=10_000)
-    withdrawn: list[str] = Field([], max_length=10_000, description="no longer added or rejected")
+PAGE_HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
 
 
 def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], limits: Limits | None = None) -> FastAPI:
@@ -72,15 +55,17 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
         service.close()
         events.close()
 
-    errors: dict[int | str, dict] = {"default": {"description": 'The error: `{"error": …, "message": …}`'}}
-    app = FastAPI(title="e6tag", version=version, lifespan=lifespan, docs_url=None, redoc_url=None, responses=errors)
+    names = [tag.name for tag in service.tags]
+    facts = {"title": "e6tag", "version": version, "responses": ERRORS}
+    app = OpenApi(names, lifespan=lifespan, docs_url=None, redoc_url=None, **facts)
     app.add_middleware(MeasureRequests, metrics=metrics)
     app.add_middleware(LimitBody, max_bytes=limits.upload_bytes, max_bytes_by_path={"/events": MAX_JUDGEMENT_BYTES})
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    _add_error_handlers(app)
+    app.add_middleware(AnswerHead)
+    add_error_handlers(app)
     _add_page_routes(app)
-    _add_prediction_routes(app, tagger, service)
-    _add_event_routes(app, events, {tag.name for tag in service.tags})
+    _add_prediction_routes(app, service)
+    _add_event_routes(app, events, set(names))
     _add_state_routes(app, service)
     return app
 
@@ -93,19 +78,22 @@ def _can_draw_heat_maps(tagger: Tagger) -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def _add_prediction_routes(app: FastAPI, tagger: Tagger, service: Service) -> None:
+def _add_prediction_routes(app: FastAPI, service: Service) -> None:
     names = {tag.name for tag in service.tags}
-    has_heat = _can_draw_heat_maps(tagger)
+    has_heat = _can_draw_heat_maps(service.tagger)
 
-    @app.post("/evaluate", openapi_extra=openapi_form("file", "format", "threshold", "limit"))
-    async def evaluate(request: Request) -> JSONResponse:
+    @app.post(
+        "/evaluate",
+        openapi_extra=openapi_form(service.limits, "file", "format", "threshold", "limit"),
+        responses={200: {"model": list[PictureTags], "content": HTML}},
+    )
+    async def evaluate(request: Request) -> Response:
         """Tags of each uploaded picture, the most probable first: `[{"filename": …, "tags": {tag: probability}}]`.
 
-        A file that cannot be read has no tags, but an `error`. If it is the only one, the request is refused.
+        A file that cannot be read has no tags, but an `error`. If it is the only one, the request is refused. Browsers, and
+        requests with `format=html`, get a page.
         """
         files, fields = await read_form(request, service.limits)
-        if fields.get("format", "json") != "json":
-            raise HTTPException(400, f"format has to be json. Received: {fields['format'][:50]!r}")
         threshold = read_number(fields, "threshold", float, DEFAULT_THRESHOLD)
         limit = read_number(fields, "limit", int, DEFAULT_LIMIT)
         results: list[dict] = []
@@ -115,20 +103,25 @@ def _add_prediction_routes(app: FastAPI, tagger: Tagger, service: Service) -> No
             else:
                 results.append({"filename": name, "tags": service.choose(row, threshold, limit)})
         digests = [hashlib.md5(data, usedforsecurity=False).hexdigest() for _, data in files]
-        return JSONResponse(
-            results,
-            headers={"X-Picture-MD5": ",".join(digests)},  # POST /events names pictures by these
-        )
+        headers = {"X-Picture-MD5": ",".join(digests)}  # POST /events names pictures by these
+        if wants_page(request):
+            return HTMLResponse(result_page(results, files), headers=headers | PAGE_HEADERS)
+        return JSONResponse(results, headers=headers)
 
-    @app.post("/heat", openapi_extra=openapi_form("file", "tag"))
+    @app.post(
+        "/heat",
+        openapi_extra=openapi_form(service.limits, "file", "tag", required=("file", "tag")),
+        responses={200: {"model": HeatMap}},
+    )
     async def heat(request: Request) -> JSONResponse:
-        """Heat map of a tag in an uploaded picture: rows of numbers from 0 to 1 over the network's square input."""
+        """Heat map of a tag in an uploaded picture."""
         files, fields = await read_form(request, service.limits)
         if not has_heat:
             raise HTTPException(404, "heat maps need gradients: serve the run folder, with the TensorFlow backend")
         if fields.get("tag") not in names:
             raise HTTPException(400, "tag has to be one of the model's")
-        return JSONResponse({"heat": await service.heat(*files[0], fields["tag"]), "resize": tagger.run.config.resize})
+        resize = service.tagger.run.config.resize
+        return JSONResponse({"heat": await service.heat(*files[0], fields["tag"]), "resize": resize})
 
 
 def _add_event_routes(app: FastAPI, events: Events, names: set[str]) -> None:
@@ -140,7 +133,7 @@ def _add_event_routes(app: FastAPI, events: Events, names: set[str]) -> None:
             raise HTTPException(400, f"not a tag of this model: {min(unknown)[:50]!r}")
         events.add(judgement.picture, kinds, judgement.withdrawn)
 
-    @app.get("/events")
+    @app.get("/events", response_model=dict[str, Counts])
     def judgements() -> dict[str, dict[str, int]]:
         """For each tag the number of pictures on which it was seen, added and rejected."""
         return events.by_tag()
@@ -149,7 +142,7 @@ def _add_event_routes(app: FastAPI, events: Events, names: set[str]) -> None:
 def _add_state_routes(app: FastAPI, service: Service) -> None:
     has_heat = _can_draw_heat_maps(service.tagger)
 
-    @app.get("/model")
+    @app.get("/model", response_model=Model)
     def model() -> dict:
         """The tags with their categories, thresholds and implications, and what the server can do."""
         thresholds = dict(zip(service.tagger.run.tags, service.tagger.thresholds.tolist(), strict=True))
@@ -164,7 +157,7 @@ def _add_state_routes(app: FastAPI, service: Service) -> None:
             },
         }
 
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=Health)
     def health() -> dict:
         """Whether the server answers, and with which model."""
         return {"status": "ok", "version": app.version}
@@ -175,30 +168,12 @@ def _add_state_routes(app: FastAPI, service: Service) -> None:
         return PlainTextResponse(generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _add_error_handlers(app: FastAPI) -> None:
-    """Give all errors the form of the autotagger's."""
-
-    @app.exception_handler(StarletteHTTPException)
-    async def refuse(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        content = {"error": ERRORS.get(error.status_code, "HTTPException"), "message": str(error.detail)}
-        return JSONResponse(content, error.status_code, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def explain(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return await refuse(request, HTTPException(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
-
-    @app.exception_handler(ClientDisconnect)
-    async def disconnected(request: Request, _: ClientDisconnect) -> JSONResponse:
-        return await refuse(request, StarletteHTTPException(400, "the request ended before all of it was sent"))
-
-
 def _add_page_routes(app: FastAPI) -> None:
     """Serve the page and its files. They are not part of the HTTP interface, so the OpenAPI document leaves them out."""
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
-        return FileResponse(FOLDER / "index.html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return FileResponse(FOLDER / "index.html", headers=PAGE_HEADERS)
 
     @app.get("/web/{name}", include_in_schema=False)
     def page_file(name: str) -> FileResponse:

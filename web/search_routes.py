@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from retrieval.joint_space import JointSpace
 from retrieval.picture_index import PictureIndex
 from retrieval.query import search_by_sentence
+from web.schemas import Match
 
 DEFAULT_RESULTS, MAX_RESULTS, MAX_CHARACTERS = 24, 200, 500
 
@@ -20,7 +21,7 @@ def add_search_routes(app: FastAPI, space: JointSpace, index: PictureIndex) -> N
     """
     space.embed_sentences(["This loads the text encoder before the first request."])
 
-    @app.get("/search")
+    @app.get("/search", response_model=list[Match])
     def search(
         q: str = Query(min_length=1, max_length=MAX_CHARACTERS),
         limit: int = Query(DEFAULT_RESULTS, ge=1, le=MAX_RESULTS),
@@ -29,7 +30,9 @@ def add_search_routes(app: FastAPI, space: JointSpace, index: PictureIndex) -> N
         matches = search_by_sentence(space, index, q, limit)
         return [{"file": str(match.path), "score": match.score, "picture": f"indexed/{match.number}"} for match in matches]
 
-    @app.get("/indexed/{number}", response_class=FileResponse)
+    picture_content = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+
+    @app.get("/indexed/{number}", response_class=FileResponse, responses={200: {"content": picture_content}})
     def picture(number: int) -> FileResponse:
         """A picture of the index."""
         path = index.path(number)

@@ -10,7 +10,7 @@ import pytest
 import requests
 from conftest import program
 from PIL import Image
-from test_serve import serving
+from running_server import serving
 
 from common.errors import InputError
 from retrieval import neighbours, picture_index, query

@@ -171,7 +171,8 @@ def make_result_builder(options, tagger):
     )
     categories = options.category
     if (options.sidecar or options.keywords) and not categories:
-        categories = [name for name in CATEGORIES if name != "number"]  # numbers are predicted for every picture
+        # Every picture has a number and a rating.
+        categories = [name for name in CATEGORIES if name not in ("number", "rating")]
     return ResultBuilder(style, options.threshold, categories, options.uncertainty, options.file_name)
 
 

@@ -33,7 +33,9 @@ CATEGORIES = {
     "number": 9,  # not a tag but a column of numbers in a user's table, stored as ranks from 0 to 1
     "rating": 10,  # of a group of tags of which exactly one holds, such as rating:safe
 }
-NUMBER = CATEGORIES["number"]
+NUMBER, RATING = CATEGORIES["number"], CATEGORIES["rating"]
+RATINGS = ("general", "sensitive", "safe", "questionable", "explicit")  # of boards, the mildest first
+RATING_TAGS = tuple(f"rating:{rating}" for rating in RATINGS)
 
 
 @dataclass(frozen=True)

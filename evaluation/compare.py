@@ -13,6 +13,7 @@ from common import files
 from common.errors import InputError, say
 from evaluation.evaluate import bounded_interval, load_or_learn_vectors, rounded_figure, run_figures, score
 from evaluation.metrics import bootstrap, metrics
+from evaluation.ratings import without_ratings
 from inference.tagger import Tagger
 
 FIGURES_SHOWN = (
@@ -44,7 +45,7 @@ def compare(taggers: list[Tagger], data: Path, split: str) -> str:
     figures_of_runs = []
     for name, tagger in zip(names, taggers, strict=True):
         say(f"{name} on the {split} split of {data}")
-        outputs, scores = score(tagger, data, split, tagger.temperatures)
+        outputs, scores = without_ratings(tagger.run, *score(tagger, data, split, tagger.temperatures))
         tags = [tagger.run.tags[output] for output in outputs]
         vectors = load_or_learn_vectors(taggers[0].run, tags, data)  # the same for all runs
         figures_of_runs.append(run_figures(tagger.run, tagger.thresholds[outputs], scores, vectors)[0])

@@ -9,12 +9,13 @@ import numpy as np
 from common import files
 from common.errors import InputError, say
 from dataset import records
-from dataset.records import CATEGORIES
+from dataset.records import CATEGORIES, NUMBER, RATING
 from evaluation import score as scoring
 from evaluation.leaks import leaks
 from evaluation.metrics import all_metrics, bootstrap, metrics, micro_counts, tag_vectors
 from evaluation.metrics.all_metrics import Figures
 from evaluation.metrics.calibration import Calibration, Target, default_calibration, fit
+from evaluation.ratings import rating_figures, without_ratings
 from evaluation.score import Scores
 from inference.tagger import Tagger
 from model import run_folder
@@ -37,6 +38,7 @@ class Evaluation:
         weights: float32 (images, 1 + resamples), see `evaluation.metrics.bootstrap`.
         figures: the figures of the run.
         frequencies: the same figures, without resamples, of the baseline, see `frequency_figures`.
+        ratings: see `ratings.rating_figures`; None without ratings. All other attributes are without them.
         leaks: near-duplicates between the split and the others: (position in the split, the other picture's split and id),
             the most similar first.
     """
@@ -50,6 +52,7 @@ class Evaluation:
     weights: np.ndarray
     figures: Figures
     frequencies: Figures
+    ratings: dict | None
     leaks: list[tuple[int, str, str]]
 
 
@@ -60,11 +63,15 @@ def evaluate(tagger: Tagger, data: Path, split: str) -> Evaluation:
         InputError: the data folder has other tags, or is damaged.
     """
     outputs, scores = score(tagger, data, split, tagger.temperatures)
+    ratings = rating_figures([tagger.run.tags[output] for output in outputs], scores)
+    outputs, scores = without_ratings(tagger.run, outputs, scores)
     tags, thresholds = [tagger.run.tags[output] for output in outputs], tagger.thresholds[outputs]
     vectors = load_or_learn_vectors(tagger.run, tags, data)
     figures, weights = run_figures(tagger.run, thresholds, scores, vectors)
     frequencies = frequency_figures(tagger.run.frequencies[outputs], scores, vectors)
-    return Evaluation(tagger, data, split, tags, thresholds, scores, weights, figures, frequencies, leaks(data, split))
+    return Evaluation(
+        tagger, data, split, tags, thresholds, scores, weights, figures, frequencies, ratings, leaks(data, split)
+    )
 
 
 def score(tagger: Tagger, data: Path, split: str, temperatures: np.ndarray | float) -> tuple[np.ndarray, Scores]:
@@ -91,7 +98,8 @@ def calibrate(tagger: Tagger, data: Path, target: Target, labels_required: bool 
 
     `calibration.json` is written first, and then `thresholds.csv`, which decides the tags that a run predicts. A tag that
     the data does not have keeps its threshold and its temperature. A tag of the category `number` has a value for every
-    picture: it takes no part, and has the threshold 0 and the temperature 1.
+    picture: it takes no part, and has the threshold 0 and the temperature 1. Ratings take no part either, because one of
+    them is always predicted; they get the temperature of the tags.
 
     Args:
         tagger: the run, with the network that will be served.
@@ -103,20 +111,21 @@ def calibrate(tagger: Tagger, data: Path, target: Target, labels_required: bool 
         InputError: the validation split is missing, or has no labels, or other tags.
     """
     run = tagger.run
-    is_number = np.array([tag.category == CATEGORIES["number"] for tag in run.tags])
+    is_number, is_rating = (np.array([tag.category == kind for tag in run.tags]) for kind in (NUMBER, RATING))
+    takes_part = ~is_number & ~is_rating
     thresholds, temperatures = tagger.thresholds.astype(float), tagger.temperatures.copy()
-    if not labels_required and (is_number.all() or not scoring.number_of_images(data, "val")):
+    if not labels_required and (not takes_part.any() or not scoring.number_of_images(data, "val")):
         calibration = default_calibration(len(run.tags), target)
     else:
         outputs, scores = score(tagger, data, "val", temperatures=1.0)
         labels, probability = scores.labels, scores.probability
-        if is_number[outputs].any():
-            labels, probability = (values[:, ~is_number[outputs]] for values in (labels, probability))
+        if not takes_part[outputs].all():
+            labels, probability = (values[:, takes_part[outputs]] for values in (labels, probability))
         if labels_required and not labels.any():
             raise InputError(f"the val split of {data} has no labels: thresholds are chosen by them")
         calibration = fit(labels, probability, scores.groups, target)
-        fitted = outputs[~is_number[outputs]]
-        thresholds[fitted], temperatures[fitted] = calibration.thresholds, calibration.temperature
+        fitted = outputs[takes_part[outputs]]
+        thresholds[fitted], temperatures[outputs] = calibration.thresholds, calibration.temperature
     files.write_json(run.folder / "calibration.json", calibration.facts())
     thresholds, temperatures = np.where(is_number, 0.0, thresholds), np.where(is_number, 1.0, temperatures)
     run_folder.save_thresholds(run, thresholds, temperatures)
@@ -161,7 +170,8 @@ def load_or_learn_vectors(run: Run, tags: list[records.Tag], data: Path) -> np.n
     own = records.read_tags(run.folder / "tags.csv")[: len(tags)] == tags
     vectors = tag_vectors.load(path, len(tags)) if own else None
     if vectors is None:
-        vectors = tag_vectors.learn((np.array(record.tags, int) for record in records.read(data, "train")), len(tags))
+        rows = (np.array(record.tags, int) for record in records.read(data, "train"))
+        vectors = tag_vectors.learn((row[row < len(tags)] for row in rows), len(tags))  # ratings stand after the tags
         if own:
             tag_vectors.save(path, vectors)
     return vectors
@@ -195,6 +205,7 @@ def summary(evaluation: Evaluation) -> dict:
         },
         "by_frequency": _macro_figures(evaluation, buckets(evaluation.tags)),
         "by_category": _macro_figures(evaluation, categories(evaluation.tags)),
+        **({"ratings": evaluation.ratings} if evaluation.ratings else {}),
         "thresholds": run_folder.load_calibration(run)
         | {"gain_in_f1_macro": rounded_figure(gain), "interval": [_rounded(edge) for edge in bootstrap.interval(gain)]},
         "near_duplicates": {

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dataset.records import CATEGORIES, Tag
+from dataset.records import RATING, Tag
 
 SMALLEST_SUM = 1e-30  # so that the shares are finite where all probabilities round to 0
 
 
 def rating_mask(tags: Sequence[Tag]) -> np.ndarray:
     """Return which tags are ratings, 1 or 0: float32 (tags,)."""
-    return np.array([tag.category == CATEGORIES["rating"] for tag in tags], np.float32)
+    return np.array([tag.category == RATING for tag in tags], np.float32)
 
 
 def normalise(probability, mask: np.ndarray):

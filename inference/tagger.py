@@ -261,7 +261,8 @@ class Tagger:
     ) -> dict[str, float]:
         """Return the predicted tags of one picture, the most probable first.
 
-        The tags that a predicted tag implies are added; their probability is at least that of the predicted tag.
+        Of the ratings, the most probable one is predicted. The
+        tags that a predicted tag implies are added; their probability is at least that of the predicted tag.
 
         Args:
             probabilities: (tags,).
@@ -269,6 +270,9 @@ class Tagger:
             categories: numbers of the categories whose tags are returned; None for all.
         """
         limits = self.thresholds if threshold is None else np.full(len(probabilities), threshold)
+        if self._ratings.any():  # exactly one is given, whatever the threshold
+            limits = np.where(self._ratings, np.inf, limits)
+            limits[np.argmax(np.where(self._ratings, probabilities, -1))] = 0
         chosen = {index: float(probabilities[index]) for index in np.flatnonzero(probabilities >= limits).tolist()}
         for index, probability in list(chosen.items()):
             for other in self._implied[index]:

@@ -10,7 +10,7 @@ import numpy as np
 from common import files
 from common.errors import InputError, say
 from dataset import records
-from dataset.records import CATEGORIES
+from dataset.records import NUMBER, RATING
 from evaluation import score
 from inference.tagger import Tagger
 from labels import label_rules
@@ -128,7 +128,7 @@ def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cl
     labels = np.zeros((len(ids), len(names)), np.float32)
     for target, row in zip(labels, rows, strict=True):
         target[list(row)] = list(row.values())
-    numbers = np.array([tag.category == CATEGORIES["number"] for tag in run.tags])
+    numbers = np.array([tag.category in (NUMBER, RATING) for tag in run.tags])  # what a picture has is known of both
     if numbers.all():
         raise InputError(f"{data} has only columns of numbers: clean.py cleans tags")
     made = files.read_json(data / "manifest.json").get("relabelled") or {}

@@ -10,6 +10,7 @@ import numpy as np
 from common.errors import InputError
 from common.progress import progress, say_above
 from evaluation.metrics import metrics
+from evaluation.ratings import without_ratings
 from evaluation.score import Scores, score
 from model import one_cycle, run_folder
 from training import checkpoints, weight_average
@@ -174,7 +175,9 @@ class Validation(keras.callbacks.Callback):
         scores = score(self.model, self.plan.data, "val", self.plan.run.config)
         if not np.isfinite(scores.probability).all():
             raise self.progress.diverged("the predictions are not finite", self.plan.steps_per_epoch)
-        figures = metrics.ranking(scores.labels, scores.probability)
+        run = self.plan.run
+        _, tag_scores = without_ratings(run, np.arange(len(run.tags)), scores)
+        figures = metrics.ranking(tag_scores.labels, tag_scores.probability)
         logs.update({f"{prefix}_{name}": value for name, value in figures.items()})
         return scores
 

@@ -16,7 +16,7 @@ from dataset.boards.catalogue import Catalogue, make_catalogue
 from dataset.boards.image_finder import ImageFinder
 from dataset.boards.tag_table import Columns, read_table
 from dataset.images import read_file
-from dataset.records import CATEGORIES
+from dataset.records import CATEGORIES, RATING_TAGS
 from dataset.tag_text import TEXT_SUFFIXES, TagReader, without_namespace
 
 READ_BYTES = 2**20
@@ -117,10 +117,20 @@ class FolderBoard:
             first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
             raise InputError(f"none of the {len(images):,} images of {self._folder} has tags in {where}{first}")
         md5s = self._without_copies(tags, [relative for relative in images if tags.get(relative)])
+        ratings = {relative: [name for name in tags[relative] if name in RATING_TAGS] for relative in md5s}
+        if several := [relative for relative, names in ratings.items() if len(names) > 1]:
+            say(f"{len(several):,} images have several ratings, and count as not rated, such as {several[0]}")
         for relative, md5 in md5s.items():
-            group = groups.get(relative) or relative
-            source = str(images[relative])
-            yield Post(relative, tags[relative], group, "s", md5, source, labels=labels.get(relative, {}))
+            rated = ratings[relative][0] if len(ratings[relative]) == 1 else ""
+            yield Post(
+                id=relative,
+                tags=tuple(name for name in tags[relative] if name not in ratings[relative]),
+                group=groups.get(relative) or relative,
+                rating=rated.partition(":")[2],
+                md5=md5,
+                source=str(images[relative]),
+                labels=labels.get(relative, {}),
+            )
 
     def _tags_beside(self, images: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tags from the text file beside each image."""

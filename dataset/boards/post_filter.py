@@ -26,7 +26,7 @@ COLUMNS = (
     "is_pending",
     "score",
 )
-RATINGS = ("s", "q", "e")
+RATINGS = {"s": "safe", "q": "questionable", "e": "explicit"}
 EXCLUDED_BY_DEFAULT = ("comic",)
 FILE_TYPES = ("jpg", "png", "gif", "webp")
 FALSE = pa.scalar("f")

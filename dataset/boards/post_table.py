@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ class PostTable:
             id=str(self.ids[number]),
             tags=tuple(self.names[tag] for tag in tags),
             group=str(self.groups[number]),
-            rating=RATINGS[rating],
+            rating=tuple(RATINGS.values())[rating],
             md5=md5,
             source=f"{files_url}/{md5[:2]}/{md5[2:4]}/{md5}.{FILE_TYPES[extension]}",
             width=self.sizes[2 * number],
@@ -198,5 +198,5 @@ def _integers(rows: pa.Table | pa.RecordBatch, name: str) -> np.ndarray:
     return pc.cast(rows[name], pa.int64()).to_numpy(zero_copy_only=False)
 
 
-def _index_in(rows: pa.Table, name: str, values: tuple[str, ...]) -> np.ndarray:
-    return pc.index_in(rows[name], pa.array(values)).to_numpy()
+def _index_in(rows: pa.Table, name: str, values: Iterable[str]) -> np.ndarray:
+    return pc.index_in(rows[name], pa.array(list(values))).to_numpy()

@@ -12,7 +12,7 @@ from common.errors import InputError, say
 from dataset.boards.board import Board, Post
 from dataset.boards.catalogue import Annotations
 from dataset.build.sampling import TRAIN, assign_splits, priorities, sample, vocabulary
-from dataset.records import CATEGORIES, SPLITS
+from dataset.records import CATEGORIES, RATING, RATING_TAGS, RATINGS, SPLITS
 
 VISIBLE_CATEGORIES = {CATEGORIES[name] for name in ("general", "copyright", "character", "species")}
 MAX_CAPTION_TAGS = 64  # tags in a caption that is made from tags
@@ -88,7 +88,7 @@ class Selection:
     """The selected tags and posts of a data folder.
 
     Attributes:
-        tags: names of the selected tags, most frequent first.
+        tags: names of the selected tags, most frequent first; after them the ratings.
         tag_ids: the board's number of each tag, or its position.
         categories: number of the category of each tag.
         implied: the other selected tags that each tag implies.
@@ -146,19 +146,41 @@ def select(board: Board, options: Options) -> Selection:
         entries[split] = [split_entries[position] for position in order]
     if not entries["train"]:
         raise InputError(f"no training posts: all {len(splits):,} posts fell into other splits; give more images")
-    names = annotations.names
-    selected = frozenset(names)
+    selected, ratings = frozenset(annotations.names), _add_ratings(entries, len(annotations.names))
+    names = [*annotations.names, *ratings]
     tag_ids = [board.tag_id(name) for name in names]
     return Selection(
         tags=names,
         tag_ids=[row if tag_id is None else tag_id for row, tag_id in enumerate(tag_ids)],
-        categories=[board.category(name) for name in names],
+        categories=[*map(board.category, annotations.names), *[RATING] * len(ratings)],
         implied=[[tag for tag in board.implied(name) if tag in selected] for name in names],
         entries=entries,
         num_posts=len(splits),
         digest=_digest(names, entries),
         sample={split: len(split_entries) for split, split_entries in entries.items()},
     )
+
+
+def _add_ratings(entries: dict[str, list[Entry]], num_tags: int) -> list[str]:
+    """Give the entries their ratings as tags after the others, if the training posts have at least two different ones.
+
+    Returns:
+        The names of these tags.
+    """
+    known = {entry.post.rating for entry in entries["train"]}
+    names = [name for name, rating in zip(RATING_TAGS, RATINGS, strict=True) if rating in known]
+    if {"rating:general", "rating:safe"} <= set(names):
+        raise InputError("expected rating:general or rating:safe among the ratings of all posts. Received both")
+    if len(names) < 2:
+        return []
+    say(f"{len(names)} ratings are learned as a group of which one holds: {', '.join(names)}")
+    index_of = {name.partition(":")[2]: num_tags + position for position, name in enumerate(names)}
+    for split, split_entries in entries.items():
+        for position, entry in enumerate(split_entries):
+            if (index := index_of.get(entry.post.rating)) is not None:
+                labels = entry.labels | {index: 1.0} if entry.labels else None
+                entries[split][position] = replace(entry, tags=[*entry.tags, index], labels=labels)
+    return names
 
 
 def _group_numbers(groups: Sequence) -> np.ndarray:

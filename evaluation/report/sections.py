@@ -89,7 +89,22 @@ def figure_tables(values: dict) -> str:
             figure_heads = "<th>mAP</th><th>AUC-ROC, macro</th><th>F1, macro</th>"
             head = f'<th></th><th>tags</th><th class="less">with positives</th>{figure_heads}'
             parts.append(f"<h3>{title}</h3>{table(head, rows)}")
+    if ratings := values.get("ratings"):
+        parts.append(_rating_table(ratings))
     return "".join(parts)
+
+
+def _rating_table(ratings: dict) -> str:
+    names = [breakable(name) for name in ratings["confusion"]]
+    rows = []
+    for name, counts in zip(names, ratings["confusion"].values(), strict=True):
+        rows.append(f"<tr><td>{name}</td>{''.join(f'<td>{count:,}</td>' for count in counts.values())}</tr>")
+    head = "<th>true</th>" + "".join(f"<th>predicted {name}</th>" for name in names)
+    return (
+        "<h3>Ratings</h3><p>One of them holds for each picture; they do not count in the figures above. "
+        f"Accuracy {ratings['accuracy']:.3f} ({interval(ratings['accuracy_interval'])}); the most frequent one alone: "
+        f"{ratings['accuracy_of_the_most_frequent']:.3f}.</p>{table(head, rows)}"
+    )
 
 
 def _kind_row(kind: str, figures: dict) -> str:

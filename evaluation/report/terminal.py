@@ -52,6 +52,12 @@ def brief(values: dict) -> str:
     )
     if not values["groups_known"]:
         lines.append("The records name no groups: single images were resampled, and ranges may be too narrow")
+    if ratings := values.get("ratings"):
+        low, high = ratings["accuracy_interval"]
+        lines.append(
+            f"Ratings, not among these figures: accuracy {ratings['accuracy']:.3f} ({low:.3f} to {high:.3f}) of "
+            f"{ratings['images']:,} images; the most frequent rating alone: {ratings['accuracy_of_the_most_frequent']:.3f}"
+        )
     lines.append(verdict(values))
     lines.append(f"Near-duplicates of a picture in another split: {values['near_duplicates']['images']:,} images")
     return "\n".join(lines)

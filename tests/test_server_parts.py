@@ -12,7 +12,7 @@ import pytest
 from fastapi import HTTPException
 
 from common.errors import InputError
-from dataset.records import NUMBER
+from dataset.records import NUMBER, RATING
 from inference.tagger import Tagger
 from labels.feedback import Events
 from web.batcher import Batcher
@@ -39,6 +39,18 @@ def test_numbers_are_no_tags(emoji_onnx):
     assert service.tags == tags[1:] and list(service.choose(probabilities, 0.1, 50)) == [tag.name for tag in tags[1:]]
     assert list(service.choose(probabilities, 0.1, 2)) == [tag.name for tag in tags[1:3]]  # the limit counts tags alone
     assert service.choose(probabilities, 0.1, -1) == {}
+    service.close()
+
+
+def test_the_best_rating_is_named_as_danbooru_names_it(emoji_onnx):
+    tagger = Tagger.open(emoji_onnx)
+    ratings = zip(tagger.run.tags, ("rating:safe", "rating:questionable", "rating:explicit"), strict=False)
+    tags = [replace(tag, name=name, category=RATING) for tag, name in ratings] + tagger.run.tags[3:]
+    service = Service(replace(tagger, run=replace(tagger.run, tags=tags)), Limits(), Metrics("model"))
+    assert [tag.name for tag in service.tags[:4]] == ["rating:g", "rating:q", "rating:e", tags[3].name]
+    probabilities = np.full(len(tags), 0.05)
+    probabilities[2] = 0.6
+    assert service.choose(probabilities, 0.9, 50) == {"rating:e": 0.6}  # one is given, whatever the threshold
     service.close()
 
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -18,6 +18,14 @@ from inference.tagger import BATCH, Tagger
 from web.batcher import Batcher, settle
 from web.prometheus import Metrics
 
+# Danbooru's names, whose rating:s is sensitive; what other boards call safe is general there.
+DANBOORU_RATINGS = {
+    "rating:general": "rating:g",
+    "rating:safe": "rating:g",
+    "rating:sensitive": "rating:s",
+    "rating:questionable": "rating:q",
+    "rating:explicit": "rating:e",
+}
 TAG_CATEGORIES = frozenset(CATEGORIES.values()) - {NUMBER}  # numbers have a value for every picture
 
 
@@ -47,7 +55,9 @@ class Service:
 
     def __init__(self, tagger: Tagger, limits: Limits, metrics: Metrics):
         self.tagger, self.limits, self.metrics = tagger, limits, metrics
-        self.tags = [tag for tag in tagger.run.tags if tag.category in TAG_CATEGORIES]
+        served = [replace(tag, name=DANBOORU_RATINGS.get(tag.name, tag.name)) for tag in tagger.run.tags]
+        self.tags = [tag for tag in served if tag.category in TAG_CATEGORIES]
+        self._index_of = {tag.name: index for index, tag in enumerate(served)}
         self._readers = ThreadPoolExecutor(os.cpu_count(), "read")
         self._batcher = Batcher(self._probabilities, BATCH, metrics.batch_size.observe)
         self._in_work = 0
@@ -79,14 +89,15 @@ class Service:
         return cast("list[np.ndarray | ImageError]", answers)
 
     def choose(self, probabilities: np.ndarray, threshold: float, limit: int) -> dict[str, float]:
-        """Return the tags of a picture, as `Tagger.choose` does, without numbers.
+        """Return the tags of a picture, as `Tagger.choose` does, without numbers, and ratings as Danbooru names them.
 
         Args:
             probabilities: (tags,).
             threshold: lowest probability.
             limit: largest number of tags; 0 or less: none.
         """
-        return self.tagger.choose(probabilities, threshold, max(0, limit), TAG_CATEGORIES)
+        tags = self.tagger.choose(probabilities, threshold, max(0, limit), TAG_CATEGORIES)
+        return {DANBOORU_RATINGS.get(name, name): probability for name, probability in tags.items()}
 
     @contextlib.contextmanager
     def _working_on(self, pictures: int) -> Iterator[None]:
@@ -120,7 +131,7 @@ class Service:
         Args:
             name: name of the file.
             data: content of the file.
-            tag: name of the tag.
+            tag: name of one of `tags`.
 
         Returns:
             Rows of numbers from 0 to 1.
@@ -131,7 +142,7 @@ class Service:
         with self._working_on(1):
             from inference.saliency import heat_map
 
-            index = [entry.name for entry in self.tagger.run.tags].index(tag)
+            index = self._index_of[tag]
             loop = asyncio.get_running_loop()
             try:
                 pixels = (await loop.run_in_executor(self._readers, self._frames, data))[0]

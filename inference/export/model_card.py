@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from common.files import atomic_write, read_json
-from dataset.records import CATEGORIES
+from dataset.records import CATEGORIES, NUMBER, RATING
 from inference.export.front_end_files import rating_note
 from inference.tagger import Tagger
 
@@ -118,7 +118,8 @@ def _tags(tagger: Tagger) -> str:
         counts[names[tag.category]] = counts.get(names[tag.category], 0) + 1
     kinds = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     note = rating_note(tagger)
-    low, high = float(tagger.thresholds.min()), float(tagger.thresholds.max())
+    own = tagger.thresholds[[tag.category not in (NUMBER, RATING) for tag in tagger.run.tags]]
+    low, high = (float(own.min()), float(own.max())) if len(own) else (0.0, 1.0)
     return (
         f"{kinds}. Each tag has a threshold of its own, chosen on the validation split: from {low:.2f} to {high:.2f}. "
         f"{note[0].upper()}{note[1:]}."

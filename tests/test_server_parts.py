@@ -51,6 +51,7 @@ def test_the_best_rating_is_named_as_danbooru_names_it(emoji_onnx):
     probabilities = np.full(len(tags), 0.05)
     probabilities[2] = 0.6
     assert service.choose(probabilities, 0.9, 50) == {"rating:e": 0.6}  # one is given, whatever the threshold
+    assert service.threshold(service.tags[2]) == 0 and service.threshold(service.tags[3]) == tagger.thresholds[3]
     service.close()
 
 

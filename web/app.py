@@ -145,14 +145,13 @@ def _add_state_routes(app: FastAPI, service: Service) -> None:
     @app.get("/model", response_model=Model)
     def model() -> dict:
         """The tags with their categories, thresholds and implications, and what the server can do."""
-        thresholds = dict(zip(service.tagger.run.tags, service.tagger.thresholds.tolist(), strict=True))
         return {
             "version": app.version,
             "heat": has_heat,
             "search": any(getattr(route, "path", "") == "/search" for route in app.routes),
             "upload_bytes": service.limits.upload_bytes,
             "tags": {
-                tag.name: {"category": tag.category, "threshold": thresholds[tag], "implies": tag.implies}
+                tag.name: {"category": tag.category, "threshold": service.threshold(tag), "implies": tag.implies}
                 for tag in service.tags
             },
         }

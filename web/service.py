@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from dataset.images import ImageError
-from dataset.records import CATEGORIES, NUMBER
+from dataset.records import CATEGORIES, NUMBER, RATING, Tag
 from inference.frames import read_frames
 from inference.tagger import BATCH, Tagger
 from web.batcher import Batcher, settle
@@ -98,6 +98,10 @@ class Service:
         """
         tags = self.tagger.choose(probabilities, threshold, max(0, limit), TAG_CATEGORIES)
         return {DANBOORU_RATINGS.get(name, name): probability for name, probability in tags.items()}
+
+    def threshold(self, tag: Tag) -> float:
+        """Return the probability from which one of `tags` is predicted; 0 for a rating, because the best one always is."""
+        return 0.0 if tag.category == RATING else float(self.tagger.thresholds[self._index_of[tag.name]])
 
     @contextlib.contextmanager
     def _working_on(self, pictures: int) -> Iterator[None]:

@@ -146,6 +146,8 @@ def test_readers_of_timms_taggers_get_their_layout(mixed, pixels, tmp_path):
     session = written(mixed, pixels, "timm", tmp_path)
     steps = json.loads((tmp_path / "timm" / "preprocess.json").read_text())["test"]
     [normalize] = [step for step in steps if step["type"] == "normalize"]
+    # Readers that do not know `pad_to_size` still send a picture of the right size.
+    assert [step["type"] for step in steps[2:4]] == ["resize", "center_crop"] and steps[3]["size"] == [448, 448]
     tensor = (
         np.moveaxis(onnx_network.enlarge(pixels, 448), -1, 1) / 255 - np.reshape(normalize["mean"], (3, 1, 1))
     ) / np.reshape(normalize["std"], (3, 1, 1))

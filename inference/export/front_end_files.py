@@ -127,6 +127,9 @@ def write_timm_files(tagger: Tagger, rows: Sequence[Row], side: int, folder: Pat
     transforms = [
         {"type": "convert_rgb", "force_background": "white"},
         {"type": "pad_to_size", "size": [side, side], "background_color": "white", "interpolation": "bilinear"},
+        # SwarmUI's reader does not know the step above and crops. For others, the picture has its final size already.
+        {"type": "resize", "size": side, "interpolation": "bilinear", "max_size": None, "antialias": True},
+        {"type": "center_crop", "size": [side, side]},
         {"type": "maybe_to_tensor"},
         {"type": "normalize", "mean": [0.5] * 3, "std": [0.5] * 3},
     ]

@@ -41,12 +41,13 @@ def read_keras(path: Path) -> Reader:
 
 def write_safetensors(tagger: Tagger, path: Path) -> None:
     """Write the weights of `plain_network`, by their paths, such as `stage1_block1_conv/kernel`."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     network = plain_network(tagger)
     path.parent.mkdir(exist_ok=True)
     weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in network.weights}
-    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, path, {"format": "keras"})
+    # Not by `save_file`, whose files only their owner may read.
+    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in weights.items()}, {"format": "keras"}))
 
 
 def read_safetensors(path: Path, tagger: Tagger) -> Reader:

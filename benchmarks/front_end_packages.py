@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.channels_first import subfolder
 from benchmarks.front_ends import THRESHOLD, Tags
 from common.errors import InputError
 
@@ -21,6 +22,14 @@ def imgutils(folder: Path) -> Tags:
     wd14.hf_hub_download = _downloads(folder)
     thresholds = {"general_threshold": THRESHOLD, "character_threshold": THRESHOLD}
     return lambda picture: list(wd14.get_wd14_tags(picture, fmt="tag", **thresholds))
+
+
+def imgutils_timm(folder: Path) -> Tags:
+    """dghs-imgutils, its own code for multi-label taggers made with timm, on `timm/`."""
+    multilabel_timm = _installed("imgutils.generic.multilabel_timm", "dghs-imgutils")
+    multilabel_timm.hf_hub_download = _downloads(subfolder(folder, "timm"))
+    model = multilabel_timm.MultiLabelTIMMModel("e6tag")
+    return lambda picture: list(model.predict(picture, thresholds=THRESHOLD, fmt="tag"))
 
 
 def waifutagger(folder: Path) -> Tags:
@@ -61,6 +70,7 @@ def szurubooru(folder: Path) -> Tags:
 
 PACKAGED: dict[str, Callable[[Path], Tags]] = {
     "dghs-imgutils": imgutils,
+    "dghs-imgutils, `timm/`": imgutils_timm,
     "waifutagger": waifutagger,
     "wd14-tagger-api": wd14_tagger_api,
     "szurubooru-toolkit": szurubooru,
@@ -83,6 +93,11 @@ def _downloads(folder: Path) -> Callable[..., str]:
     """Return a function in place of `hf_hub_download`, which finds a file of that name in a folder."""
 
     def find(repo_id: str, filename: str, **options) -> str:
-        return str(folder / Path(filename).name)
+        path = folder / Path(filename).name
+        if not path.exists():
+            from huggingface_hub.errors import LocalEntryNotFoundError
+
+            raise LocalEntryNotFoundError(f"{path.name} is missing")
+        return str(path)
 
     return find

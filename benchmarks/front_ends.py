@@ -53,16 +53,16 @@ class Export:
         """Return the rows of a category."""
         return [row for row, other in enumerate(self.categories) if other == category]
 
-    def outputs(self, square: Image.Image) -> dict[str, np.ndarray]:
+    def outputs(self, image: Image.Image) -> dict[str, np.ndarray]:
         """Return name ▶ output, (columns,), for a square RGB picture."""
-        bgr = np.asarray(square, np.float32)[np.newaxis, :, :, ::-1]  # (1, side, side, 3), 0 to 255
+        bgr = np.asarray(image, np.float32)[np.newaxis, :, :, ::-1]  # (1, side, side, 3), 0 to 255
         names = [output.name for output in self.session.get_outputs()]
         values = self.session.run(names, {self.session.get_inputs()[0].name: np.ascontiguousarray(bgr)})
         return {name: value[0] for name, value in zip(names, values, strict=True)}
 
-    def first_output(self, square: Image.Image) -> np.ndarray:
+    def first_output(self, image: Image.Image) -> np.ndarray:
         """Return the output that most programs take for the probabilities, (rows,)."""
-        return next(iter(self.outputs(square).values()))
+        return next(iter(self.outputs(image).values()))
 
     def over(self, threshold: float, probabilities: np.ndarray, rows: list[int]) -> list[str]:
         """Return the names of those rows whose probability exceeds a threshold."""
@@ -71,16 +71,12 @@ class Export:
 
 def kohya(folder: Path) -> Tags:
     """sd-scripts, finetune/tag_images_by_wd14_tagger.py: after four ratings the general rows, then the characters."""
-    export, cv2 = Export.open(folder), _opencv()
+    export, cv2 = Export.open(folder), opencv()
     names = [export.names[row] for category in (GENERAL, CHARACTER) for row in export.of(category)]
 
-    def resize(image: Image.Image, side: int) -> Image.Image:
-        if image.width < side:
-            return image.resize((side, side), Image.Resampling.LANCZOS)
-        return Image.fromarray(cv2.resize(np.asarray(image), (side, side), interpolation=cv2.INTER_AREA))
-
     def tags(picture: Path) -> list[str]:
-        probabilities = export.first_output(resize(_square(_opaque(Image.open(picture))), FIXED_SIDE))
+        image = resize_as_kohya(square(opaque(Image.open(picture))), FIXED_SIDE, cv2)
+        probabilities = export.first_output(image)
         pairs = zip(names, probabilities[RATING_ROWS:], strict=False)
         return [name for name, probability in pairs if probability >= THRESHOLD]
 
@@ -93,7 +89,7 @@ def swarmui(folder: Path) -> Tags:
     names = [export.names[row] for category in (GENERAL, CHARACTER) for row in export.of(category)]
 
     def tags(picture: Path) -> list[str]:
-        outputs = export.outputs(_bicubic(_square(_opaque(Image.open(picture))), FIXED_SIDE))
+        outputs = export.outputs(bicubic(square(opaque(Image.open(picture))), FIXED_SIDE))
         probabilities = outputs.get("prediction", next(iter(outputs.values())))[len(export.of(RATING)) :]
         return [name for name, probability in zip(names, probabilities, strict=False) if probability >= THRESHOLD]
 
@@ -107,7 +103,7 @@ def hydrui(folder: Path) -> Tags:
     others = list(range(len(ratings), len(export.names)))
 
     def tags(picture: Path) -> list[str]:
-        image = _square(_opaque(ImageOps.exif_transpose(Image.open(picture))), at_least=FIXED_SIDE)
+        image = square(opaque(ImageOps.exif_transpose(Image.open(picture))), at_least=FIXED_SIDE)
         outputs = export.outputs(image.resize((FIXED_SIDE, FIXED_SIDE), Image.Resampling.LANCZOS))
         known = [name for name in outputs if name in ("refined_predictions", "predictions_sigmoid", "prediction")]
         probabilities = outputs[known[-1] if known else list(outputs)[-1]]
@@ -122,7 +118,7 @@ def eagle(folder: Path) -> Tags:
     export = Export.open(folder)
 
     def tags(picture: Path) -> list[str]:
-        image = ImageOps.pad(_opaque(Image.open(picture), "black"), (FIXED_SIDE,) * 2, Image.Resampling.LANCZOS)
+        image = ImageOps.pad(opaque(Image.open(picture), "black"), (FIXED_SIDE,) * 2, Image.Resampling.LANCZOS)
         outputs = export.outputs(image)
         names = [name for name in ("output", "predictions_sigmoid", "output0", "refined_predictions") if name in outputs]
         if not names:
@@ -138,8 +134,8 @@ def wd_tagger_rs(folder: Path) -> Tags:
     side = config["pretrained_cfg"]["input_size"][1]
 
     def tags(picture: Path) -> list[str]:
-        image = _square(Image.open(picture).convert("RGBA").convert("RGB"), "black")
-        probabilities = export.outputs(_bicubic(image, side))["output"]
+        image = square(Image.open(picture).convert("RGBA").convert("RGB"), "black")
+        probabilities = export.outputs(bicubic(image, side))["output"]
         return export.over(THRESHOLD, probabilities, export.of(CHARACTER) + export.of(GENERAL))
 
     return tags
@@ -155,7 +151,7 @@ def comfyui(folder: Path) -> Tags:
         image = ImageOps.exif_transpose(Image.open(picture)).convert("RGB")  # the node that loads pictures
         ratio = export.side / max(image.size)
         image = image.resize((int(image.width * ratio), int(image.height * ratio)), Image.Resampling.LANCZOS)
-        probabilities = export.first_output(_square(image, at_least=export.side))
+        probabilities = export.first_output(square(image, at_least=export.side))
         return export.over(THRESHOLD, probabilities, rows[character:] + rows[general:character])
 
     return tags
@@ -167,8 +163,8 @@ def space(folder: Path) -> Tags:
     general, character = export.of(GENERAL), export.of(CHARACTER)
 
     def tags(picture: Path) -> list[str]:
-        image = _opaque(ImageOps.exif_transpose(Image.open(picture)))  # Gradio turns pictures upright
-        probabilities = export.first_output(_bicubic(_square(image), export.side))
+        image = opaque(ImageOps.exif_transpose(Image.open(picture)))  # Gradio turns pictures upright
+        probabilities = export.first_output(bicubic(square(image), export.side))
         threshold = max(MCUT_LEAST, _mcut(probabilities[character]))
         return export.over(THRESHOLD, probabilities, general) + export.over(threshold, probabilities, character)
 
@@ -180,7 +176,7 @@ def wd_tagger_cli(folder: Path) -> Tags:
     export = Export.open(folder)
 
     def tags(picture: Path) -> list[str]:
-        probabilities = export.first_output(_bicubic(_square(_opaque(Image.open(picture))), export.side))
+        probabilities = export.first_output(bicubic(square(opaque(Image.open(picture))), export.side))
         rating = max(export.of(RATING), key=lambda row: probabilities[row])
         return [*export.over(THRESHOLD, probabilities, export.of(GENERAL) + export.of(CHARACTER)), export.names[rating]]
 
@@ -193,10 +189,10 @@ def picobyte(folder: Path) -> Tags:
         raise ValueError(f"exactly one .onnx is allowed: {', '.join(path.name for path in found)}")
     if len(found := sorted(folder.glob("*.csv"))) != 1:
         raise TypeError(f"sorting fails for more than one .csv: {', '.join(path.name for path in found)}")
-    export, cv2 = Export.open(folder), _opencv()
+    export, cv2 = Export.open(folder), opencv()
 
     def tags(picture: Path) -> list[str]:
-        image = _small_stays_small(_opaque(Image.open(picture)), export.side, cv2)
+        image = _small_stays_small(opaque(Image.open(picture)), export.side, cv2)
         probabilities = dict(zip(export.names, export.first_output(image), strict=True))  # one of each name
         return [name for name in dict.fromkeys(export.names[RATING_ROWS:]) if probabilities[name] > THRESHOLD]
 
@@ -208,8 +204,8 @@ def taggui(folder: Path) -> Tags:
     export = Export.open(folder)
 
     def tags(picture: Path) -> list[str]:
-        image = _opaque(ImageOps.exif_transpose(Image.open(picture)))
-        probabilities = export.first_output(_bicubic(_square(image), export.side))
+        image = opaque(ImageOps.exif_transpose(Image.open(picture)))
+        probabilities = export.first_output(bicubic(square(image), export.side))
         rows = [row for row, category in enumerate(export.categories) if category != RATING]
         return export.over(THRESHOLD, probabilities, sorted(rows, key=lambda row: -probabilities[row]))
 
@@ -221,11 +217,11 @@ def hydrus_tool(folder: Path) -> Tags:
     information = json.loads((folder / "info.json").read_text(encoding="utf-8"))
     for key in ("modelname", "source", "modelfile", "tagsfile"):
         information[key]
-    export, cv2 = Export.open(folder), _opencv()
+    export, cv2 = Export.open(folder), opencv()
     number = information["numberofratings"] if information["ratingsflag"] else 0
 
     def tags(picture: Path) -> list[str]:
-        probabilities = export.first_output(_small_stays_small(_opaque(Image.open(picture)), export.side, cv2))
+        probabilities = export.first_output(_small_stays_small(opaque(Image.open(picture)), export.side, cv2))
         ratings = {"none": 0.0} | {export.names[row]: float(probabilities[row]) for row in range(number)}
         rating = [f"rating:{max(ratings, key=lambda name: ratings[name])}"] if number else []
         return export.over(THRESHOLD, probabilities, list(range(number, len(export.names)))) + rating
@@ -248,28 +244,36 @@ REBUILT: dict[str, Callable[[Path], Tags]] = {
 }
 
 
-def _opaque(image: Image.Image, colour: str = "white") -> Image.Image:
+def opaque(image: Image.Image, colour: str = "white") -> Image.Image:
     """Return a picture in RGB, with transparency composited on a colour."""
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, colour), rgba).convert("RGB")
 
 
-def _square(image: Image.Image, colour: str = "white", at_least: int = 0) -> Image.Image:
+def square(image: Image.Image, colour: str = "white", at_least: int = 0) -> Image.Image:
     """Return a picture in the middle of a square of a colour, whose side is at least a number of pixels."""
     side = max(*image.size, at_least)
-    square = Image.new("RGB", (side, side), colour)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
+    canvas = Image.new("RGB", (side, side), colour)
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
 
 
-def _bicubic(square: Image.Image, side: int) -> Image.Image:
-    return square if square.width == side else square.resize((side, side), Image.Resampling.BICUBIC)
+def resize_as_kohya(image: Image.Image, side: int, cv2) -> Image.Image:
+    """Return a square picture in the size in which sd-scripts sends it."""
+    if image.width < side:
+        return image.resize((side, side), Image.Resampling.LANCZOS)
+    return Image.fromarray(cv2.resize(np.asarray(image), (side, side), interpolation=cv2.INTER_AREA))
+
+
+def bicubic(image: Image.Image, side: int) -> Image.Image:
+    """Return a square picture in another size."""
+    return image if image.width == side else image.resize((side, side), Image.Resampling.BICUBIC)
 
 
 def _small_stays_small(image: Image.Image, side: int, cv2) -> Image.Image:
     """Return a picture on a white square of a side, which a smaller picture does not fill."""
-    square = np.asarray(_square(image, at_least=side))
-    return Image.fromarray(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA))
+    pixels = np.asarray(square(image, at_least=side))
+    return Image.fromarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA))
 
 
 def _mcut(probabilities: np.ndarray) -> float:
@@ -279,7 +283,7 @@ def _mcut(probabilities: np.ndarray) -> float:
     return float(descending[widest : widest + 2].mean())
 
 
-def _opencv():
+def opencv():
     """Return OpenCV.
 
     Raises:

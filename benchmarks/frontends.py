@@ -4,7 +4,7 @@
 
 PICTURES are folders. --make fills the first one, if it does not exist, with 50 pictures of ten kinds. Programs that are not
 installed are skipped: `dghs-imgutils`, `waifutagger`, `wd14-tagger-api`, `szurubooru-toolkit`, and those whose steps need
-`opencv-python-headless`. Result: frontends.json.
+`opencv-python-headless`. So are the readers of `timm/` and `cl/`, where the export lacks them. Result: frontends.json.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import mixed_pictures
+from benchmarks.channels_first import CHANNELS_FIRST
 from benchmarks.front_end_packages import PACKAGED
 from benchmarks.front_ends import REBUILT, THRESHOLD, Tags
 from benchmarks.reporting import Table, report
@@ -43,7 +44,7 @@ def measure(options: argparse.Namespace) -> None:
     known = {_readable(tag.name) for tag in tagger.run.tags}
     ours = {file: set(map(_readable, tags)) for file, tags in zip(files, tagger.tag(files, THRESHOLD), strict=True)}
     rows = []
-    for name, load in (PACKAGED | REBUILT).items():
+    for name, load in (PACKAGED | REBUILT | CHANNELS_FIRST).items():
         try:
             rows.append({"front_end": name} | compare(load, options.run.parent, ours, known))
         except InputError as error:
@@ -116,5 +117,5 @@ def _readable(tag: str) -> str:
 def _short(error: Exception) -> str:
     """Return an error in one line; of a missing file, its name without the folder."""
     if isinstance(error, FileNotFoundError):
-        return f"{Path(error.filename).name} is missing"
+        return f"{Path(error.filename).name} is missing" if error.filename else str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_ERROR]

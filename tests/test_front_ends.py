@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import frontends, mixed_pictures
+from benchmarks.channels_first import CHANNELS_FIRST
 from benchmarks.front_ends import REBUILT
 from common import files
+from common.errors import InputError
 from dataset import images, records
 
 onnx = pytest.importorskip("onnx", reason="needs requirements-export.txt")
@@ -69,6 +71,56 @@ def test_wd_tagger_cli_adds_a_rating_and_wd_tagger_rs_needs_another_output(expor
     assert tags_of("as wd-tagger-rs", export(output="output"), red) == ["red"]
     with pytest.raises(KeyError, match="output"):
         tags_of("as wd-tagger-rs", export(), red)
+
+
+@pytest.fixture
+def channels_first(tmp_path):
+    """An export with `timm/` and `cl/`, whose only tag is the mean of red."""
+    names, categories = [name for name, _ in ROWS], ["Rating"] * 4 + ["General"] * 2
+    for folder, channel, output in (("timm", 0, "prediction"), ("cl", 2, "logits")):
+        (tmp_path / folder).mkdir()
+        weights = np.zeros((3, len(ROWS)), np.float32)
+        weights[channel, 5] = 1  # red
+        nodes = [
+            onnx.helper.make_node("ReduceMean", ["input"], ["colour"], axes=[2, 3], keepdims=0),
+            onnx.helper.make_node("MatMul", ["colour", "weights"], ["over"]),
+            onnx.helper.make_node("Sub", ["over", "threshold"], [output]),
+        ]
+        shapes = {"input": ["batch", 3, SIDE, SIDE], output: ["batch", len(ROWS)]}
+        values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+        threshold = np.full(len(ROWS), 0.0 if folder == "timm" else 0.9, np.float32)
+        constants = {"weights": weights, "threshold": threshold}
+        initializers = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
+        graph = onnx.helper.make_graph(nodes, "colours", values[:1], values[1:], initializers)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+        onnx.save(model, tmp_path / folder / "model.onnx")
+    lines = [(number, name, category, 1) for number, (name, category) in enumerate(ROWS)]
+    files.write_csv(tmp_path / "timm" / "selected_tags.csv", ("tag_id", "name", "category", "count"), lines)
+    steps = [
+        {"type": "pad_to_size", "size": [SIDE, SIDE]},
+        {"type": "resize", "size": SIDE},
+        {"type": "center_crop", "size": [SIDE, SIDE]},
+        {"type": "normalize", "mean": [0.5] * 3, "std": [0.5] * 3},
+    ]
+    files.write_json(tmp_path / "timm" / "preprocess.json", {"test": steps})
+    mapping = {str(row): {"tag": names[row], "category": categories[row]} for row in range(len(ROWS))}
+    files.write_json(tmp_path / "cl" / "tag_mapping.json", mapping)
+    return tmp_path
+
+
+@pytest.mark.parametrize("program", sorted(CHANNELS_FIRST))
+def test_readers_of_timm_and_cl_find_the_tag(program, channels_first, red):
+    if "kohya" in program or "Mira" in program:
+        pytest.importorskip("cv2")
+    ratings = ["general"] if "tagutl" in program else []
+    assert CHANNELS_FIRST[program](channels_first)(red) == [*ratings, "red"]
+
+
+def test_without_the_folder_a_reader_is_skipped(export):
+    for program, load in CHANNELS_FIRST.items():
+        if "kohya" not in program and "Mira" not in program:
+            with pytest.raises(InputError, match="skipped: python export"):
+                load(export())
 
 
 def test_without_characters_two_programs_go_wrong(export, red):

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -17,12 +16,9 @@ import tensorflow as tf
 from conftest import ROOT, program
 from PIL import Image
 
-from common import files
 from dataset import images, records
-from inference import onnx_network
-from inference.export import formats, front_end_files, model_card, tensorflow_files
+from inference.export import front_end_files, tensorflow_files
 from inference.tagger import Tagger
-from model.network import TaggerNetwork
 
 ort = pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
 
@@ -94,89 +90,6 @@ def test_front_ends_find_the_columns_they_expect(exported, pictures, emoji_run):
     assert not np.delete(received, own, axis=1).any()  # ratings, which are not known, and placeholders
     assert np.abs(received[:, own] - expected).max() < 1e-4  # the graph averages the pixels that BOX has repeated
     assert json.loads((folder / "info.json").read_text())["ratingsflag"] == 0
-
-
-@pytest.fixture(scope="module")
-def mixed(emoji_run):
-    """The run as if its first tags were three ratings, a number, an artist and a character; without noise, which is slow."""
-    tagger = Tagger.open(emoji_run)
-    network = TaggerNetwork(tagger.network.num_tags, tagger.network.config | {"noise": "none"})
-    for layer in network.layers:
-        trained = tagger.network.get_layer(layer.name) if layer.name != "probability" else layer
-        layer.set_weights((trained.mean_layer if layer.name == "tags" else trained).get_weights())
-    names = ("rating:safe", "rating:questionable", "rating:explicit", "score", "ann", "hero")
-    categories = ("rating", "rating", "rating", "number", "artist", "character")
-    tags = [
-        replace(tag, name=name, category=records.CATEGORIES[category])
-        for tag, name, category in zip(tagger.run.tags, names, categories, strict=False)
-    ]
-    tags += tagger.run.tags[len(names) :]
-    return replace(tagger, network=network, run=replace(tagger.run, tags=tags))
-
-
-def written(mixed, exporter_pictures, name, folder, side=448):
-    formats.write_checked(mixed, name, side, folder, exporter_pictures)
-    return ort.InferenceSession(folder / formats.formats(mixed, side)[name].file)
-
-
-@pytest.fixture(scope="module")
-def pixels(mixed, pictures):
-    return np.stack([mixed.pixels(path.read_bytes()) for path in pictures[0][:8]])
-
-
-def test_known_ratings_stand_in_the_four_rows_and_numbers_in_none(mixed, pixels, tmp_path):
-    session = written(mixed, pixels, "onnx", tmp_path)
-    rows = [row["name"] for row in csv.DictReader((tmp_path / "selected_tags.csv").open())]
-    repeated = onnx_network.enlarge(pixels, 448)[..., ::-1].astype(np.float32)
-    received, expected = session.run(None, {"input": repeated})[0], mixed.probabilities(pixels)
-    assert rows[:4] == ["general", "sensitive", "questionable", "explicit"] and "score" not in rows
-    assert np.allclose(received[:, [0, 2, 3]], expected[:, :3], atol=1e-5) and not received[:, 1].any()
-    assert np.allclose(received[:, :4].sum(axis=1), 1, atol=1e-5)
-    assert np.allclose(received[:, rows.index("hero")], expected[:, 5], atol=1e-5) and rows.index("hero") > rows.index("ann")
-    assert json.loads((tmp_path / "info.json").read_text())["ratingsflag"] == 1
-    # The suite reads the same file, without the number.
-    opened = Tagger.open(tmp_path / "model.onnx")
-    assert [tag.name for tag in opened.run.tags] == [tag.name for tag in mixed.run.tags if tag.name != "score"]
-    assert np.allclose(opened.probabilities(pixels), np.delete(expected, 3, axis=1), atol=1e-5)
-    card = (tmp_path / "README.md").read_text()
-    assert "general is rating:safe" in card and "sensitive is always 0" in card and "1 number" in card
-
-
-def test_readers_of_timms_taggers_get_their_layout(mixed, pixels, tmp_path):
-    session = written(mixed, pixels, "timm", tmp_path)
-    steps = json.loads((tmp_path / "timm" / "preprocess.json").read_text())["test"]
-    [normalize] = [step for step in steps if step["type"] == "normalize"]
-    # Readers that do not know `pad_to_size` still send a picture of the right size.
-    assert [step["type"] for step in steps[2:4]] == ["resize", "center_crop"] and steps[3]["size"] == [448, 448]
-    tensor = (
-        np.moveaxis(onnx_network.enlarge(pixels, 448), -1, 1) / 255 - np.reshape(normalize["mean"], (3, 1, 1))
-    ) / np.reshape(normalize["std"], (3, 1, 1))
-    received = session.run(["prediction"], {"input": tensor.astype(np.float32)})[0]
-    rows = list(csv.DictReader((tmp_path / "timm" / "selected_tags.csv").open()))
-    [artist] = [position for position, row in enumerate(rows) if row["name"] == "ann"]
-    assert np.allclose(received[:, artist], mixed.probabilities(pixels)[:, 4], atol=1e-5)
-    assert float(rows[artist]["best_threshold"]) == pytest.approx(mixed.thresholds[4], abs=1e-4)
-    categories = {row["category"]: row["name"] for row in json.loads((tmp_path / "timm" / "categories.json").read_text())}
-    assert categories[int(rows[artist]["category"])] == "artist" and {int(row["category"]) for row in rows} <= set(
-        categories
-    )
-
-
-def test_callers_of_the_cl_taggers_get_logits(mixed, pixels, tmp_path):
-    session = written(mixed, pixels, "cl", tmp_path)
-    mapping = json.loads((tmp_path / "cl" / "tag_mapping.json").read_text())
-    tensor = np.moveaxis(onnx_network.enlarge(pixels, 448)[..., ::-1], -1, 1) / 127.5 - 1
-    logits = session.run(None, {"input": np.ascontiguousarray(tensor, np.float32)})[0]
-    assert list(mapping) == [str(column) for column in range(logits.shape[1])]
-    [artist] = [int(column) for column, row in mapping.items() if row == {"tag": "ann", "category": "Artist"}]
-    assert np.allclose(1 / (1 + np.exp(-logits[:, artist])), mixed.probabilities(pixels)[:, 4], atol=1e-5)
-
-
-def test_a_side_that_is_no_multiple_of_the_networks_gives_the_same_probabilities(mixed, pixels, tmp_path):
-    session = written(mixed, pixels, "onnx", tmp_path, side=100)
-    assert session.get_inputs()[0].shape[1:] == [100, 100, 3]
-    expected = np.delete(mixed.probabilities(pixels), 3, axis=1)
-    assert np.allclose(Tagger.open(tmp_path / "model.onnx").probabilities(pixels), expected, atol=1e-5)
 
 
 PLAIN_KERAS = """
@@ -253,12 +166,12 @@ def test_tensorflow_serves_encoded_pictures_and_the_tags(exported, pictures, emo
 def test_tensorflow_decodes_pictures_of_every_kind_nearly_as_the_suite(resize):
     ramps = np.meshgrid(np.linspace(0, 255, 180), np.linspace(255, 0, 260), indexing="ij")
     pixels = np.stack([ramps[0], ramps[1], (ramps[0] + ramps[1]) / 2, ramps[1]], axis=-1).astype(np.uint8)
-    for mode in ("RGBA", "RGB", "LA", "L"):
+    for mode, kind in (("RGBA", "PNG"), ("RGB", "PNG"), ("LA", "PNG"), ("L", "PNG"), ("RGBA", "WEBP"), ("RGB", "WEBP")):
         encoded = io.BytesIO()
-        Image.fromarray(pixels).convert(mode).save(encoded, "PNG")
+        Image.fromarray(pixels).convert(mode).save(encoded, kind, lossless=True)
         ours = images.network_input(encoded.getvalue(), 32, resize).astype(int)
         theirs = tensorflow_files.decode(tf.constant(encoded.getvalue()), 32, resize).numpy()
-        assert theirs.shape == (32, 32, 3) and np.abs(theirs - ours).mean() < 2, (mode, resize)
+        assert theirs.shape == (32, 32, 3) and np.abs(theirs - ours).mean() < 2, (mode, kind)
 
 
 def test_litert_names_its_output_and_holds_its_labels(exported, emoji_run):
@@ -268,22 +181,6 @@ def test_litert_names_its_output_and_holds_its_labels(exported, emoji_run):
     assert zipfile.ZipFile(path).read("labels.txt").decode().split("\n") == [*names, ""]
     signatures = tf.lite.Interpreter(str(path)).get_signature_list()
     assert signatures["serving_default"]["outputs"] == ["probability"]
-
-
-def test_the_model_card_has_the_runs_figures(emoji_run, mixed, pixels, tmp_path):
-    metrics = {"images": 40, "split": "test", "data": "data/emoji", "auc_roc_macro": 0.8125, "f1_micro": 0.5}
-    folder = tmp_path / "named: run"
-    folder.mkdir()
-    files.write_json(folder / "metrics.json", metrics | {"intervals": {"auc_roc_macro": [0.75, 0.875]}})
-    model_card.write_card(replace(mixed, run=replace(mixed.run, folder=folder)), tmp_path)
-    card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "| AUC-ROC, macro average | 0.812 | 0.750 to 0.875 |" in card and "OpenMoji" in card
-    header = {
-        key: json.loads(value) for key, value in (line.split(": ", 1) for line in card.split("\n---\n")[0].split("\n")[1:])
-    }
-    [result] = header["model-index"][0]["results"]
-    assert header["model-index"][0]["name"] == "named: run"
-    assert {"type": "roc_auc", "name": "AUC-ROC, macro average", "value": 0.8125} in result["metrics"]
 
 
 def test_the_program_tags_from_the_export_as_from_the_run(exported, pictures, emoji_run):

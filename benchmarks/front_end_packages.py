@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.channels_first import subfolder
 from benchmarks.front_ends import THRESHOLD, Tags
+from benchmarks.other_formats import subfolder
 from common.errors import InputError
 
 

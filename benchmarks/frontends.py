@@ -4,7 +4,8 @@
 
 PICTURES are folders. --make fills the first one, if it does not exist, with 50 pictures of ten kinds. Programs that are not
 installed are skipped: `dghs-imgutils`, `waifutagger`, `wd14-tagger-api`, `szurubooru-toolkit`, and those whose steps need
-`opencv-python-headless`. So are the readers of `timm/` and `cl/`, where the export lacks them. Result: frontends.json.
+`opencv-python-headless`. So are the readers of `timm/`, `cl/` and `saved_model/`, where the export lacks them. Result:
+frontends.json.
 """
 
 import argparse
@@ -13,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import mixed_pictures
-from benchmarks.channels_first import CHANNELS_FIRST
 from benchmarks.front_end_packages import PACKAGED
 from benchmarks.front_ends import REBUILT, THRESHOLD, Tags
+from benchmarks.other_formats import OTHER_FORMATS
 from benchmarks.reporting import Table, report
 from common.errors import InputError, say
 from dataset import picture_files
@@ -44,7 +45,7 @@ def measure(options: argparse.Namespace) -> None:
     known = {_readable(tag.name) for tag in tagger.run.tags}
     ours = {file: set(map(_readable, tags)) for file, tags in zip(files, tagger.tag(files, THRESHOLD), strict=True)}
     rows = []
-    for name, load in (PACKAGED | REBUILT | CHANNELS_FIRST).items():
+    for name, load in (PACKAGED | REBUILT | OTHER_FORMATS).items():
         try:
             rows.append({"front_end": name} | compare(load, options.run.parent, ours, known))
         except InputError as error:

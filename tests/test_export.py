@@ -174,13 +174,19 @@ def test_tensorflow_decodes_pictures_of_every_kind_nearly_as_the_suite(resize):
         assert theirs.shape == (32, 32, 3) and np.abs(theirs - ours).mean() < 2, (mode, kind)
 
 
-def test_litert_names_its_output_and_holds_its_labels(exported, emoji_run):
+@pytest.mark.parametrize("package", ["tensorflow.lite", "ai_edge_litert.interpreter"])
+def test_litert_reads_the_labels_out_of_the_file_and_takes_any_batch(exported, pictures, emoji_run, package):
+    interpreter = pytest.importorskip(package) if package != "tensorflow.lite" else tf.lite
     path = exported[0] / "litert" / "model.tflite"
     names = [tag.name for tag in records.read_tags(emoji_run / "tags.csv")]
     assert (path.parent / "labels.txt").read_text(encoding="utf-8").split("\n") == [*names, ""]
     assert zipfile.ZipFile(path).read("labels.txt").decode().split("\n") == [*names, ""]
-    signatures = tf.lite.Interpreter(str(path)).get_signature_list()
-    assert signatures["serving_default"]["outputs"] == ["probability"]
+    network = interpreter.Interpreter(str(path)).get_signature_runner("serving_default")
+    tagger = Tagger.open(emoji_run)
+    pixels = np.stack([tagger.pixels(file.read_bytes()) for file in pictures[0][:32]])
+    for number in (1, 3, len(pixels)):
+        probability = network(image=pixels[:number])["probability"]
+        assert np.abs(probability - pictures[1][:number]).max() < 1e-5
 
 
 def test_the_program_tags_from_the_export_as_from_the_run(exported, pictures, emoji_run):

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import frontends, mixed_pictures
-from benchmarks.channels_first import CHANNELS_FIRST
 from benchmarks.front_ends import REBUILT
+from benchmarks.other_formats import OTHER_FORMATS
 from common import files
 from common.errors import InputError
 from dataset import images, records
@@ -108,16 +108,16 @@ def channels_first(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("program", sorted(CHANNELS_FIRST))
+@pytest.mark.parametrize("program", [name for name in OTHER_FORMATS if "saved_model" not in name])
 def test_readers_of_timm_and_cl_find_the_tag(program, channels_first, red):
     if "kohya" in program or "Mira" in program:
         pytest.importorskip("cv2")
     ratings = ["general"] if "tagutl" in program else []
-    assert CHANNELS_FIRST[program](channels_first)(red) == [*ratings, "red"]
+    assert OTHER_FORMATS[program](channels_first)(red) == [*ratings, "red"]
 
 
 def test_without_the_folder_a_reader_is_skipped(export):
-    for program, load in CHANNELS_FIRST.items():
+    for program, load in OTHER_FORMATS.items():
         if "kohya" not in program and "Mira" not in program:
             with pytest.raises(InputError, match="skipped: python export"):
                 load(export())

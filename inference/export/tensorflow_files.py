@@ -31,7 +31,7 @@ def write_saved_model(tagger: Tagger, path: Path) -> None:
     Its signatures:
         serving_default: `image`, uint8 (batch, size, size, 3) in RGB ▶ `probability`, `logit` and, with a noise layer,
             `variance`, (batch, tags), and `embedding` (batch, channels).
-        encoded: `image_bytes`, strings (batch,), each a JPEG, PNG, GIF or BMP file ▶ the same.
+        encoded: `image_bytes`, strings (batch,), each a JPEG, PNG, GIF, BMP or WebP file ▶ the same.
         tags: nothing ▶ `name` and `threshold`, (tags,).
     """
     network, config = plain_network(tagger), tagger.run.config

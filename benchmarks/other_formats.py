@@ -1,4 +1,8 @@
-"""Readers of `timm/` and `cl/`, whose networks take (batch, 3, side, side): their steps, written anew as in `front_ends`."""
+"""Readers of the other files of an export.
+
+The networks in `timm/` and `cl/` take (batch, 3, side, side). Their readers' steps are written anew, as in `front_ends`.
+`saved_model/` decodes the pictures itself.
+"""
 
 import json
 from collections.abc import Callable
@@ -129,21 +133,42 @@ def swarmui_timm(folder: Path) -> Tags:
     return tags
 
 
-CHANNELS_FIRST: dict[str, Callable[[Path], Tags]] = {
+def tensorflow_encoded(folder: Path) -> Tags:
+    """TensorFlow, as TensorFlow Serving calls it: the signature `encoded` gets the file as it is."""
+    import tensorflow as tf
+
+    saved_model = tf.saved_model.load(subfolder(folder, "saved_model", "savedmodel") / "1")
+    names = [name.decode() for name in saved_model.signatures["tags"]()["name"].numpy()]
+
+    def tags(picture: Path) -> list[str]:
+        answer = saved_model.signatures["encoded"](image_bytes=tf.constant([picture.read_bytes()]))
+        pairs = zip(names, answer["probability"].numpy()[0], strict=True)
+        return [name for name, probability in pairs if probability > THRESHOLD]
+
+    return tags
+
+
+OTHER_FORMATS: dict[str, Callable[[Path], Tags]] = {
     "as SwarmUI-WD14Tagger, `timm/`": swarmui_timm,
     "as kohya's script, `cl/`": kohya_cl,
     "as tagutl, `cl/`": tagutl,
     "as ComfyUI_Mira, `cl/`": comfyui_mira,
     "as the Eagle plug-in, `cl/`": eagle_cl,
+    "TensorFlow, `saved_model/`": tensorflow_encoded,
 }
 
 
-def subfolder(folder: Path, name: str) -> Path:
+def subfolder(folder: Path, name: str, format_name: str = "") -> Path:
     """Return a folder of the export.
+
+    Args:
+        folder: of the export.
+        name: name of the folder in it.
+        format_name: what export.py calls its format, if that is another name.
 
     Raises:
         InputError: the export has no files of this format.
     """
     if not (folder / name).is_dir():
-        raise InputError(f"skipped: python export.py --format {name}")
+        raise InputError(f"skipped: python export.py --format {format_name or name}")
     return folder / name

@@ -59,7 +59,7 @@ def main() -> None:
         resize = tagger.run.config.resize
         say(f"warning: front ends put pictures on a white square, but this run was trained with --resize {resize}")
     if {"onnx", "timm", "cl"} & set(options.format):
-        say(rating_note(tagger))
+        say(f"{rating_note(tagger)} (docs/export.md says what front ends make of it)")
     for name in dict.fromkeys(options.format):
         export = formats.write_checked(tagger, name, side, out, pixels)
         change = ""

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -182,10 +183,33 @@ def test_the_model_card_has_the_runs_figures(emoji_run, mixed, pixels, tmp_path)
     files.write_json(folder / "metrics.json", metrics | {"intervals": {"auc_roc_macro": [0.75, 0.875]}})
     model_card.write_card(replace(mixed, run=replace(mixed.run, folder=folder)), tmp_path)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "| AUC-ROC, macro average | 0.812 | 0.750 to 0.875 |" in card and "OpenMoji" in card
+    assert "| AUC-ROC, macro | 0.812 | 0.750 to 0.875 |" in card and "OpenMoji" in card
     header = {
         key: json.loads(value) for key, value in (line.split(": ", 1) for line in card.split("\n---\n")[0].split("\n")[1:])
     }
     [result] = header["model-index"][0]["results"]
     assert header["model-index"][0]["name"] == "named: run"
-    assert {"type": "roc_auc", "name": "AUC-ROC, macro average", "value": 0.8125} in result["metrics"]
+    assert {"type": "roc_auc", "name": "AUC-ROC, macro", "value": 0.8125} in result["metrics"]
+
+
+def test_hugging_face_reads_the_model_cards_metadata(mixed, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    files.write_json(tmp_path / "metrics.json", {"images": 40, "split": "test", "data": "a: b", "f1_micro": 0.5})
+    model_card.write_card(replace(mixed, run=replace(mixed.run, folder=tmp_path)), tmp_path)
+    metadata = hub.ModelCard.load(tmp_path / "README.md").data
+    assert metadata.library_name == "onnx" and metadata.model_name == tmp_path.name
+    [result] = metadata.eval_results
+    assert (result.task_type, result.metric_type, result.metric_value) == ("image-classification", "f1", 0.5)
+
+
+def test_the_model_cards_code_prints_the_tags_of_a_picture(mixed, written, emoji_pictures, monkeypatch, capsys):
+    folder = written("onnx").parent
+    shutil.copy(emoji_pictures[0], folder / "picture.jpg")
+    monkeypatch.chdir(folder)
+    [code] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+    printed = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())}
+    [probabilities] = mixed.probabilities(mixed.pixels(emoji_pictures[0].read_bytes())[np.newaxis])
+    names = {"rating:safe": "general", "rating:questionable": "questionable", "rating:explicit": "explicit"}
+    expected = {names.get(tag.name, tag.name): value for tag, value in zip(mixed.run.tags, probabilities, strict=True)}
+    assert printed and all(value == pytest.approx(expected[name], abs=0.02) for name, value in printed.items())

@@ -97,7 +97,7 @@ def rating_note(tagger: Tagger) -> str:
     if not shown:
         return (
             "no rating is known: the four rating rows are always 0, and front ends that give every picture a rating would "
-            "call all of them general (docs/export.md says how to switch that off)"
+            "call all of them general"
         )
     absent = [name for name in RATINGS if name not in shown]
     pairs = ", ".join(f"{name} is {source}" for name, source in shown.items())

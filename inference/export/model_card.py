@@ -8,17 +8,46 @@ from dataset.records import CATEGORIES, NUMBER, RATING
 from inference.export.front_end_files import rating_note
 from inference.tagger import Tagger
 
-# Figure of metrics.json ▶ its name for people, and its type in the metadata of Hugging Face.
+# Figure of metrics.json ▶ its name for people, and its type in the metadata of Hugging Face. Accuracy is not among them: it
+# is high for every tagger, because nearly all pairs of picture and tag are negative.
 FIGURES = {
-    "average_precision_macro": ("mAP, macro average", "average_precision"),
-    "auc_roc_macro": ("AUC-ROC, macro average", "roc_auc"),
-    "f1_macro": ("F1, macro average", "f1"),
-    "f1_micro": ("F1, all tags together", "f1"),
-    "accuracy": ("accuracy", "accuracy"),
+    "average_precision_macro": ("mAP (average precision, macro)", "average_precision"),
+    "auc_roc_macro": ("AUC-ROC, macro", "roc_auc"),
+    "f1_macro": ("F1, macro", "f1"),
+    "f1_micro": ("F1, micro", "f1"),
 }
 USE = """Intended use: suggestions of tags for searching, sorting and captioning pictures like those of the training data,
 to be checked by people. Tags were annotated by people, who leave some out. The network repeats their habits and their
 gaps. Do not use it to decide about people, or as the only filter of pictures that somebody must not see."""
+FILES = """`model.onnx` and `selected_tags.csv` follow the convention of the WD taggers, so that programs for those load
+them. The input is a picture on a white square, float32 in BGR, 0 to 255. The output `predictions_sigmoid` is a
+probability for each row of the table, and `embedding` describes the picture as a vector. `best_threshold` is the
+probability from which a tag is predicted. Rows named `placeholder_…` are no tags; their probability is always 0.
+`info.json` is for tools for hydrus.
+
+Other folders, where there are any, hold the same network in other formats: `suite/` for e6tag itself, `timm/` and `cl/` for
+readers of those conventions, `trunk/` without its last layer, `keras/`, `saved_model/`, `litert/`, and `safetensors/`."""
+# With `pip install onnxruntime pillow`.
+CODE = """import csv
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession("model.onnx")
+_, height, width, _ = session.get_inputs()[0].shape
+with open("selected_tags.csv", encoding="utf-8", newline="") as file:
+    rows = list(csv.DictReader(file))
+
+picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGBA")
+on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+square = ImageOps.pad(on_white, (width, height), color="white")
+bgr = np.asarray(square, np.float32)[np.newaxis, :, :, ::-1]  # (1, height, width, 3), 0 to 255
+[probabilities] = session.run(["predictions_sigmoid"], {"input": np.ascontiguousarray(bgr)})[0]
+for row, probability in zip(rows, probabilities, strict=True):
+    if probability >= float(row["best_threshold"]):
+        print(row["name"], round(float(probability), 2))
+"""
 
 
 def write_card(tagger: Tagger, folder: Path) -> None:
@@ -37,17 +66,21 @@ def card_text(tagger: Tagger) -> str:
         "## Data\n\n" + _data(tagger),
         "## Figures\n\n" + _figures(tagger),
         "## Tags\n\n" + _tags(tagger),
-        "## Files\n\n"
-        "`model.onnx` and `selected_tags.csv` follow the convention of the WD taggers: a picture on a white square, float32 "
-        "in BGR, 0 to 255 ▶ `predictions_sigmoid`, a probability for each row of the table, and `embedding`. "
-        "`best_threshold` is the probability from which a tag is predicted.",
-        "## Licences\n\n"
-        "The code that trained it, e6tag, has the MIT licence. "
-        + (f"The pictures: {_manifest(tagger).get('attribution') or 'not known; they are those of the user who trained it'}")
-        + (f" Training started from other weights: `{config.init}`." if config.init else "")
-        + " The licence of the weights is for whoever publishes them to state.",
+        f"## Files\n\n{FILES}",
+        f"## Use\n\n```python\n{CODE}```",
+        "## Licences\n\n" + _licences(tagger),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _licences(tagger: Tagger) -> str:
+    attribution = _manifest(tagger).get("attribution") or "not known; they are those of the user who trained it"
+    init = tagger.run.config.init
+    sentences = ["The code that trained it, e6tag, has the MIT licence", f"The pictures: {attribution.rstrip('.')}"]
+    if init:
+        sentences.append(f"Training started from other weights, `{Path(init).name}`")
+    sentences.append("The licence of the weights is for whoever publishes them to state, as `license` in this file's header")
+    return ". ".join(sentences) + "."
 
 
 def _name(tagger: Tagger) -> str:
@@ -91,9 +124,10 @@ def _data(tagger: Tagger) -> str:
     options = manifest["options"]
     return (
         f"{facts}, {counts.get('val', 0):,} to validate and {counts.get('test', 0):,} to test, from the board "
-        f"`{options['board']}`. Splits are by groups of pictures that belong together. The short side is stored with at "
-        f"most {options['size']} px. Options: {options['positives']:,} positives wanted for each tag, at least "
-        f"{options['min_positives']:,}; seed {options['seed']}."
+        f"`{options['board']}`. Pictures that belong together are all in the same split. They were chosen so that each tag "
+        f"has {options['positives']:,} pictures, where there are so many. Tags with fewer than "
+        f"{options['min_positives']:,} groups of training pictures were left out. The short side is stored with at most "
+        f"{options['size']} px."
     )
 
 
@@ -108,6 +142,10 @@ def _figures(tagger: Tagger) -> str:
             low, high = metrics.get("intervals", {}).get(key, (None, None))
             interval = f"{low:.3f} to {high:.3f}" if low is not None else ""
             lines.append(f"| {name} | {metrics[key]:.3f} | {interval} |")
+    absent = metrics.get("tags_without_positives", 0)
+    without = f", without the {absent:,} that no picture of this split has" if absent else ""
+    lines += ["", f"A macro figure is the mean over the tags{without}. A micro figure is computed over all pairs of picture"]
+    lines += ["and tag together. For F1, each tag is predicted from its own threshold on."]
     return "\n".join(lines)
 
 

@@ -27,7 +27,6 @@ probability from which a tag is predicted. Rows named `placeholder_…` are no t
 
 Other folders, where there are any, hold the same network in other formats: `suite/` for e6tag itself, `timm/` and `cl/` for
 readers of those conventions, `trunk/` without its last layer, `keras/`, `saved_model/`, `litert/`, and `safetensors/`."""
-# With `pip install onnxruntime pillow`.
 CODE = """import csv
 
 import numpy as np
@@ -67,7 +66,7 @@ def card_text(tagger: Tagger) -> str:
         "## Figures\n\n" + _figures(tagger),
         "## Tags\n\n" + _tags(tagger),
         f"## Files\n\n{FILES}",
-        f"## Use\n\n```python\n{CODE}```",
+        f"## Use\n\nAfter `pip install onnxruntime pillow`:\n\n```python\n{CODE}```",
         "## Licences\n\n" + _licences(tagger),
     ]
     return "\n\n".join(parts) + "\n"

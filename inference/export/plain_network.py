@@ -46,8 +46,10 @@ def _plain(model: keras.Model) -> keras.Model:
         if isinstance(layer, COMPOSITE):
             return layer
         kind = layers.BatchNormalization if type(layer) is BatchNormalization else type(layer)
-        copies.append((kind.from_config(layer.get_config()), layer))
-        return copies[-1][0]
+        cloned = kind.from_config(layer.get_config())
+        if isinstance(layer, layers.Layer):  # not an operation such as the concatenation of added outputs
+            copies.append((cloned, layer))
+        return cloned
 
     def call(layer, *inputs, **arguments):
         if isinstance(layer, AttentionPooling):

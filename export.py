@@ -16,6 +16,7 @@ def main() -> None:
     """Write each format, read it back, compare it with the run, and only then give it its final name."""
     parser = Parser(__doc__)
     parser.add_argument("--run", type=Path, help="run folder (default: the newest under runs/)")
+    parser.add_argument("--added-tags", nargs="+", type=Path, metavar="FILE", default=[], help="files of train.py --teach")
     parser.add_argument("--out", type=Path, help="folder to write (default: export/ in the run folder)")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx", "suite"], help="default: onnx suite")
     parser.add_argument(
@@ -33,13 +34,15 @@ def main() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that all converters support
     import_quietly("keras")
     from evaluation.metrics.metrics import ranking
+    from inference.added_tags import with_added_tags
     from inference.export import formats
     from inference.export.front_end_files import rating_note
     from inference.tagger import Tagger
     from model import run_folder
     from model.onnx_trunk import OnnxTrunk
 
-    tagger = Tagger.open(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"))
+    path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
+    tagger = with_added_tags(Tagger.open(path), options.added_tags)
     data = options.data or Path(tagger.run.data)
     if not tagger.has_gradients:
         raise InputError(f"--run has to be a run folder, which holds the network itself. Received: {options.run}")

@@ -34,6 +34,7 @@ def main() -> None:
 def tag(client, service: str, files: dict[int, str], options) -> int:
     """Predict and write the tags of files; return how many could not be tagged."""
     from dataset.tag_names import TagNames
+    from inference.added_tags import with_added_tags
     from inference.frames import Unreadable
     from inference.hydrus_client import hydrus_names
     from inference.results import ResultBuilder
@@ -43,7 +44,8 @@ def tag(client, service: str, files: dict[int, str], options) -> int:
     from inference.writers import TextWriter
     from model import run_folder
 
-    tagger = Tagger.open(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"), options.device)
+    path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
+    tagger = with_added_tags(Tagger.open(path, options.device), options.added_tags)
     excluded = TagNames.read(options.exclude).among([tag.name for tag in tagger.run.tags], "--exclude")
     style = Style(exclude=frozenset(excluded), replace=hydrus_names(tagger.run.tags), spaces=True)
     results = ResultBuilder(style, options.threshold, options.category)
@@ -78,6 +80,7 @@ def parse_arguments():
     parser.add_argument("--address", default="http://127.0.0.1:45869", help="of the client API (default: %(default)s)")
     parser.add_argument("--remote", action="store_true", help="allow an --address that is not this computer")
     parser.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+    parser.add_argument("--added-tags", nargs="+", type=Path, metavar="FILE", default=[], help="files of train.py --teach")
     parser.add_argument("--device", choices=onnx_session.PROVIDERS, help="what computes (default: a GPU, else the CPU)")
     parser.add_argument("--threshold", type=float, help="lowest probability (default: the run's threshold of each tag)")
     categories = [name for name in CATEGORIES if name != "number"]  # numbers are predicted for every picture

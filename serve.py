@@ -23,15 +23,16 @@ def main() -> None:
     except ModuleNotFoundError as error:
         raise InputError(f"serve.py needs {error.name}: pip install -r requirements-serve.txt") from None
     listener = listen(options.host, options.port)  # before the run is loaded, so that a taken port is reported at once
+    from inference.added_tags import with_added_tags
     from inference.tagger import Tagger, model_file
     from model import run_folder
 
     path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
-    tagger = Tagger.open(path, options.device)
+    tagger = with_added_tags(Tagger.open(path, options.device), options.added_tags)
     file = model_file(path)
     hosts = [*LOOPBACK, "[::1]"] if options.host in LOOPBACK else ["*"]
     events = options.events or file.with_name("events.sqlite")
-    application = app.build(tagger, app.version_of(tagger, file), events, hosts)
+    application = app.build(tagger, app.version_of(tagger, [file, *options.added_tags]), events, hosts)
     if options.index:
         add_search(application, path, options)
     config = uvicorn.Config(application, log_level="error", limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=5)
@@ -45,6 +46,7 @@ def parse_arguments():
     """Return the options of the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+    parser.add_argument("--added-tags", nargs="+", type=Path, metavar="FILE", default=[], help="files of train.py --teach")
     parser.add_argument("--device", choices=onnx_session.PROVIDERS, help="what computes (default: a GPU, else the CPU)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=5000, help="default: 5000")

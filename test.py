@@ -87,6 +87,7 @@ def make_parser() -> Parser:
     inputs.add_argument("--clipboard", action="store_true", help="tag the picture, files or link in the clipboard")
     inputs.add_argument("--strict", action="store_true", help="refuse pictures that are cut short, instead of warning")
     inputs.add_argument("--run", type=Path, help="run folder, or an exported model.onnx (default: the newest under runs/)")
+    inputs.add_argument("--added-tags", nargs="+", type=Path, metavar="FILE", default=[], help="files of train.py --teach")
     inputs.add_argument("--device", choices=onnx_session.PROVIDERS, help="what computes (default: a GPU, else the CPU)")
 
     selection = parser.add_argument_group("selection of tags")
@@ -145,11 +146,13 @@ def check(options) -> None:
 
 
 def open_tagger(options):
-    """Return the tagger of a run, by default of the newest one."""
+    """Return the tagger of a run, by default of the newest one, with the tags of --added-tags."""
+    from inference.added_tags import with_added_tags
     from inference.tagger import Tagger
     from model import run_folder
 
-    return Tagger.open(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"), options.device)
+    path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
+    return with_added_tags(Tagger.open(path, options.device), options.added_tags)
 
 
 def make_result_builder(options, tagger):

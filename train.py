@@ -34,7 +34,7 @@ def main() -> None:
     devices.leave_gpus_to_backend()
     names = (entry.name for entry in fields(Config) if entry.metadata["is_option"])
     settings = {name: value for name in names if (value := getattr(options, name)) is not None}
-    if options.teach or options.negatives or options.values:
+    if options.teach or options.negatives or options.values or options.out:
         print(teach_tag(options, settings))
         return
     devices.distribute(options.devices)
@@ -57,16 +57,16 @@ def main() -> None:
 
 
 def teach_tag(options: argparse.Namespace, settings: dict) -> str:
-    """Add an output to a run, and return its expected figures in words."""
+    """Add an output to a run, or write it into a file, and return its expected figures in words."""
     from model import run_folder
     from training.teach_tag import teach
 
     if not options.teach or settings or options.data or options.resume or (options.negatives and options.values):
-        others = "--run, --cpu, and either --negatives or --values"
+        others = "--run, --out, --cpu, and either --negatives or --values"
         raise InputError(f"--teach NAME FOLDER trains nothing but one output; the only options that go with it are {others}")
     name, pictures = options.teach
     folder = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
-    return teach(name, Path(pictures), folder, options.negatives, options.values)
+    return teach(name, Path(pictures), folder, options.negatives, options.values, options.out)
 
 
 def choose_folders(options: argparse.Namespace):
@@ -98,6 +98,7 @@ def parser() -> Parser:
     options.add_argument("--teach", help="add a tag to --run, from a folder of pictures that have it", **teaching)
     options.add_argument("--negatives", type=Path, help="with --teach: pictures without it (default: training pictures)")
     options.add_argument("--values", type=Path, help="with --teach: a CSV with the columns id and NAME, a number to predict")
+    options.add_argument("--out", type=Path, help="with --teach: write the tag into this file, and leave --run as it is")
     options.add_argument("--list", action="store_true", help="list the runs under runs/, and stop")
     for entry in (entry for entry in fields(Config) if entry.metadata["is_option"]):
         help_text = (

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from common.errors import InputError
+from common.numbers import sigmoid
 from dataset.records import Tag
 from model import onnx_session
 from model.config import from_dict
@@ -29,12 +30,32 @@ class OnnxNetwork:
     Args:
         session: an `onnxruntime.InferenceSession`.
         columns: for each tag of the run, its column of the output.
+        trunk_fingerprint: `added_tags.trunk_fingerprint` of the run; empty in files of earlier versions.
     """
 
-    def __init__(self, session, columns: list[int]):
+    def __init__(self, session, columns: list[int], trunk_fingerprint: str = ""):
         self.session = session
         self.columns = columns
+        self.trunk_fingerprint = trunk_fingerprint
         self.num_tags = len(columns)
+        self.added: tuple[np.ndarray, np.ndarray] | None = None  # weights (outputs, channels) and biases (outputs,)
+
+    @property
+    def embedding_width(self) -> int:
+        """Number of channels of the embedding."""
+        return self.session.get_outputs()[1].shape[-1]
+
+    def with_added_outputs(self, weights: np.ndarray, biases: np.ndarray) -> "OnnxNetwork":
+        """Return a network of the same session with added outputs, which NumPy computes from the embedding.
+
+        Args:
+            weights: weights of the embedding's channels, (outputs, channels).
+            biases: added to the logits, (outputs,).
+        """
+        network = OnnxNetwork(self.session, self.columns, self.trunk_fingerprint)
+        network.added = weights, biases
+        network.num_tags += len(biases)
+        return network
 
     def __call__(self, pixels: np.ndarray, training: bool = False) -> dict[str, np.ndarray]:
         """Return the result of `predict_on_batch`."""
@@ -42,13 +63,19 @@ class OnnxNetwork:
 
     def predict_on_batch(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Return `probability`, float32 (batch, tags), for RGB pixels, uint8 (batch, height, width, 3)."""
+        if self.added:
+            return {"probability": self.embed(pixels)[1]}
         [probability] = self._run(pixels, 1)
         return {"probability": probability[:, self.columns]}
 
     def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the embeddings, float32 (batch, channels), and the probabilities (batch, tags) for the same pixels."""
         probability, embedding = self._run(pixels, 2)
-        return embedding, probability[:, self.columns]
+        probability = probability[:, self.columns]
+        if self.added:
+            weights, biases = self.added
+            probability = np.concatenate([probability, sigmoid(embedding @ weights.T + biases)], axis=1)
+        return embedding, probability
 
     def _run(self, pixels: np.ndarray, num_outputs: int) -> list[np.ndarray]:
         """Return the first outputs of the graph."""
@@ -79,19 +106,21 @@ def enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
     return pixels[:, source][:, :, source]
 
 
-def metadata(run: Run, thresholds: np.ndarray, columns: dict[int, int]) -> str:
+def metadata(run: Run, thresholds: np.ndarray, columns: dict[int, int], trunk_fingerprint: str) -> str:
     """Return the facts of a run that `load` needs, as JSON.
 
     Args:
         run: the run.
         thresholds: probability from which each tag is predicted, (tags,).
         columns: index of a tag ▶ its column of the output. Other tags are left out.
+        trunk_fingerprint: see `OnnxNetwork`.
     """
     facts = {"config": run.config.as_dict(), "data": run.data, "stored_size": run.stored_size}
     facts |= {"decode_version": run.decode_version, "train_images": run.train_images}
     kept = sorted(columns)
     facts |= {"tags": [asdict(run.tags[index]) for index in kept], "thresholds": thresholds[kept].tolist()}
-    return json.dumps(facts | {"columns": [columns[index] for index in kept]}, ensure_ascii=False)
+    facts |= {"columns": [columns[index] for index in kept], "trunk": trunk_fingerprint}
+    return json.dumps(facts, ensure_ascii=False)
 
 
 def load(path: Path, device: str | None = None) -> tuple[Run, OnnxNetwork, np.ndarray, np.ndarray]:
@@ -136,6 +165,7 @@ def load(path: Path, device: str | None = None) -> tuple[Run, OnnxNetwork, np.nd
             decode_version=facts.get("decode_version", 1),
         )
         thresholds = np.array(facts["thresholds"], np.float32)
-        return run, OnnxNetwork(session, facts["columns"]), thresholds, np.ones_like(thresholds)
+        network = OnnxNetwork(session, facts["columns"], facts.get("trunk", ""))
+        return run, network, thresholds, np.ones_like(thresholds)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the e6tag metadata is damaged: {error!r}") from None

@@ -74,6 +74,11 @@ class TaggerNetwork(keras.Model):
         dense = output.mean_layer if isinstance(output, HeteroscedasticSigmoid) else output
         dense.bias.assign(numbers.log_odds(np.asarray(frequencies, np.float64), 1e-6))
 
+    @property
+    def embedding_width(self) -> int:
+        """Number of channels of the embedding."""
+        return self.get_layer(EMBEDDING).output.shape[-1]
+
     def trunk(self) -> keras.Model:
         """Return the model from pixels to embedding, which shares the layers of this network.
 
@@ -81,22 +86,24 @@ class TaggerNetwork(keras.Model):
         """
         return keras.Model(self.input, self.get_layer(EMBEDDING).output)
 
-    def with_added_output(self, position: int, weights: np.ndarray, bias: float) -> "TaggerNetwork":
-        """Return a copy of the network with an added output, new or replaced.
+    def with_added_outputs(self, weights: np.ndarray, biases: np.ndarray, position: int | None = None) -> "TaggerNetwork":
+        """Return a copy of the network with added outputs, new or replaced.
 
         Args:
-            position: which of the added outputs; their number, to add one more.
-            weights: weights of the embedding's channels, (channels,).
-            bias: added to the logit.
+            weights: weights of the embedding's channels, (outputs, channels).
+            biases: added to the logits, (outputs,).
+            position: which of the added outputs is the first of these; None: they come after all that there are.
         """
-        num_added_outputs = max(self.num_added_outputs, position + 1)
+        first = self.num_added_outputs if position is None else position
+        num_added_outputs = max(self.num_added_outputs, first + len(weights))
         num_tags = self.num_tags - self.num_added_outputs + num_added_outputs
         copy = TaggerNetwork(num_tags, self.config, num_added_outputs, self.trunk_structure)
         for layer in self.layers:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
         if self.robust is not None and copy.robust is not None:
             copy.robust.set_weights(self.robust.get_weights())
-        copy.get_layer(f"added_output{position + 1}").set_weights([weights[:, None], np.array([bias])])
+        for index, (row, bias) in enumerate(zip(weights, biases, strict=True), first + 1):
+            copy.get_layer(f"added_output{index}").set_weights([row[:, None], np.array([bias])])
         return copy
 
     def stage_ends(self) -> list[str]:

@@ -7,6 +7,7 @@ checkpoint-*.npz state of an unfinished run, see `training.checkpoints`
 thresholds.csv   for each tag the lowest probability when it is predicted, and the temperature that divides its logit
 calibration.json how temperature and thresholds were chosen
 taught.json      expected figures of each tag added by train.py --teach; these tags are the last ones of tags.csv
+added_tags/      each of these tags as a file for other runs with the same trunk, see `inference.added_tags`
 tag_vectors.npy  one vector for each tag, see `evaluation.metrics.tag_vectors`
 history.csv      one row for each epoch
 logs/            curves and pictures for TensorBoard

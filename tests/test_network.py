@@ -223,4 +223,4 @@ def test_the_learning_rate_follows_the_images_an_update(optimizer, power):
 def test_the_variance_is_predicted_with_a_noise_layer():
     for noise, names in (("none", {"probability", "logit"}), ("diagonal", {"probability", "logit", "variance"})):
         assert set(small_network(noise=noise).output) == names
-        assert set(small_network(noise=noise).with_added_output(0, np.zeros(128), 0.0).output) == names
+        assert set(small_network(noise=noise).with_added_outputs(np.zeros((1, 128)), np.zeros(1)).output) == names

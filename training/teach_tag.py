@@ -1,12 +1,14 @@
 """Adding a tag to a trained run from a folder of pictures: `train.py --teach`.
 
 The trunk is not changed. A regression on the embeddings of the pictures (`training.linear_probe`) becomes one more output of
-the network. It is a separate layer, so that the other outputs give the same bits as before.
+the network. It is a separate layer, so that the other outputs give the same bits as before. The output is also written into
+a file, which other people can use with the same trunk (`inference.added_tags`). With `--out`, only that file is written.
 
 The run can be used at any moment while a tag is added: thresholds are looked up by name, rows of `tags.csv` without an
 output are ignored (`inference.tagger`), and `model.keras` is replaced last.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,6 +27,8 @@ from dataset.boards.folder import is_number
 from dataset.boards.image_finder import ImageFinder
 from dataset.boards.tag_table import Columns, read_table
 from dataset.records import CATEGORIES
+from inference import added_tags
+from inference.added_tags import AddedTag
 from inference.frames import Unreadable, in_batches, read_ahead
 from inference.sources import Source, find
 from inference.tagger import BATCH, Tagger
@@ -37,8 +41,10 @@ MAX_NEGATIVES = 2000  # more of them take longer and gain little
 CHANCE = {"auc_roc": 0.5, "spearman": 0.0}  # expected figures of an output that guesses
 
 
-def teach(name: str, pictures: Path, folder: Path, negatives: Path | None, table: Path | None) -> str:
-    """Add an output to a run, or replace one that was added before.
+def teach(
+    name: str, pictures: Path, folder: Path, negatives: Path | None, table: Path | None, out: Path | None = None
+) -> str:
+    """Add an output to a run, or replace one that was added before; or write it into a file only.
 
     Args:
         name: name of the tag, or of the number.
@@ -46,43 +52,79 @@ def teach(name: str, pictures: Path, folder: Path, negatives: Path | None, table
         folder: the run folder.
         negatives: a folder of pictures without the tag; if None, the training pictures of the run are used.
         table: a CSV file with the columns `id`, the name of a file, and `name`, a number; None for a tag.
+        out: the file to write, and then the run stays as it is; if None, the run gets the output.
 
     Returns:
-        The expected figures of the output, in words.
+        The expected figures of the output, in words, and the file.
 
     Raises:
         InputError: the run was trained with that tag, or pictures or table are missing, too few or unusable.
     """
     name = name.strip()
     run_folder.load(folder)  # so that no lock file is written into a folder that is not a run
-    with only_writer(folder):
+    with contextlib.nullcontext() if out else only_writer(folder):
         tagger = Tagger.open(folder)
-        trained = [tag.name for tag in tagger.run.tags[: len(tagger.run.tags) - tagger.network.num_added_outputs]]
-        if not name or name in trained or any(separator in name for separator in ",\r\n"):
-            expected = f"the name of a tag that {folder} was not trained with, without commas"
-            raise InputError(f"--teach needs {expected}. Received: {name!r}")
-        if not pictures.is_dir():
-            raise InputError(f"--teach {name} needs a folder of pictures. Received: {pictures}")
+        _check(name, pictures, tagger, out)
         examples = embed(tagger, find([str(pictures)]), str(pictures))
         if len(examples) < MIN_PICTURES:
             received = f"Received: {len(examples)} in {pictures}"
             raise InputError(f"{name} needs at least {MIN_PICTURES} pictures, better fifty. {received}")
-        if table:
-            head = fit_values(*_with_values(examples, pictures, table, name))
-            say(f"{len(examples):,} pictures in {pictures}")
-        else:
-            sources, represented = _negatives(tagger.run, negatives)
-            without = embed(tagger, sources, f"without {name}")
-            if not len(without):
-                raise InputError(f"none of the pictures without {name} in {negatives or tagger.run.data} can be read")
-            head = fit_tag(examples, without, represented)
-            say(f"{len(examples):,} pictures with {name}, {len(without):,} without")
+        head = _fit(name, examples, tagger, pictures, negatives, table)
         for figure, chance in CHANCE.items():
             if figure in head.expected and not head.expected[figure][1] > chance:
                 problem = f"the features of this run cannot tell {name} better than by chance ({describe(head)})"
                 raise InputError(f"{problem}: it is not added")
-        _write(tagger, name, head, len(examples))
-    return f"{name}: {describe(head)}"
+        tag = AddedTag(
+            name=name,
+            category="number" if "spearman" in head.expected else "general",
+            pictures=len(examples),
+            threshold=head.threshold,
+            expected=head.expected,
+            run=folder.resolve().name,
+            trunk=added_tags.trunk_fingerprint(tagger),
+            bias=head.bias,
+            weights=head.weights,
+        )
+        path = out or folder / "added_tags" / added_tags.file_name(name)
+        path.parent.mkdir(exist_ok=True)
+        tag.write(path)
+        if not out:
+            _add(tagger, tag)
+    return f"{name}: {describe(head)}\n{path} has it for other runs with the same trunk"
+
+
+def _check(name: str, pictures: Path, tagger: Tagger, out: Path | None) -> None:
+    """Check what `teach` is called with, before anything is computed.
+
+    Raises:
+        InputError: the name is that of a tag of the training, or none; there is no folder of pictures; or the file cannot be
+            written.
+    """
+    trained = [tag.name for tag in tagger.run.tags[: len(tagger.run.tags) - tagger.network.num_added_outputs]]
+    if name in trained or not added_tags.is_name(name):
+        expected = f"the name of a tag that {tagger.run.folder} was not trained with, without commas"
+        raise InputError(f"--teach needs {expected}. Received: {name!r}")
+    if not pictures.is_dir():
+        raise InputError(f"--teach {name} needs a folder of pictures. Received: {pictures}")
+    if out and not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}")
+    if out and out.exists():
+        added_tags.read(out)  # only a file of this kind is replaced
+
+
+def _fit(name: str, examples: Examples, tagger: Tagger, pictures: Path, negatives: Path | None, table: Path | None) -> Head:
+    """Fit the output to the examples; the arguments are those of `teach`."""
+    if table:
+        head = fit_values(*_with_values(examples, pictures, table, name))
+        say(f"{len(examples):,} pictures in {pictures}")
+        return head
+    sources, represented = _negatives(tagger.run, negatives)
+    without = embed(tagger, sources, f"without {name}")
+    if not len(without):
+        raise InputError(f"none of the pictures without {name} in {negatives or tagger.run.data} can be read")
+    head = fit_tag(examples, without, represented)
+    say(f"{len(examples):,} pictures with {name}, {len(without):,} without")
+    return head
 
 
 def describe(head: Head) -> str:
@@ -161,22 +203,23 @@ def _with_values(examples: Examples, folder: Path, table: Path, column: str) -> 
     return examples.take(kept), np.array([values[relative[position]] for position in kept])
 
 
-def _write(tagger: Tagger, name: str, head: Head, pictures: int) -> None:
+def _add(tagger: Tagger, added: AddedTag) -> None:
     """Write the output into the run folder, `model.keras` last."""
     run, network = tagger.run, tagger.network
     names = [tag.name for tag in run.tags]
-    index = names.index(name) if name in names else len(names)
-    category = CATEGORIES["number" if "spearman" in head.expected else "general"]
-    tag = records.Tag(max(tag.tag_id for tag in run.tags) + 1, name, category, pictures)
+    index = names.index(added.name) if added.name in names else len(names)
+    next_id = max(tag.tag_id for tag in run.tags) + 1
+    tag = records.Tag(next_id, added.name, CATEGORIES[added.category], added.pictures)
     tags = [*run.tags[:index], tag, *run.tags[index + 1 :]]
     thresholds, temperatures = (np.append(of, 0)[: len(tags)] for of in (tagger.thresholds, tagger.temperatures))
-    thresholds[index], temperatures[index] = head.threshold, 1
+    thresholds[index], temperatures[index] = added.threshold, 1
     position = index - (network.num_tags - network.num_added_outputs)
-    network = network.with_added_output(position, head.weights, head.bias)
+    network = network.with_added_outputs(added.weights[None], np.array([added.bias]), position)
     path = run.folder / "taught.json"
     facts = files.read_json(path) if path.exists() else {}
     facts = {tag_name: fact for tag_name, fact in facts.items() if tag_name in names}  # without those lost by a kill
-    files.write_json(path, facts | {name: {"pictures": pictures, "threshold": head.threshold, **head.expected}})
+    fact = {"pictures": added.pictures, "threshold": added.threshold, **added.expected}
+    files.write_json(path, facts | {added.name: fact})
     run_folder.save_thresholds(replace(run, tags=tags), thresholds, temperatures)
     records.write_tags(run.folder / "tags.csv", tags)
     run_folder.save_network(network, run.folder / "model.keras")

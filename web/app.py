@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -181,7 +182,13 @@ def _add_page_routes(app: FastAPI) -> None:
         return FileResponse(FOLDER / name, media_type=PAGE_FILES[name])
 
 
-def version_of(tagger: Tagger, file: Path) -> str:
-    """Return a name for a network and its thresholds that changes with either."""
-    digest = hashlib.sha256(file.read_bytes() + tagger.thresholds.tobytes())
-    return f"{file.parent.name if tagger.has_gradients else file.stem}-{digest.hexdigest()[:8]}"
+def version_of(tagger: Tagger, sources: Sequence[Path]) -> str:
+    """Return a name for a network and its thresholds that changes with either.
+
+    Args:
+        tagger: the network and its thresholds.
+        sources: the file of the network, and then the files of its added tags.
+    """
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + tagger.thresholds.tobytes())
+    name = sources[0].parent.name if tagger.has_gradients else sources[0].stem
+    return f"{name}-{digest.hexdigest()[:8]}"

@@ -19,6 +19,7 @@ import onnx
 from keras import ops
 
 from inference import onnx_network
+from inference.added_tags import trunk_fingerprint
 from inference.export.front_end_files import Row, front_end_rows, write_cl_files, write_timm_files, write_wd_files
 from inference.export.plain_network import plain_network
 from inference.onnx_network import EMBEDDING, INPUT, PROBABILITIES
@@ -43,7 +44,7 @@ def write_wd(tagger: Tagger, path: Path, side: int) -> None:
     outputs = _outputs(tagger, _averaged(image, side, tagger)[..., ::-1])
     tensors = {PROBABILITIES: _row_values(outputs["probability"], rows), EMBEDDING: outputs["embedding"]}
     index_of = {row.index: column for column, row in enumerate(rows) if row.index is not None}
-    _convert(image, tensors, path, onnx_network.metadata(tagger.run, tagger.thresholds, index_of))
+    _convert(image, tensors, path, _metadata(tagger, index_of))
     write_wd_files(tagger, rows, path.parent)
 
 
@@ -75,7 +76,7 @@ def write_suite(tagger: Tagger, path: Path) -> None:
     outputs = _outputs(tagger, image[..., ::-1])
     columns = {index: index for index in range(len(tagger.run.tags))}
     tensors = {PROBABILITIES: outputs["probability"], EMBEDDING: outputs["embedding"]}
-    _convert(image, tensors, path, onnx_network.metadata(tagger.run, tagger.thresholds, columns))
+    _convert(image, tensors, path, _metadata(tagger, columns))
 
 
 def write_trunk(tagger: Tagger, path: Path) -> None:
@@ -124,6 +125,10 @@ def read_rows(path: Path, rows: Sequence[Row], num_tags: int) -> Reader:
         return probability
 
     return read
+
+
+def _metadata(tagger: Tagger, columns: dict[int, int]) -> str:
+    return onnx_network.metadata(tagger.run, tagger.thresholds, columns, trunk_fingerprint(tagger))
 
 
 def _session(path: Path):

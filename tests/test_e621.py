@@ -81,15 +81,6 @@ def test_records_are_those_of_the_export(board, tmp_path):
     assert {path.suffix for path in files} == {".tfrecord", ".csv", ".json"}
 
 
-def test_ratings_of_the_board_are_tags(board, tmp_path):
-    make(board, tmp_path / "data", filters=Filters(ratings=["s", "q", "e"], exclude=[]))
-    names = {"s": "rating:safe", "q": "rating:questionable", "e": "rating:explicit"}
-    found = read_all(tmp_path / "data")
-    assert found and all(record.tags == expected_tags(number) | {names[rating(number)]} for number, record in found.items())
-    tags = records.read_tags(tmp_path / "data" / "tags.csv")
-    assert [tag.name for tag in tags if tag.category == records.RATING] == list(names.values())
-
-
 @pytest.mark.parametrize(
     "ratings", [chosen for size in (1, 2, 3) for chosen in itertools.combinations("sqe", size)], ids="".join
 )

@@ -19,6 +19,7 @@ from inference.export import formats, model_card
 from inference.tagger import Tagger
 from model.network import TaggerNetwork
 
+onnx = pytest.importorskip("onnx", reason="needs requirements-export.txt")
 ort = pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
 ONNX_FORMATS = ("onnx", "timm", "cl", "suite", "trunk")
 
@@ -76,6 +77,7 @@ def test_known_ratings_stand_in_the_four_rows_and_numbers_in_none(mixed, pixels,
     assert [tag.name for tag in opened.run.tags] == [tag.name for tag in mixed.run.tags if tag.name != "score"]
     assert np.allclose(opened.probabilities(pixels), np.delete(expected, 3, axis=1), atol=1e-5)
     card = (folder / "README.md").read_text()
+    assert onnx.load(folder / "model.onnx").doc_string in card
     assert "general is rating:safe" in card and "sensitive is always 0" in card and "1 number" in card
 
 

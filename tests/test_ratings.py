@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import program
 from PIL import Image
+from small_board import SmallBoard, rating
 
 from common import files
 from dataset import records
@@ -120,6 +121,18 @@ def test_general_and_safe_are_not_mixed(tmp_path):
         "download.py", "--board", "folder", "--images", pictures, "--out", tmp_path / "data", "--val", 0, "--test", 0
     )
     assert done.returncode == 1 and "rating:general or rating:safe" in done.stderr
+
+
+def test_ratings_of_a_board_are_tags(tmp_path):
+    names = {"s": "rating:safe", "q": "rating:questionable", "e": "rating:explicit"}
+    with SmallBoard() as board:
+        options = ("--user", "tester", "--board-url", board.url, "--rate", 0, "--no-default-exclude", "--ratings", *names)
+        done = program("download.py", *options, "--posts", 99, "--out", tmp_path / "data")
+        assert done.returncode == 0, done.stderr
+    tags = records.read_tags(tmp_path / "data" / "tags.csv")
+    assert [tag.name for tag in tags if tag.category == records.RATING] == list(names.values())
+    for record in records.read(tmp_path / "data", "train"):
+        assert names[rating(int(record.id))] in [tags[index].name for index in record.tags]
 
 
 def test_the_figures_of_ratings():

@@ -21,6 +21,7 @@ from keras import ops
 from inference import onnx_network
 from inference.added_tags import trunk_fingerprint
 from inference.export.front_end_files import Row, front_end_rows, write_cl_files, write_timm_files, write_wd_files
+from inference.export.model_card import card_text
 from inference.export.plain_network import plain_network
 from inference.onnx_network import EMBEDDING, INPUT, PROBABILITIES
 from inference.tagger import Tagger
@@ -44,7 +45,7 @@ def write_wd(tagger: Tagger, path: Path, side: int) -> None:
     outputs = _outputs(tagger, _averaged(image, side, tagger)[..., ::-1])
     tensors = {PROBABILITIES: _row_values(outputs["probability"], rows), EMBEDDING: outputs["embedding"]}
     index_of = {row.index: column for column, row in enumerate(rows) if row.index is not None}
-    _convert(image, tensors, path, _metadata(tagger, index_of))
+    _convert(tagger, image, tensors, path, _metadata(tagger, index_of))
     write_wd_files(tagger, rows, path.parent)
 
 
@@ -55,7 +56,7 @@ def write_timm(tagger: Tagger, path: Path, side: int) -> None:
     outputs = _outputs(tagger, _averaged(ops.transpose(image, (0, 2, 3, 1)), side, tagger) * 127.5 + 127.5)
     probability = _row_values(outputs["probability"], rows)
     tensors = {"prediction": probability, EMBEDDING: outputs["embedding"], "logits": _log_odds(probability)}
-    _convert(image, tensors, path)
+    _convert(tagger, image, tensors, path)
     write_timm_files(tagger, rows, side, path.parent)
 
 
@@ -65,7 +66,7 @@ def write_cl(tagger: Tagger, path: Path, side: int) -> None:
     image = keras.Input((3, side, side), name=INPUT)
     averaged = _averaged(ops.transpose(image, (0, 2, 3, 1)), side, tagger)
     outputs = _outputs(tagger, averaged[..., ::-1] * 127.5 + 127.5)
-    _convert(image, {"logits": _log_odds(_row_values(outputs["probability"], rows))}, path)
+    _convert(tagger, image, {"logits": _log_odds(_row_values(outputs["probability"], rows))}, path)
     write_cl_files(rows, path.parent)
 
 
@@ -76,14 +77,14 @@ def write_suite(tagger: Tagger, path: Path) -> None:
     outputs = _outputs(tagger, image[..., ::-1])
     columns = {index: index for index in range(len(tagger.run.tags))}
     tensors = {PROBABILITIES: outputs["probability"], EMBEDDING: outputs["embedding"]}
-    _convert(image, tensors, path, _metadata(tagger, columns))
+    _convert(tagger, image, tensors, path, _metadata(tagger, columns))
 
 
 def write_trunk(tagger: Tagger, path: Path) -> None:
     """Write `trunk/trunk.onnx`."""
     side = tagger.run.config.image_size
     image = keras.Input((side, side, 3), name=INPUT)
-    _convert(image, {EMBEDDING: _outputs(tagger, image[..., ::-1])[EMBEDDING]}, path)
+    _convert(tagger, image, {EMBEDDING: _outputs(tagger, image[..., ::-1])[EMBEDDING]}, path)
 
 
 def read_suite(path: Path) -> Reader:
@@ -166,8 +167,8 @@ def _outputs(tagger: Tagger, image) -> dict:
     return after_rescaling(network.get_layer("rescale")(image))
 
 
-def _convert(image, tensors: dict, path: Path, metadata: str = "") -> None:
-    """Write a network to ONNX with a free batch dimension, named outputs and the suite's metadata."""
+def _convert(tagger: Tagger, image, tensors: dict, path: Path, metadata: str = "") -> None:
+    """Write a network to ONNX with a free batch dimension, named outputs, the model card and the suite's metadata."""
     network = keras.Model(image, list(tensors.values()))
     network(np.zeros((1, *image.shape[1:]), np.float32))  # Keras exports only networks that have been called
     path.parent.mkdir(exist_ok=True)
@@ -179,6 +180,7 @@ def _convert(image, tensors: dict, path: Path, metadata: str = "") -> None:
         value.name = name
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    model.doc_string = card_text(tagger)
     if metadata:
         onnx.helper.set_model_props(model, {onnx_network.METADATA: metadata})
     onnx.checker.check_model(model, full_check=True)

@@ -79,7 +79,8 @@ def test_beside_an_export_two_tags_are_predicted(home, file, emoji_onnx, before,
     assert np.allclose(tagger.embed(pixels)[1], received)
 
 
-@pytest.mark.parametrize("name", ["keras", pytest.param("suite", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["keras", "suite"])
 def test_an_export_contains_it(file, first_run, after, pixels, tmp_path, name):
     done = program("export.py", "--run", first_run, "--added-tags", file, "--format", name, "--out", tmp_path)
     assert done.returncode == 0, done.stderr

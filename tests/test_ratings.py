@@ -22,7 +22,7 @@ RATINGS = [f"rating:{rating}" for rating in COLOURS]
 NETWORK = ("--preset", "test", "--recipe", "lean", "--image-size", 32, "--batch-size", 16, "--learning-rate", 0.02)
 
 
-def rated_pictures(folder, number=150, seed=0):
+def rated_pictures(folder, number=120, seed=0):
     """Pictures whose rating is their colour, and whose tags are the places of a white square."""
     chance = np.random.default_rng(seed)
     folder.mkdir()
@@ -47,7 +47,7 @@ def rated(tmp_path_factory):
     options = ("--size", 32, "--val", 20, "--test", 20)
     done = program("download.py", "--board", "folder", "--images", pictures, "--out", root / "data", *options)
     assert done.returncode == 0 and "3 ratings are learned as a group" in done.stderr, done.stderr
-    done = program("train.py", "--data", root / "data", "--run", root / "run", "--epochs", 12, *NETWORK)
+    done = program("train.py", "--data", root / "data", "--run", root / "run", "--epochs", 8, *NETWORK)
     assert done.returncode == 0, done.stderr
     return root
 

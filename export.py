@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 from command import Parser, run
@@ -9,7 +10,7 @@ from common.errors import InputError, say
 from common.processes import import_quietly
 
 FORMATS = ("onnx", "suite", "keras", "trunk", "timm", "cl", "safetensors", "savedmodel", "litert", "int8")
-SIDE = 448
+SIDE, MAX_SIDE = 448, 4096  # pixels
 
 
 def main() -> None:
@@ -50,9 +51,11 @@ def main() -> None:
         raise InputError(f"the trunk of {tagger.run.folder} is an ONNX file, which export.py cannot write into another file")
     split, pixels, labels = formats.read_pictures(tagger, data, options.pictures)
     image_size = tagger.run.config.image_size
-    side = options.side or max(SIDE, image_size)
-    if side < image_size:
-        raise InputError(f"--side has to be at least {image_size}, the run's image size. Received: {side}")
+    side = max(SIDE, image_size) if options.side is None else options.side
+    if not image_size <= side <= MAX_SIDE:
+        raise InputError(
+            f"--side has to be at least {image_size}, the run's image size, and at most {MAX_SIDE}. Received: {side}"
+        )
     out = options.out or tagger.run.folder / "export"
     if out.exists() and not out.is_dir():
         raise InputError(f"--out has to be a folder. Received the file {out}")
@@ -63,6 +66,8 @@ def main() -> None:
         say(f"warning: front ends put pictures on a white square, but this run was trained with --resize {resize}")
     if {"onnx", "timm", "cl"} & set(options.format):
         say(f"{rating_note(tagger)} (docs/export.md says what front ends make of it)")
+    for left_over in out.glob(".partial-*"):  # of an export that was killed
+        shutil.rmtree(left_over)
     for name in dict.fromkeys(options.format):
         export = formats.write_checked(tagger, name, side, out, pixels)
         change = ""

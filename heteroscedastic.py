@@ -176,7 +176,7 @@ def expected_sigmoid(mean, stddev):
         width = ops.sqrt(ops.square(stddev) + float(scale) ** 2)
         x = distance / width
         log_terms.append(_log_normal_tail(x) + math.log(weight))
-        slopes.append(ops.exp(-0.5 * ops.square(x)) / width * (weight / math.sqrt(2 * math.pi)))
+        slopes.append(ops.exp(-0.5 * ops.square(x)) / width * (float(weight) / math.sqrt(2 * math.pi)))
     log_tail = ops.logsumexp(ops.stack(log_terms), axis=0)
     tail = ops.exp(log_tail)
     # sigmoid² = sigmoid - sigmoid', and E[sigmoid'(z)] is the derivative of E[sigmoid(z)] in the mean.

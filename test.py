@@ -27,7 +27,7 @@ def main() -> None:
     names = options.images + (read_list(options.list) if options.list else [])
     pictures = [*find(names, options.strict), *(clipboard(options.strict) if options.clipboard else [])]
     if not pictures:
-        raise InputError("no picture to tag. Example: python test.py image.png")
+        raise InputError("no picture to tag: pictures come first, or after --. Example: python test.py image.png")
     writer, errors, given = make_writer(options), [], len(pictures)
     if options.sidecar or options.keywords:
         pictures, errors = writer.select(pictures)
@@ -158,13 +158,14 @@ def open_tagger(options):
 def make_result_builder(options, tagger):
     """Return what turns a prediction of a tagger into a result."""
     from dataset.tag_names import TagNames
+    from inference.ratings import DANBOORU_RATINGS
     from inference.results import ResultBuilder
     from inference.tag_style import Style, parse_replacements
 
     names = [tag.name for tag in tagger.run.tags]
     style = Style(
         exclude=frozenset(TagNames.read(options.exclude).among(names, "--exclude")),
-        replace=parse_replacements(options.replace, names),
+        replace=(DANBOORU_RATINGS if options.danbooru else {}) | parse_replacements(options.replace, names),
         top=options.top,
         prefix=tuple(options.prefix),
         suffix=tuple(options.suffix),
@@ -173,9 +174,10 @@ def make_result_builder(options, tagger):
         escape=options.escape,
     )
     categories = options.category
-    if (options.sidecar or options.keywords) and not categories:
-        # Every picture has a number and a rating.
-        categories = [name for name in CATEGORIES if name not in ("number", "rating")]
+    # Every picture has a number and a rating: captions need neither, and Danbooru has ratings of its own names.
+    unneeded = ("number", "rating") if options.sidecar or options.keywords else ("number",) if options.danbooru else ()
+    if unneeded and not categories:
+        categories = [name for name in CATEGORIES if name not in unneeded]
     return ResultBuilder(style, options.threshold, categories, options.uncertainty, options.file_name)
 
 

@@ -195,6 +195,8 @@ def spell(tag: str, keep_case: bool = False) -> str:
 def without_namespace(tag: str) -> tuple[str, str]:
     """Return the category and the name of a tag such as `character:samus aran`; of others, `general` and the tag."""
     namespace, _, name = tag.partition(":")
+    if namespace.strip().lower() == "rating":
+        return "general", f"rating:{name.strip()}"
     category = NAMESPACES.get(namespace.strip().lower()) if name.strip() else None
     return (category, name.strip()) if category else ("general", tag)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from common import files
 from common.errors import InputError
-from dataset.records import CATEGORIES, Tag
+from dataset.records import CATEGORIES, RATING_TAGS, Tag
 from inference.tagger import Tagger
 
 FORMAT, VERSION = "e6tag added tag", 1
@@ -70,8 +70,14 @@ class AddedTag:
 
 
 def is_name(text: object) -> bool:
-    """Return whether a text can be the name of an added tag: not empty, without commas and control characters."""
-    return isinstance(text, str) and text == text.strip() != "" and not SEPARATORS.search(text) and _is_unicode(text)
+    """Return whether a text can be the name of an added tag: not empty, no rating, without commas and control characters."""
+    return (
+        text not in RATING_TAGS
+        and isinstance(text, str)
+        and text == text.strip() != ""
+        and not SEPARATORS.search(text)
+        and _is_unicode(text)
+    )
 
 
 def file_name(name: str) -> str:

@@ -10,6 +10,14 @@ import numpy as np
 
 from dataset.records import RATING, Tag
 
+# Danbooru's names, whose rating:s is sensitive; what other boards call safe is general there.
+DANBOORU_RATINGS = {
+    "rating:general": "rating:g",
+    "rating:safe": "rating:g",
+    "rating:sensitive": "rating:s",
+    "rating:questionable": "rating:q",
+    "rating:explicit": "rating:e",
+}
 SMALLEST_SUM = 1e-30  # so that the shares are finite where all probabilities round to 0
 
 

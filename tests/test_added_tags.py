@@ -79,6 +79,10 @@ def test_beside_an_export_two_tags_are_predicted(home, file, emoji_onnx, before,
     assert np.allclose(tagger.embed(pixels)[1], received)
 
 
+def test_a_rating_is_no_tag_to_add():
+    assert added_tags.is_name("sensitive") and not added_tags.is_name("rating:sensitive")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["keras", "suite"])
 def test_an_export_contains_it(file, first_run, after, pixels, tmp_path, name):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from common import files
 from dataset import records
 from inference import onnx_network
 from inference.export import formats, model_card
+from inference.export.front_end_files import Row, front_end_rows, write_table
 from inference.tagger import Tagger
 from model.network import TaggerNetwork
 
@@ -79,6 +81,24 @@ def test_known_ratings_stand_in_the_four_rows_and_numbers_in_none(mixed, pixels,
     card = (folder / "README.md").read_text()
     assert onnx.load(folder / "model.onnx").doc_string in card
     assert "general is rating:safe" in card and "sensitive is always 0" in card and "1 number" in card
+
+
+def test_rows_have_ids_of_their_own(mixed):
+    artist = mixed.run.tags[4]
+    for count in range(1, 60):
+        tags = [replace(artist, tag_id=index, name=f"tag {index}") for index in range(count)]
+        tagger = replace(
+            mixed, network=SimpleNamespace(num_tags=count), thresholds=np.ones(count), temperatures=np.ones(count)
+        )
+        rows = front_end_rows(replace(tagger, run=replace(mixed.run, tags=tags)))
+        assert len({row.tag.tag_id for row in rows}) == len({row.tag.name for row in rows}) == len(rows)
+
+
+def test_names_that_front_ends_misread_are_named(tmp_path, capsys):
+    names = ("null", "none", "explicit", "explicit")
+    write_table(tmp_path / "tags.csv", [Row(records.Tag(1, name, 0, 1), 0, 0.5) for name in names])
+    said = capsys.readouterr().err.splitlines()
+    assert "take null for an empty cell" in said[0] and said[1].startswith("warning: explicit is the name of a tag and of")
 
 
 def test_readers_of_timms_taggers_get_their_layout(mixed, pixels, written):

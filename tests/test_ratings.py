@@ -103,6 +103,16 @@ def test_one_rating_alone_is_not_known(tmp_path):
     done = program("download.py", "--board", "folder", "--images", pictures, "--out", tmp_path / "data", "--size", 32)
     assert done.returncode == 0, done.stderr
     assert not [tag.name for tag in records.read_tags(tmp_path / "data" / "tags.csv") if "rating" in tag.name]
+    assert "have rating:safe, so that ratings are not learned" in done.stderr
+
+
+def test_a_misspelled_rating_is_named(tmp_path, capsys):
+    pictures = rated_pictures(tmp_path / "pictures", 5)
+    (pictures / "0.txt").write_text("left, rating: safe")
+    (pictures / "1.txt").write_text("left, rating:save")
+    posts = {post.id: post for post in FolderBoard(pictures, None).posts()}
+    assert posts["0.png"].rating == "safe" and posts["1.png"].rating == "" and "rating:save" in posts["1.png"].tags
+    assert "rating:save is no rating" in capsys.readouterr().err
 
 
 def test_two_ratings_of_one_picture_are_none(tmp_path, capsys):
@@ -120,7 +130,7 @@ def test_general_and_safe_are_not_mixed(tmp_path):
     done = program(
         "download.py", "--board", "folder", "--images", pictures, "--out", tmp_path / "data", "--val", 0, "--test", 0
     )
-    assert done.returncode == 1 and "rating:general or rating:safe" in done.stderr
+    assert done.returncode == 1 and "rename one of them" in done.stderr
 
 
 def test_ratings_of_a_board_are_tags(tmp_path):

@@ -3,9 +3,7 @@
 
 import { drawHeat } from "./heat.js";
 
-// By number, as in dataset/records.py.
-const CATEGORIES =
-  "general artist contributor copyright character species invalid meta lore number rating".split(" ");
+const CATEGORIES = "general artist contributor copyright character species invalid meta lore number rating".split(" ");
 const MAX_REQUESTS = 4; // at the same time
 const RETRY_MILLISECONDS = 1000;
 const SEND_EVENTS_MILLISECONDS = 300; // after the last change

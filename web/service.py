@@ -14,18 +14,11 @@ from fastapi import HTTPException
 from dataset.images import ImageError
 from dataset.records import CATEGORIES, NUMBER, RATING, Tag
 from inference.frames import read_frames
+from inference.ratings import DANBOORU_RATINGS
 from inference.tagger import BATCH, Tagger
 from web.batcher import Batcher, settle
 from web.prometheus import Metrics
 
-# Danbooru's names, whose rating:s is sensitive; what other boards call safe is general there.
-DANBOORU_RATINGS = {
-    "rating:general": "rating:g",
-    "rating:safe": "rating:g",
-    "rating:sensitive": "rating:s",
-    "rating:questionable": "rating:q",
-    "rating:explicit": "rating:e",
-}
 TAG_CATEGORIES = frozenset(CATEGORIES.values()) - {NUMBER}  # numbers have a value for every picture
 
 

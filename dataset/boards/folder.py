@@ -117,6 +117,9 @@ class FolderBoard:
             first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
             raise InputError(f"none of the {len(images):,} images of {self._folder} has tags in {where}{first}")
         md5s = self._without_copies(tags, [relative for relative in images if tags.get(relative)])
+        all_tags = {name for relative in md5s for name in tags[relative]}
+        if others := sorted(name for name in all_tags if name.startswith("rating:") and name not in RATING_TAGS):
+            say(f"warning: {', '.join(others[:5])} is no rating but a tag like others; ratings are {', '.join(RATING_TAGS)}")
         ratings = {relative: [name for name in tags[relative] if name in RATING_TAGS] for relative in md5s}
         if several := [relative for relative, names in ratings.items() if len(names) > 1]:
             say(f"{len(several):,} images have several ratings, and count as not rated, such as {several[0]}")

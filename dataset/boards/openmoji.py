@@ -106,7 +106,7 @@ class OpenMojiBoard:
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             caption = " ".join([name, *(tone.replace("_", " ") for tone in tones)]) if name else ""
             yield Post(
-                path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "safe", md5, str(path), caption=caption
+                path.stem, tuple(dict.fromkeys((*tags, *tones))), concept(path.stem), "", md5, str(path), caption=caption
             )
         self.skipped = {"OpenMoji's own pictures, for which there are no public tags": unnamed}
 

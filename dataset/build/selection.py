@@ -146,7 +146,7 @@ def select(board: Board, options: Options) -> Selection:
         entries[split] = [split_entries[position] for position in order]
     if not entries["train"]:
         raise InputError(f"no training posts: all {len(splits):,} posts fell into other splits; give more images")
-    selected, ratings = frozenset(annotations.names), _add_ratings(entries, len(annotations.names))
+    selected, ratings = frozenset(annotations.names), _add_ratings(board, entries, len(annotations.names))
     names = [*annotations.names, *ratings]
     tag_ids = [board.tag_id(name) for name in names]
     return Selection(
@@ -161,7 +161,7 @@ def select(board: Board, options: Options) -> Selection:
     )
 
 
-def _add_ratings(entries: dict[str, list[Entry]], num_tags: int) -> list[str]:
+def _add_ratings(board: Board, entries: dict[str, list[Entry]], num_tags: int) -> list[str]:
     """Give the entries their ratings as tags after the others, if the training posts have at least two different ones.
 
     Returns:
@@ -170,8 +170,10 @@ def _add_ratings(entries: dict[str, list[Entry]], num_tags: int) -> list[str]:
     known = {entry.post.rating for entry in entries["train"]}
     names = [name for name, rating in zip(RATING_TAGS, RATINGS, strict=True) if rating in known]
     if {"rating:general", "rating:safe"} <= set(names):
-        raise InputError("expected rating:general or rating:safe among the ratings of all posts. Received both")
+        raise InputError("both rating:general and rating:safe are the mildest rating: rename one of them")
     if len(names) < 2:
+        if names and not board.remote:
+            say(f"all rated pictures have {names[0]}, so that ratings are not learned")
         return []
     say(f"{len(names)} ratings are learned as a group of which one holds: {', '.join(names)}")
     index_of = {name.partition(":")[2]: num_tags + position for position, name in enumerate(names)}

@@ -124,6 +124,10 @@ def write_checked(tagger: Tagger, name: str, side: int, out: Path, pixels: np.nd
         InputError: the outputs differ by more than `MAX_DIFFERENCE`.
     """
     chosen = formats(tagger, side)[name]
+    final = out / chosen.file
+    for path in (final, *final.relative_to(out).parents):
+        if (out / path).exists() and (out / path).is_dir() != (path != final or name == "savedmodel"):
+            raise InputError(f"{out / path} is in the way: move it, or give another --out")
     expected = _in_batches(_embeddings(tagger) if name == "trunk" else tagger.probabilities, pixels)
     if name in ("onnx", "timm", "cl"):
         is_number = [tag.category == records.CATEGORIES["number"] for tag in tagger.run.tags]

@@ -4,7 +4,9 @@ Front ends know tags by their position. The first four rows are ratings; then co
 without characters, and one prints ten rows of each kind, so that placeholders, whose probability is always 0, fill up both.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,23 +25,9 @@ RATINGS = {
 }
 FIRST_RATING_ID = 9999999  # WD taggers number them downwards from here
 MIN_ROWS = 10
-# What readers of tables take for an empty cell, such as pandas with its usual settings.
-EMPTY_CELLS = {
-    "#n/a",
-    "#n/a n/a",
-    "#na",
-    "-1.#ind",
-    "-1.#qnan",
-    "-nan",
-    "1.#ind",
-    "1.#qnan",
-    "<na>",
-    "n/a",
-    "na",
-    "nan",
-    "none",
-}
-EMPTY_CELLS |= {"null"}
+# What pandas takes for an empty cell, with its usual settings.
+EMPTY_CELLS = {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+EMPTY_CELLS |= {"NULL", "NaN", "None", "n/a", "nan", "null"}
 CL_CATEGORIES = {"artist": "Artist", "copyright": "Copyright", "character": "Character", "meta": "Meta"}
 
 
@@ -82,11 +70,11 @@ def front_end_rows(tagger: Tagger, own_categories: bool = False) -> list[Row]:
             category = tag.category if own_categories or tag.category == CHARACTER else 0
             row = Tag(tag.tag_id, tag.name, category, tag.count)
             rows.append(Row(row, index, float(tagger.thresholds[index])))
+    ids = itertools.count(FIRST_RATING_ID - len(RATINGS), -1)
     for category, kind in ((0, "general"), (CHARACTER, "character")):
         missing = MIN_ROWS - sum(row.tag.category == category for row in rows)
         names = [f"placeholder_{kind}_{number}" for number in range(1, missing + 1)]
-        first_id = FIRST_RATING_ID - len(RATINGS) - 2 * MIN_ROWS + len(rows)
-        rows += [Row(Tag(first_id - position, name, category, 0), None, 1.0) for position, name in enumerate(names)]
+        rows += [Row(Tag(next(ids), name, category, 0), None, 1.0) for name in names]
     order = {0: 0, CHARACTER: 1}  # general, then characters, then any other category
     return rating_rows(tagger) + sorted(rows, key=lambda row: order.get(row.tag.category, 2))
 
@@ -106,10 +94,6 @@ def rating_note(tagger: Tagger) -> str:
 
 def write_wd_files(tagger: Tagger, rows: Sequence[Row], folder: Path) -> None:
     """Write `selected_tags.csv` and `info.json`, which tools for hydrus read."""
-    if unreadable := [row.tag.name for row in rows if row.tag.name.lower() in EMPTY_CELLS]:
-        say(
-            f"warning: front ends that read tables with pandas take {', '.join(unreadable)} for an empty cell, not for a tag"
-        )
     write_table(folder / "selected_tags.csv", rows)
     has_ratings = any(row.index is not None for row in rows[: len(RATINGS)])
     info: dict = {"modelname": tagger.run.folder.resolve().name, "source": "e6tag"}
@@ -148,7 +132,17 @@ def write_cl_files(rows: Sequence[Row], folder: Path) -> None:
     write_json(folder / "tag_mapping.json", mapping)
 
 
-def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write the table of tags. Its first four columns are those of WD taggers; front ends ignore further ones."""
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Write the table of tags. Its first four columns are those of WD taggers; front ends ignore further ones.
+
+    Names that some front ends misread are named in a warning.
+    """
+    names = Counter(row.tag.name for row in rows)
+    if unreadable := sorted(EMPTY_CELLS & set(names)):
+        say(
+            f"warning: front ends that read tables with pandas take {', '.join(unreadable)} for an empty cell, not for a tag"
+        )
+    if twice := [name for name, number in names.items() if number > 1]:
+        say(f"warning: {', '.join(twice)} is the name of a tag and of another row: front ends that look up names see one")
     cells = ((row.tag.tag_id, row.tag.name, row.tag.category, row.tag.count, f"{row.threshold:.4f}") for row in rows)
     write_csv(path, ("tag_id", "name", "category", "count", "best_threshold"), cells)

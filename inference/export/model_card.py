@@ -59,7 +59,7 @@ def card_text(tagger: Tagger) -> str:
     """Return the card in Markdown, without title and metadata."""
     run, config = tagger.run, tagger.run.config
     parts = [
-        f"A tagger of pictures: {config.preset} network, {config.image_size} px, {len(run.tags):,} tags, trained "
+        f"A tagger of pictures: {config.preset} network, {config.image_size} px, {len(run.tags):,} outputs, trained "
         f"with e6tag's recipe `{config.recipe}` for {config.epochs} epochs with seed {config.seed}.",
         USE,
         "## Data\n\n" + _data(tagger),
@@ -121,11 +121,12 @@ def _data(tagger: Tagger) -> str:
         return f"{facts}. The data folder was not there when this card was written, so that nothing more is known here."
     counts = {split: values["written"] for split, values in manifest["splits"].items()}
     options = manifest["options"]
+    least = options["min_positives"]
+    rare = f"Tags with fewer than {least:,} groups of training pictures were left out. " if least > 1 else ""
     return (
         f"{facts}, {counts.get('val', 0):,} to validate and {counts.get('test', 0):,} to test, from the board "
         f"`{options['board']}`. Pictures that belong together are all in the same split. They were chosen so that each tag "
-        f"has {options['positives']:,} pictures, where there are so many. Tags with fewer than "
-        f"{options['min_positives']:,} groups of training pictures were left out. The short side is stored with at most "
+        f"has {options['positives']:,} pictures, where there are so many. {rare}The short side is stored with at most "
         f"{options['size']} px."
     )
 
@@ -141,10 +142,18 @@ def _figures(tagger: Tagger) -> str:
             low, high = metrics.get("intervals", {}).get(key, (None, None))
             interval = f"{low:.3f} to {high:.3f}" if low is not None else ""
             lines.append(f"| {name} | {metrics[key]:.3f} | {interval} |")
+    if ratings := metrics.get("ratings"):
+        low, high = ratings["accuracy_interval"]
+        lines.append(f"| accuracy of the rating | {ratings['accuracy']:.3f} | {low:.3f} to {high:.3f} |")
     absent = metrics.get("tags_without_positives", 0)
     without = f", without the {absent:,} that no picture of this split has" if absent else ""
     lines += ["", f"A macro figure is the mean over the tags{without}. A micro figure is computed over all pairs of picture"]
     lines += ["and tag together. For F1, each tag is predicted from its own threshold on."]
+    if ratings:
+        most = f"{ratings['accuracy_of_the_most_frequent']:.3f}"
+        lines += [
+            f"Ratings do not count in these figures. Giving every picture the most frequent one has the accuracy {most}."
+        ]
     return "\n".join(lines)
 
 

@@ -87,10 +87,8 @@ def test_rows_have_ids_of_their_own(mixed):
     artist = mixed.run.tags[4]
     for count in range(1, 60):
         tags = [replace(artist, tag_id=index, name=f"tag {index}") for index in range(count)]
-        tagger = replace(
-            mixed, network=SimpleNamespace(num_tags=count), thresholds=np.ones(count), temperatures=np.ones(count)
-        )
-        rows = front_end_rows(replace(tagger, run=replace(mixed.run, tags=tags)))
+        run, values = replace(mixed.run, tags=tags), np.ones(count, np.float32)
+        rows = front_end_rows(Tagger(run, SimpleNamespace(num_tags=count), values, values))
         assert len({row.tag.tag_id for row in rows}) == len({row.tag.name for row in rows}) == len(rows)
 
 

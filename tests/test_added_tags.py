@@ -95,6 +95,7 @@ def test_an_export_contains_it(file, first_run, after, pixels, tmp_path, name):
     assert np.allclose(received, after.probabilities(pixels), atol=1e-5)
 
 
+@pytest.mark.slow
 @uncompiled()
 def test_with_out_the_run_stays_as_it_is(home, file, first_run, tmp_path):
     shutil.copytree(first_run, tmp_path / "run")

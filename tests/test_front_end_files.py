@@ -99,6 +99,7 @@ def test_names_that_front_ends_misread_are_named(tmp_path, capsys):
     assert "take null for an empty cell" in said[0] and said[1].startswith("warning: explicit is the name of a tag and of")
 
 
+@pytest.mark.slow
 def test_readers_of_timms_taggers_get_their_layout(mixed, pixels, written):
     path = written("timm")
     session, folder = ort.InferenceSession(path), path.parent
@@ -120,6 +121,7 @@ def test_readers_of_timms_taggers_get_their_layout(mixed, pixels, written):
     )
 
 
+@pytest.mark.slow
 def test_callers_of_the_cl_taggers_get_logits(mixed, pixels, written):
     path = written("cl")
     session = ort.InferenceSession(path)
@@ -131,6 +133,7 @@ def test_callers_of_the_cl_taggers_get_logits(mixed, pixels, written):
     assert np.allclose(1 / (1 + np.exp(-logits[:, artist])), mixed.probabilities(pixels)[:, 4], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_side_that_is_no_multiple_of_the_networks_gives_the_same_probabilities(mixed, pixels, written):
     path = written("onnx", side=100)
     assert ort.InferenceSession(path).get_inputs()[0].shape[1:] == [100, 100, 3]
@@ -152,7 +155,7 @@ def outputs_of(session, batch: np.ndarray) -> list[np.ndarray]:
     return [1 / (1 + np.exp(-value)) if name == "logits" else value for name, value in zip(names, values, strict=True)]
 
 
-@pytest.mark.parametrize("name", ONNX_FORMATS)
+@pytest.mark.parametrize("name", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in ONNX_FORMATS[1:])])
 def test_a_picture_gets_the_same_row_in_every_batch(written, name):
     session = ort.InferenceSession(written(name))
     batch = input_of(session, 32)
@@ -181,7 +184,7 @@ def node(*arguments) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ONNX_FORMATS)
+@pytest.mark.parametrize("name", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in ONNX_FORMATS[1:])])
 def test_a_browsers_onnx_runtime_gives_the_same_outputs(written, name, tmp_path):
     if not shutil.which("node") or node("-e", 'require("onnxruntime-web")').returncode:
         pytest.skip("needs node.js and the npm package onnxruntime-web, installed or in NODE_PATH")

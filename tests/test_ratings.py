@@ -19,7 +19,7 @@ from inference.tagger import Tagger
 
 COLOURS = {"safe": (40, 60, 220), "questionable": (40, 200, 60), "explicit": (220, 40, 40)}
 RATINGS = [f"rating:{rating}" for rating in COLOURS]
-NETWORK = ("--preset", "test", "--recipe", "lean", "--image-size", 32, "--batch-size", 16, "--learning-rate", 0.02)
+NETWORK = ("--preset", "test", "--recipe", "lean", "--image-size", 32, "--batch-size", 16, "--learning-rate", 0.05)
 
 
 def rated_pictures(folder, number=120, seed=0):
@@ -47,7 +47,7 @@ def rated(tmp_path_factory):
     options = ("--size", 32, "--val", 20, "--test", 20)
     done = program("download.py", "--board", "folder", "--images", pictures, "--out", root / "data", *options)
     assert done.returncode == 0 and "3 ratings are learned as a group" in done.stderr, done.stderr
-    done = program("train.py", "--data", root / "data", "--run", root / "run", "--epochs", 8, *NETWORK)
+    done = program("train.py", "--data", root / "data", "--run", root / "run", "--epochs", 4, *NETWORK)
     assert done.returncode == 0, done.stderr
     return root
 

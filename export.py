@@ -10,28 +10,13 @@ from common.errors import InputError, say
 from common.processes import import_quietly
 
 FORMATS = ("onnx", "suite", "keras", "trunk", "timm", "cl", "safetensors", "savedmodel", "litert", "int8")
-SIDE, MAX_SIDE = 448, 4096  # pixels
+ONNX_FORMATS = {"onnx", "suite", "trunk", "timm", "cl"}
+SIDE, MAX_SIDE = 448, 4096  # pixels; many front ends send pictures of 448 px, whatever the file says
 
 
 def main() -> None:
     """Write each format, read it back, compare it with the run, and only then give it its final name."""
-    parser = Parser(__doc__)
-    parser.add_argument("--run", type=Path, help="run folder (default: the newest under runs/)")
-    parser.add_argument("--added-tags", nargs="+", type=Path, metavar="FILE", default=[], help="files of train.py --teach")
-    parser.add_argument("--out", type=Path, help="folder to write (default: export/ in the run folder)")
-    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx", "suite"], help="default: onnx suite")
-    parser.add_argument(
-        "--side",
-        type=int,
-        help=f"side of the pictures that front ends send, in pixels (default: {SIDE}, or the run's if larger)",
-    )
-    parser.add_argument("--data", type=Path, help="data folder to check with (default: the run's own)")
-    parser.add_argument("--pictures", type=int, default=512, help="pictures of the test split to check with (default: 512)")
-    options = parser.parse_args()
-    if options.pictures < 1:
-        raise InputError(f"--pictures has to be at least 1. Received: {options.pictures}")
-
-    check_libraries(options.format)
+    options = parse_arguments()
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the only backend that all converters support
     import_quietly("keras")
     from evaluation.metrics.metrics import ranking
@@ -77,14 +62,37 @@ def main() -> None:
         print(f"{export.summary}{change}", flush=True)
 
 
+def parse_arguments():
+    """Return the options of the command line.
+
+    Raises:
+        InputError: a library for one of the formats is missing.
+    """
+    parser = Parser(__doc__)
+    parser.add_argument("--run", type=Path, help="run folder (default: the newest under runs/)")
+    parser.add_argument("--added-tags", nargs="+", type=Path, metavar="FILE", default=[], help="files of train.py --teach")
+    parser.add_argument("--out", type=Path, help="folder to write (default: export/ in the run folder)")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx", "suite"], help="default: onnx suite")
+    parser.add_argument(
+        "--side",
+        type=int,
+        help=f"side of the pictures that front ends send, in pixels (default: {SIDE}, or the run's if larger)",
+    )
+    parser.add_argument("--data", type=Path, help="data folder to check with (default: the run's own)")
+    parser.add_argument("--pictures", type=int, default=512, help="pictures of the test split to check with (default: 512)")
+    options = parser.parse_args()
+    if options.pictures < 1:
+        raise InputError(f"--pictures has to be at least 1. Received: {options.pictures}")
+    check_libraries(options.format)
+    return options
+
+
 def check_libraries(names: list[str]) -> None:
     """Raise an InputError that names what to install if a library for one of the formats is missing."""
-    needed = (
-        [] if set(names) <= {"savedmodel", "litert", "int8", "keras", "safetensors"} else ["onnx", "onnxruntime", "tf2onnx"]
-    )
-    for library in [*needed, *(["safetensors"] if "safetensors" in names else [])]:
+    needed = ("onnx", "onnxruntime", "tf2onnx") if ONNX_FORMATS & set(names) else ()
+    for library in (*needed, *(name for name in names if name == "safetensors")):
         if not importlib.util.find_spec(library):
-            raise InputError(f"this format needs {library}: pip install -r requirements-export.txt")
+            raise InputError(f"--format needs {library}: pip install -r requirements-export.txt")
 
 
 if __name__ == "__main__":

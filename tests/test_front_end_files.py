@@ -220,7 +220,8 @@ def test_hugging_face_reads_the_model_cards_metadata(mixed, tmp_path):
     files.write_json(tmp_path / "metrics.json", {"images": 40, "split": "test", "data": "a: b", "f1_micro": 0.5})
     model_card.write_card(replace(mixed, run=replace(mixed.run, folder=tmp_path)), tmp_path)
     metadata = hub.ModelCard.load(tmp_path / "README.md").data
-    assert metadata.library_name == "onnx" and metadata.model_name == tmp_path.name
+    facts = metadata.to_dict()
+    assert (facts["library_name"], facts["model-index"][0]["name"]) == ("onnx", tmp_path.name)
     [result] = metadata.eval_results
     assert (result.task_type, result.metric_type, result.metric_value) == ("image-classification", "f1", 0.5)
 

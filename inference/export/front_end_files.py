@@ -120,7 +120,7 @@ def write_timm_files(tagger: Tagger, rows: Sequence[Row], side: int, folder: Pat
     write_json(folder / "preprocess.json", {"val": transforms, "test": transforms})
     sizes: dict = {"input_size": [3, side, side], "fixed_input_size": True, "num_classes": len(rows)}
     sizes |= {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
-    features = tagger.network.get_layer("features").output.shape[-1]
+    features = tagger.network.embedding_width
     config: dict = {"architecture": tagger.run.config.preset, "num_classes": len(rows), "num_features": features}
     write_json(folder / "config.json", config | {"pretrained_cfg": sizes, "tags": [row.tag.name for row in rows]})
 

@@ -26,7 +26,6 @@ from inference.export.plain_network import plain_network
 from inference.onnx_network import EMBEDDING, INPUT, PROBABILITIES
 from inference.tagger import Tagger
 
-SIDE = 448  # what front ends of fixed size send, see docs/export.md
 SMALLEST = 1e-7  # probability of a placeholder, where the output is a logit
 
 Reader = Callable[[np.ndarray], np.ndarray]  # RGB, uint8 (batch, size, size, 3) ▶ float32 (batch, tags or channels)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 from common import files
+from common.errors import InputError
 from dataset import records
 from inference import onnx_network
 from inference.export import formats, model_card
@@ -97,6 +99,18 @@ def test_names_that_front_ends_misread_are_named(tmp_path, capsys):
     write_table(tmp_path / "tags.csv", [Row(records.Tag(1, name, 0, 1), 0, 0.5) for name in names])
     said = capsys.readouterr().err.splitlines()
     assert "take null for an empty cell" in said[0] and said[1].startswith("warning: explicit is the name of a tag and of")
+
+
+@pytest.mark.parametrize("in_the_way", ["model.onnx/", "cl"])
+def test_what_is_in_the_way_is_named_before_anything_is_written(mixed, pixels, tmp_path, monkeypatch, in_the_way):
+    monkeypatch.chdir(tmp_path)
+    path = Path("export", in_the_way)
+    (path if in_the_way.endswith("/") else path.parent).mkdir(parents=True)
+    if not in_the_way.endswith("/"):
+        path.touch()
+    with pytest.raises(InputError, match=f"{path} is in the way"):
+        formats.write_checked(mixed, "onnx" if path.is_dir() else "cl", 448, path.parent, pixels)
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.slow

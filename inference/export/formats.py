@@ -125,9 +125,9 @@ def write_checked(tagger: Tagger, name: str, side: int, out: Path, pixels: np.nd
     """
     chosen = formats(tagger, side)[name]
     final = out / chosen.file
-    for path in (final, *final.relative_to(out).parents):
-        if (out / path).exists() and (out / path).is_dir() != (path != final or name == "savedmodel"):
-            raise InputError(f"{out / path} is in the way: move it, or give another --out")
+    for path in (final, *(out / parent for parent in final.relative_to(out).parents)):
+        if path.exists() and path.is_dir() != (path != final or name == "savedmodel"):
+            raise InputError(f"{path} is in the way: move it, or give another --out")
     expected = _in_batches(_embeddings(tagger) if name == "trunk" else tagger.probabilities, pixels)
     if name in ("onnx", "timm", "cl"):
         is_number = [tag.category == records.CATEGORIES["number"] for tag in tagger.run.tags]

@@ -4,87 +4,64 @@
     python download.py --board openmoji
     python download.py --board folder --images ~/pictures --csv tags.csv --out data/mine
 
+    python download.py --board gallery-dl --images ~/gallery-dl --out data/mine
+    python download.py --add --out data/mine
+
 Ctrl-C stops it at any time: the same command continues where it stopped.
 """
 
 import argparse
-import csv
 import datetime
 import os
-import re
 import sys
-from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from command import Parser, run
 from common.errors import InputError, say
-from dataset.boards.board import BOARDS, open_board
+from dataset.boards.board import BOARDS, COLLECTIONS, Settings, open_board
 from dataset.build.parts import Part
-from dataset.records import CATEGORIES
+from dataset.records import CATEGORIES, RATINGS
 from dataset.tag_text import SEPARATORS, TagReader
 
 if TYPE_CHECKING:
-    from dataset.boards.e621 import Access
-    from dataset.boards.post_filter import Filters
+    from dataset.build.selection import Options
 
-FILTERS = ("ratings", "exclude", "default_exclude", "min_score", "min_tags", "after", "before")
-E621_ARGUMENTS = ("user", "board_url", "rate", *FILTERS)
+# Options ▶ the boards that have them.
+BOARDS_OF = {
+    ("user", "board_url", "rate", "default_exclude"): ("e621",),
+    ("ratings", "exclude", "min_score", "min_tags", "after", "before"): ("e621", *COLLECTIONS),
+    ("images", "strict"): COLLECTIONS,
+    ("keep_case",): ("folder", "gallery-dl", "hydrus", "webdataset"),
+    ("table",): ("folder", "table"),
+    ("numbers", "id_column", "tags_column"): ("folder",),
+    ("separator",): ("folder", "webdataset"),
+    ("tags_path",): ("hydrus",),
+}
 
 
 def main() -> None:
-    """Check the arguments, build the data folder or continue it, and print a summary."""
+    """Check the arguments, build the data folder, continue it or add to it, and print a summary."""
     arguments = parse_arguments()
     out = arguments.out or Path("data") / arguments.board
 
-    from dataset.boards.tag_table import Columns
+    from dataset.build.add import add, recorded_options
     from dataset.build.build import build
-    from dataset.build.selection import Options
+    from dataset.build.summary import print_summary
 
-    access, filters = e621_settings(arguments, out) if arguments.board == "e621" else (None, None)
-    images, table = (str(path) if path else None for path in (arguments.images, arguments.csv))
-    options = Options(
-        board=arguments.board,
-        images=images,
-        csv=table,
-        tags=arguments.tags,
-        positives=arguments.positives,
-        min_positives=arguments.min_positives,
-        size=arguments.size,
-        seed=arguments.seed,
-        val=arguments.val,
-        test=arguments.test,
-        categories=sorted(set(arguments.categories), key=CATEGORIES.__getitem__),
-        sampling=arguments.sampling,
-        posts=sys.maxsize if arguments.numbers else arguments.posts,
-        board_url=access.url if access else None,
-        filters={name: value for name, value in asdict(filters).items() if name != "typed"} if filters else None,
-        numbers=arguments.numbers or None,
-        separator=arguments.separator,
-        keep_case=arguments.keep_case or None,
-        id_column=arguments.id_column,
-        tags_column=arguments.tags_column,
-        strict=arguments.strict or None,
-    )
-    columns = Columns(arguments.numbers, arguments.id_column or "", arguments.tags_column or "")
-    reader = TagReader(arguments.separator or "", arguments.keep_case)
+    options = with_images(recorded_options(out), arguments.images) if arguments.add else options_from(arguments)
+    settings = board_settings(options, arguments, out)
     say(
-        f"{arguments.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
+        f"{options.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
         f"{options.positives:,} posts wanted for each"
     )
-    manifest = build(
-        lambda: open_board(
-            arguments.board, arguments.images, arguments.csv, access, filters, columns, reader, arguments.strict
-        ),
-        options,
-        out,
-        arguments.dry_run,
-        arguments.part,
-    )
+    if arguments.add:
+        manifest = add(lambda: open_board(options.board, settings), options, out, arguments.dry_run)
+    else:
+        manifest = build(lambda: open_board(options.board, settings), options, out, arguments.dry_run, arguments.part)
     if manifest:
-        report(out, manifest)
+        print_summary(out, manifest)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -97,9 +74,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--board", choices=BOARDS, default="e621", help="where pictures and tags come from (default %(default)s)"
     )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="your images, for --board folder")
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="CSV or JSON of ids and tags; without it, .txt beside images"
+        "--images", type=Path, metavar="DIR", action="append", default=[], help="folder of your images; may be repeated"
+    )
+    parser.add_argument(
+        "--table",
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="for --board folder, CSV or JSON of ids and tags (without it, .txt beside images); for --board table, the "
+        "board's own in Parquet, JSON lines or CSV",
+    )
+    parser.add_argument(
+        "--tags-path", metavar="KEY/KEY", help="for --board hydrus, where the tags are in JSON sidecars (default tags)"
     )
     parser.add_argument("--id-column", metavar="NAME", help="the table's column with the names of your images")
     parser.add_argument("--tags-column", metavar="NAME", help="the table's column with their tags")
@@ -115,6 +102,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the data folder to write (default data/BOARD)")
     add_selection_arguments(parser)
+    add_filter_arguments(parser)
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="bring a complete data folder up to date, with its own options and the folders of --images added",
+    )
     parser.add_argument("--part", type=part, default="1/1", metavar="I/N", help="make part I of N, for several machines")
     parser.add_argument("--dry-run", action="store_true", help="print what would be downloaded, and stop")
     parser.add_argument(
@@ -122,7 +115,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_e621_arguments(parser)
     arguments = parser.parse_args()
-    check_arguments(arguments)
+    if arguments.add:
+        allowed = ("add", "board", "out", "images", "user", "rate", "dry_run")
+        given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
+        if others := [name for name in given if name not in allowed and name != "part"]:
+            raise InputError(f"--add uses the options of the data folder: leave out --{others[0].replace('_', '-')}")
+        return arguments
+    check_arguments(arguments, parser)
     return arguments
 
 
@@ -160,23 +159,22 @@ def add_selection_arguments(parser: Parser) -> None:
     )
 
 
-def add_e621_arguments(parser: Parser) -> None:
-    """Add the options of the board e621: how to reach it, and which of its posts are eligible."""
-    group = parser.add_argument_group("--board e621")
-    group.add_argument("--user", metavar="NAME", help="your name on the site, which requires it (default $E6TAG_USER)")
-    group.add_argument("--board-url", metavar="URL", help="a site with the same interface (default https://e621.net)")
+def add_filter_arguments(parser: Parser) -> None:
+    """Add the options that decide which posts are eligible, for all boards but openmoji."""
+    group = parser.add_argument_group("which posts are eligible")
+    names = ("s", "q", "e", "g", *RATINGS)
     group.add_argument(
-        "--rate", type=float, help="requests per second to each host, 0: no limit (default 2, or the limit of robots.txt)"
+        "--ratings",
+        nargs="+",
+        choices=names,
+        metavar="RATING",
+        help="letters of the board, or general, sensitive, safe, questionable, explicit (default s for e621, otherwise all)",
     )
-    group.add_argument("--ratings", nargs="+", choices=("s", "q", "e"), help="safe, questionable, explicit (default s)")
     group.add_argument(
         "--exclude",
         nargs="+",
         metavar="TAG",
-        help="leave out posts with any of these, besides comic: tags, patterns, or @FILE with one on each line",
-    )
-    group.add_argument(
-        "--no-default-exclude", dest="default_exclude", action="store_false", default=None, help="do not leave out comic"
+        help="leave out posts with any of these: tags, patterns, or @FILE with one on each line (e621: besides comic)",
     )
     group.add_argument("--min-score", type=int, metavar="N", help="leave out posts with a lower score")
     group.add_argument("--min-tags", type=int, metavar="N", help="leave out posts with fewer tags")
@@ -184,7 +182,20 @@ def add_e621_arguments(parser: Parser) -> None:
     group.add_argument("--before", type=day, metavar="DATE", help="leave out posts from this day on")
 
 
-def check_arguments(arguments: argparse.Namespace) -> None:
+def add_e621_arguments(parser: Parser) -> None:
+    """Add the options of the board e621 alone."""
+    group = parser.add_argument_group("--board e621")
+    group.add_argument("--user", metavar="NAME", help="your name on the site, which requires it (default $E6TAG_USER)")
+    group.add_argument("--board-url", metavar="URL", help="a site with the same interface (default https://e621.net)")
+    group.add_argument(
+        "--rate", type=float, help="requests per second to each host, 0: no limit (default 2, or the limit of robots.txt)"
+    )
+    group.add_argument(
+        "--no-default-exclude", dest="default_exclude", action="store_false", default=None, help="do not leave out comic"
+    )
+
+
+def check_arguments(arguments: argparse.Namespace, parser: Parser) -> None:
     """Raise an InputError if an argument is out of range or does not belong to the board."""
     for name in ("tags", "positives", "min_positives", "size"):
         if getattr(arguments, name) < 1:
@@ -198,14 +209,11 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             "--val and --test are percentages, 0 or more, and must leave something for training: "
             f"received {arguments.val:g} and {arguments.test:g}"
         )
-    for name in ("numbers", "id_column", "tags_column", "separator", "keep_case", "strict"):
-        if arguments.board != "folder" and getattr(arguments, name):
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} belongs to --board folder, received --board {arguments.board}")
-    e621_only = [name for name in E621_ARGUMENTS if getattr(arguments, name) is not None]
-    if e621_only and arguments.board != "e621":
-        option = e621_only[0].replace("default_exclude", "no_default_exclude").replace("_", "-")
-        raise InputError(f"--{option} belongs to --board e621, received --board {arguments.board}")
+    for names, boards in BOARDS_OF.items():
+        given = [name for name in names if getattr(arguments, name) != parser.get_default(name)]
+        if given and arguments.board not in boards:
+            option = given[0].replace("default_exclude", "no_default_exclude").replace("_", "-")
+            raise InputError(f"--{option} belongs to --board {' or '.join(boards)}, received --board {arguments.board}")
 
 
 def part(text: str) -> Part:
@@ -224,74 +232,77 @@ def day(text: str) -> str:
         raise argparse.ArgumentTypeError(f"expected a date like 2020-12-31, received {text!r}") from None
 
 
-def e621_settings(arguments: argparse.Namespace, out: Path) -> "tuple[Access, Filters]":
-    """Return how to reach the board and which posts are eligible, with defaults for missing arguments.
-
-    The export is cached beside the data folders, in `.exports`, because several data folders use the same one.
+def options_from(arguments: argparse.Namespace) -> "Options":
+    """Return the options of a data folder, with defaults for missing arguments.
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: a file with tags to exclude cannot be read, or e621 has no such rating.
     """
-    from dataset.boards.e621 import SITE_URL, Access
-    from dataset.boards.post_filter import EXCLUDED_BY_DEFAULT, Filters
+    from dataset.boards.e621 import SITE_URL
+    from dataset.boards.filters import EXCLUDED_BY_DEFAULT, Filters
+    from dataset.boards.visibility import ratings_of
+    from dataset.build.selection import Options
     from dataset.tag_names import TagNames
 
-    url = (arguments.board_url or SITE_URL).rstrip("/")
-    parts = urlsplit(url)
-    try:
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # the port is not a number, or out of range
-        usable = False
-    if not usable:
-        raise InputError(f"--board-url must be like https://e621.net, received {url!r}")
-    rate = arguments.rate
-    if rate is not None and not 0 <= rate < float("inf"):
-        raise InputError(f"--rate must be 0 or more requests a second, received {rate:g}")
-    user = arguments.user or os.environ.get("E6TAG_USER", "")
-    cache = out.parent / ".exports" / re.sub(r"[^\w.-]", "_", parts.netloc + parts.path)
-    names = ("min_score", "min_tags", "after", "before")
-    filters = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    if arguments.ratings:
-        filters["ratings"] = sorted(set(arguments.ratings))
+    is_e621 = arguments.board == "e621"
     excluded = TagNames.read(arguments.exclude or ())
-    by_default = () if arguments.default_exclude is False else EXCLUDED_BY_DEFAULT
-    every_name = sorted({*excluded.typed, *excluded.listed, *by_default})
-    return Access(url, user, rate, cache), Filters(exclude=every_name, typed=excluded.typed, **filters)
+    by_default = EXCLUDED_BY_DEFAULT if is_e621 and arguments.default_exclude is not False else ()
+    limits = ("min_score", "min_tags", "after", "before")
+    filters = Filters(
+        ratings=ratings_of(arguments.ratings or (["s"] if is_e621 else []), is_e621),
+        exclude=sorted({*excluded.typed, *excluded.listed, *by_default}),
+        **{name: value for name in limits if (value := getattr(arguments, name)) is not None},
+    )
+    recorded = {name: value for name, value in asdict(filters).items() if name != "typed"}
+    is_filtered = is_e621 or filters != Filters(ratings=[], exclude=[])
+    names = {field.name for field in fields(Options)} & vars(arguments).keys()
+    values = {name: getattr(arguments, name) for name in names} | {
+        "images": None,
+        "csv": str(arguments.table) if arguments.table else None,
+        "categories": sorted(set(arguments.categories), key=CATEGORIES.__getitem__),
+        "posts": sys.maxsize if arguments.numbers else arguments.posts,
+        "board_url": (arguments.board_url or SITE_URL).rstrip("/") if is_e621 else None,
+        "filters": recorded if is_filtered else None,
+        "numbers": arguments.numbers or None,
+        "keep_case": arguments.keep_case or None,
+        "strict": arguments.strict or None,
+    }
+    return with_images(Options(**values), arguments.images)
 
 
-def report(out: Path, manifest: dict) -> None:
-    """Print a summary of a data folder."""
-    from dataset.records import read_tags
+def with_images(options: "Options", folders: list[Path]) -> "Options":
+    """Return options with further folders of images. One folder is recorded as a text, several as a list."""
+    earlier = [options.images] if isinstance(options.images, str) else options.images or []
+    images = list(dict.fromkeys([*earlier, *map(str, folders)]))
+    return replace(options, images=images[0] if len(images) == 1 else images or None)
 
-    print(f"{'split':<8}{'images':>10}{'labels':>12}{'per image':>11}{'quarantined':>13}{'shards':>8}")
-    for split, counts in manifest["splits"].items():
-        mean = counts["labels"] / counts["written"] if counts["written"] else 0
-        print(
-            f"{split:<8}{counts['written']:>10,}{counts['labels']:>12,}{mean:>11.1f}"
-            f"{counts['quarantined']:>13,}{counts['shards']:>8,}"
-        )
-    part = Part.parse(manifest.get("part", "1/1"))
-    tags = sorted(read_tags(out / part.name("tags.csv")), key=lambda tag: (tag.count, tag.name))
-    images = manifest["splits"]["train"]["written"]
-    if everywhere := [tag.name for tag in tags if tag.count >= max(images - 1, 1) and tag.category != CATEGORIES["number"]]:
-        say(f"warning: all training images, or all but one, have {', '.join(everywhere)}: that cannot be learned")
-    print(f"\n{len(tags):,} tags; fewest training images: " + ", ".join(f"{tag.name} {tag.count:,}" for tag in tags[:5]))
-    if gone := sum(counts["gone"] for counts in manifest["splits"].values()):
-        print(f"{gone:,} pictures are no longer on the board")
-    for reason, number in manifest["skipped"].items():
-        print(f"{number:,} skipped: {reason}")
-    if (near_duplicates := manifest.get("alike", {})).get("pictures"):
-        pictures, moved = near_duplicates["pictures"], near_duplicates["moved"]
-        print(f"{pictures:,} pictures resemble one of another group; {moved:,} pictures were moved to the same split")
-    with (out / part.name("quarantine.csv")).open(newline="", encoding="utf-8") as file:
-        # The kind of reason, without the details after it.
-        reasons = Counter(re.split(r"[:(]", row["reason"])[0].strip() for row in csv.DictReader(file))
-    for reason, number in reasons.most_common(5):
-        print(f"{number:,} quarantined: {reason}")
-    if manifest["attribution"]:
-        print(manifest["attribution"])
-    if part.count > 1:
-        say(f"part {manifest['part']} is complete; when all parts are in one folder, the command without --part joins them")
+
+def board_settings(options: "Options", arguments: argparse.Namespace, out: Path) -> Settings:
+    """Return what the board needs to know.
+
+    The export of e621 is cached beside the data folders, in `.exports`, because several data folders use the same one.
+
+    Raises:
+        InputError: an address or a rate cannot be used.
+    """
+    from dataset.boards.e621 import Access
+    from dataset.boards.filters import Filters
+    from dataset.boards.tag_table import Columns
+    from dataset.tag_names import TagNames
+
+    user = arguments.user or os.environ.get("E6TAG_USER", "")
+    typed = TagNames.read(arguments.exclude or ()).typed
+    caches = out.parent / ".exports"
+    return Settings(
+        images=[Path(folder) for folder in ([options.images] if isinstance(options.images, str) else options.images or ())],
+        table=Path(options.csv) if options.csv else None,
+        columns=Columns(options.numbers or (), options.id_column or "", options.tags_column or ""),
+        reader=TagReader(options.separator or "", bool(options.keep_case)),
+        tags_path=options.tags_path or "tags",
+        access=Access.to(options.board_url, user, arguments.rate, caches) if options.board_url else None,
+        filters=Filters(**options.filters, typed=typed) if options.filters else None,
+        strict=bool(options.strict),
+    )
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ SUBJECTS = (
     "memory",
     "metrics",
     "select",
+    "readers",
     "pointing",
     "search",
     "frontends",

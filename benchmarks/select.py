@@ -9,14 +9,12 @@ select.json.
 import argparse
 import csv
 import gzip
-import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.measuring_memory import in_own_process, peak_mb
 from benchmarks.reporting import Table, report
 
 
@@ -31,7 +29,7 @@ def measure(options: argparse.Namespace) -> None:
 
     paths = write_export(Path("data") / ".bench" / f"export-{options.posts}", options.posts)
     tasks = {"csv.DictReader": _read_with_csv, "read": _read, "select": _select}
-    figures = {"posts": options.posts} | {name: _in_own_process(task, paths) for name, task in tasks.items()}
+    figures = {"posts": options.posts} | {name: in_own_process(task, paths) for name, task in tasks.items()}
     print(f"{options.posts:,} posts, {paths['posts'].stat().st_size / 1e9:.2f} GB gzipped")
     print(table(figures).as_text())
     report("select", table_of_samplings(figures), figures)
@@ -56,41 +54,19 @@ def table_of_samplings(figures: dict) -> Table:
     return Table(["sampling", "posts", "of e6tag's", "artists", "largest artist", "largest month"], rows)
 
 
-def _in_own_process(function, *arguments) -> dict:
-    """Call a function in a fresh process; return its result with its time and peak memory, which include imports."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_measured, function, *arguments).result()
-
-
-def _measured(function, *arguments) -> dict:
-    started = time.perf_counter()
-    result = function(*arguments) or {}
-    figures = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time(), "peak_mb": float("nan")}
-    return figures | result  # what the function measured itself wins
-
-
-def _peak_mb() -> float:
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
 def _read_with_csv(paths: dict[str, Path]) -> dict:
     csv.field_size_limit(2**31 - 1)
     tags = 0
     with gzip.open(paths["posts"], "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             tags += len(row["tag_string"].split())
-    return {"tags": tags, "peak_mb": _peak_mb()}
+    return {"tags": tags, "peak_mb": peak_mb()}
 
 
 def _board(paths: dict[str, Path]):
     """Return the board e621 with an export that is already on the disk."""
     from dataset.boards.e621 import SITE_URL, Access, E621Board
-    from dataset.boards.post_filter import Filters
+    from dataset.boards.filters import Filters
 
     board = E621Board(Access(SITE_URL, "bench", None, Path()), Filters())
     board.read_export(paths)
@@ -98,7 +74,7 @@ def _board(paths: dict[str, Path]):
 
 
 def _read(paths: dict[str, Path]) -> dict:
-    return {"posts": len(_board(paths).catalogue().ids), "peak_mb": _peak_mb()}
+    return {"posts": len(_board(paths).catalogue().ids), "peak_mb": peak_mb()}
 
 
 def _select(paths: dict[str, Path]) -> dict:
@@ -111,7 +87,7 @@ def _select(paths: dict[str, Path]) -> dict:
     started = time.perf_counter()
     board = _board(paths)
     selection = select(board, options)
-    figures = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time(), "peak_mb": _peak_mb()}
+    figures = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time(), "peak_mb": peak_mb()}
     catalogue = board.catalogue()
     samplings = {"cover": _spread(selection, catalogue)}
     samplings["e6tag"] = _spread(select(board, replace(options, sampling="e6tag")), catalogue)

@@ -7,9 +7,10 @@ ways.
 import ast
 import itertools
 import re
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import InputError, say
@@ -51,6 +52,7 @@ WEIGHT = r":\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)"
 WEIGHTED = re.compile(rf"\((.+){WEIGHT}")  # kohya's (tag:1.2)
 WEIGHTED_TAGS = re.compile(rf"(?<!\\)\(((?:[^()\\]|\\.)*[,，、](?:[^()\\]|\\.)*){WEIGHT}")  # (tag, another:1.2)
 NEXT_TO_EACH_OTHER = re.compile(r"(['\"])\s+(['\"])")  # entries of an array as NumPy prints it
+NOT_IN_TAGS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Namespace of hydrus or of a board ▶ category.
 NAMESPACES = {name: name for name in ("artist", "character", "copyright", "general", "meta", "species")} | {
     "creator": "artist",
@@ -82,16 +84,26 @@ class TagReader:
         separator = self.separator or decide(text for _, text in cells)
         parts = [split(text, separator) for _, text in cells]
         self._say_separator(cells, parts, separator)
-        spelled = [[spell(part, self.keep_case) for part in of_cell] for of_cell in parts]
-        space = _most_common_space(name for of_cell in spelled for name in of_cell)
-        spaced = [[_with_space(name, space) for name in of_cell] for of_cell in spelled]
-        tags = [tuple(dict.fromkeys(name for name in of_cell if name)) for of_cell in spaced]
+        new_name = self.spelling(Counter(itertools.chain.from_iterable(parts)))
+        tags = [tuple(dict.fromkeys(name for part in of_cell if (name := new_name[part]))) for of_cell in parts]
         _check(cells, tags)
-        pairs = zip(itertools.chain.from_iterable(parts), itertools.chain.from_iterable(spaced), strict=True)
-        changed = [(before, name) for before, name in pairs if before != name]
-        if changed:
-            say(f"{len(changed):,} tags were spelled otherwise, such as {changed[0][0]!r} for {changed[0][1]!r}")
         return tags
+
+    def spelling(self, counts: Mapping[str, int]) -> dict[str, str]:
+        """Return each tag's usual spelling, empty if nothing is left of it, and say how many changed.
+
+        Args:
+            counts: tag ▶ how often it occurs. What most tags of several words have between them, all get.
+        """
+        spelled = {name: spell(name, self.keep_case) for name in counts}
+        space = _most_common_space((spelled[name], count) for name, count in counts.items())
+        new_name = {name: _with_space(each, space) for name, each in spelled.items()}
+        changed = {name: each for name, each in new_name.items() if name != each}
+        if changed:
+            before, after = next(iter(changed.items()))
+            number = sum(counts[name] for name in changed)
+            say(f"{number:,} tags were spelled otherwise, such as {before!r} for {after!r}")
+        return new_name
 
     def _say_separator(self, cells: Sequence[tuple[str, str]], parts: list[list[str]], separator: str) -> None:
         examples = [text for (_, text), of_cell in zip(cells, parts, strict=True) if len(of_cell) > 1]
@@ -192,6 +204,22 @@ def spell(tag: str, keep_case: bool = False) -> str:
     return tag if keep_case else tag.lower()
 
 
+def usable(tags: Iterable[str], where: str) -> list[str]:
+    """Return tags without white space around them, and without empty ones.
+
+    Args:
+        tags: the tags.
+        where: where they are, for the message.
+
+    Raises:
+        ValueError: one holds control characters, or a half of a character.
+    """
+    tags = [tag.strip() for tag in tags]
+    if strange := [tag for tag in tags if NOT_IN_TAGS.search(tag)]:
+        raise ValueError(f"{where}: expected tags without control characters. Received: {_short(strange[0])}")
+    return [sys.intern(tag) for tag in tags if tag]  # they repeat: one text for each saves memory
+
+
 def without_namespace(tag: str) -> tuple[str, str]:
     """Return the category and the name of a tag such as `character:samus aran`; of others, `general` and the tag."""
     namespace, _, name = tag.partition(":")
@@ -201,9 +229,12 @@ def without_namespace(tag: str) -> tuple[str, str]:
     return (category, name.strip()) if category else ("general", tag)
 
 
-def _most_common_space(tags: Iterable[str]) -> str:
+def _most_common_space(tags: Iterable[tuple[str, int]]) -> str:
     """Return what most tags of several words have between them, a space or an underscore; empty if all have the same."""
-    counts = Counter(sign for tag in tags if not is_emoticon(tag) for sign in " _" if sign in tag)
+    counts = Counter[str]()
+    for tag, number in tags:
+        if not is_emoticon(tag):
+            counts.update({sign: number for sign in " _" if sign in tag})
     return max("_ ", key=lambda sign: counts[sign]) if len(counts) > 1 else ""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -21,6 +22,9 @@ os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable
 os.environ["E6TAG_USER"] = ""  # no test asks the real board
 # Started with `&` by a script, they would pass on that Ctrl-C is ignored to the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # machines are slow at times
+hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

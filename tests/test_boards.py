@@ -10,7 +10,7 @@ from PIL import Image
 
 from common.errors import InputError
 from dataset import picture_files
-from dataset.boards.board import open_board
+from dataset.boards.board import Settings, open_board
 from dataset.boards.folder import FolderBoard
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ def tags_of(board: FolderBoard) -> dict[str, tuple[str, ...]]:
 def from_table(pictures: Path, content: str | bytes) -> FolderBoard:
     table = pictures.parent / "tags.csv"
     table.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return FolderBoard(pictures, table)
+    return FolderBoard([pictures], table)
 
 
 def test_importing_the_commands_modules_loads_nothing_heavy():
@@ -56,8 +56,6 @@ def test_a_board_that_is_missing_says_what_to_do():
         open_board("e621")
     with pytest.raises(InputError, match="received 'nowhere'"):
         open_board("nowhere")
-    with pytest.raises(InputError, match="--board folder"):
-        open_board("openmoji", Path("pictures"))
 
 
 EXPECTED = {"a.png": ("x", "y z"), "b.jpg": ("y z", "w")}
@@ -153,7 +151,7 @@ def test_tags_beside_the_images(pictures):
     (pictures / "b.txt").write_text("another image's")
     (pictures / "10.txt").write_bytes(b"\xff\xfe\x00")
     (pictures / "c d.txt").write_text(" \n")
-    board = FolderBoard(pictures, None)
+    board = FolderBoard([pictures], None)
     assert tags_of(board) == {"a.png": ("long hair", "solo"), "b.jpg": ("x y",)}  # one separator for the folder
     assert board.skipped == {"images without tags": 2}
     assert board.rejected == [("10.png", "tags are not UTF-8: 10.txt")]
@@ -194,16 +192,16 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     with pytest.raises(InputError, match="--images"):
         open_board("folder")
     with pytest.raises(InputError, match="missing"):
-        open_board("folder", tmp_path / "gone")
+        open_board("folder", Settings([tmp_path / "gone"]))
     with pytest.raises(InputError, match="contains no images"):
-        list(open_board("folder", tmp_path).posts())
+        list(open_board("folder", Settings([tmp_path])).posts())
     (tmp_path / "file.png").touch()
     with pytest.raises(InputError, match="not a folder"):
-        open_board("folder", tmp_path / "file.png")
+        open_board("folder", Settings([tmp_path / "file.png"]))
     with pytest.raises(InputError, match="none of the"):
-        list(open_board("folder", tmp_path).posts())
+        list(open_board("folder", Settings([tmp_path])).posts())
     with pytest.raises(InputError, match="cannot be read"):
-        list(open_board("folder", tmp_path, tmp_path / "gone.csv").posts())
+        list(open_board("folder", Settings([tmp_path], tmp_path / "gone.csv")).posts())
 
 
 def test_a_picture_that_vanished_is_an_error_of_reading(pictures):

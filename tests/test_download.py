@@ -67,7 +67,7 @@ def folder_options(folder: Path, table: Path | None, **changes) -> Options:
 
 
 def build_folder(folder: Path, table: Path | None, out: Path, **changes) -> dict:
-    return build(lambda: FolderBoard(folder, table), folder_options(folder, table, **changes), out)
+    return build(lambda: FolderBoard([folder], table), folder_options(folder, table, **changes), out)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_the_folder_holds_what_the_manifest_says(made):
 
 def test_records_carry_the_tags_of_their_picture_and_no_post_is_there_twice(made):
     table, out, _ = made
-    wanted = {post.id: frozenset(post.tags) for post in FolderBoard(table.parent, table).posts()}
+    wanted = {post.id: frozenset(post.tags) for post in FolderBoard([table.parent], table).posts()}
     found = [record for split in records.SPLITS for record in read_split(out, split)]
     assert len(found) == len({record.id for record in found}) == len(wanted)
     assert {record.id: record.tags for record in found} == wanted
@@ -154,7 +154,7 @@ def test_records_carry_the_tags_of_their_picture_and_no_post_is_there_twice(made
 
 def test_a_group_never_crosses_splits(made):
     table, out, _ = made
-    groups = {post.id: post.group for post in FolderBoard(table.parent, table).posts()}
+    groups = {post.id: post.group for post in FolderBoard([table.parent], table).posts()}
     splits = defaultdict(set)
     for split in records.SPLITS:
         for record in records.read(out, split):

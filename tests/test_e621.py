@@ -20,7 +20,7 @@ from dataset import images, records
 from dataset.boards import http_client
 from dataset.boards.database_export import discover, download, read_rows
 from dataset.boards.e621 import Access, E621Board, file_variant
-from dataset.boards.post_filter import Filters
+from dataset.boards.filters import Filters
 from dataset.boards.tag_rules import TagRules
 from dataset.build.build import build
 from dataset.build.selection import Options

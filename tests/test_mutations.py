@@ -68,7 +68,7 @@ def folder(tmp_path):
 
 def check(folder, table=None) -> None:
     """Read a folder; each of its pictures has tags, has none, or is named, and so is what stops the whole."""
-    board = FolderBoard(folder, table)
+    board = FolderBoard([folder], table)
     try:
         read = {post.id for post in board.posts()}
     except InputError as error:

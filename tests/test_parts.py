@@ -42,7 +42,7 @@ def pictures(tmp_path_factory) -> Path:
 def make(pictures: Path, out: Path, part: Part = WHOLE, **changes) -> dict:
     settings = {"tags": 10, "positives": 500, "min_positives": 1, "size": 32, "seed": 0, "val": 20.0, "test": 20.0}
     settings |= {"board": "folder", "images": str(pictures), "csv": str(pictures / "tags.csv"), "categories": ["general"]}
-    return build(lambda: FolderBoard(pictures, pictures / "tags.csv"), Options(**(settings | changes)), out, part=part)
+    return build(lambda: FolderBoard([pictures], pictures / "tags.csv"), Options(**(settings | changes)), out, part=part)
 
 
 def by_split(folder: Path) -> dict:

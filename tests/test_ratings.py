@@ -110,7 +110,7 @@ def test_a_misspelled_rating_is_named(tmp_path, capsys):
     pictures = rated_pictures(tmp_path / "pictures", 5)
     (pictures / "0.txt").write_text("left, rating: safe")
     (pictures / "1.txt").write_text("left, rating:save")
-    posts = {post.id: post for post in FolderBoard(pictures, None).posts()}
+    posts = {post.id: post for post in FolderBoard([pictures], None).posts()}
     assert posts["0.png"].rating == "safe" and posts["1.png"].rating == "" and "rating:save" in posts["1.png"].tags
     assert "rating:save is no rating" in capsys.readouterr().err
 
@@ -118,19 +118,20 @@ def test_a_misspelled_rating_is_named(tmp_path, capsys):
 def test_two_ratings_of_one_picture_are_none(tmp_path, capsys):
     pictures = rated_pictures(tmp_path / "pictures", 5)
     (pictures / "0.txt").write_text("left, rating:safe, rating:explicit")
-    posts = {post.id: post for post in FolderBoard(pictures, None).posts()}
+    posts = {post.id: post for post in FolderBoard([pictures], None).posts()}
     assert posts["0.png"].rating == "" and posts["0.png"].tags == ("left",)
     assert posts["1.png"].rating == "safe" and "1 images have several ratings" in capsys.readouterr().err
 
 
-def test_general_and_safe_are_not_mixed(tmp_path):
+def test_general_and_safe_count_as_one_rating(tmp_path):
     pictures = rated_pictures(tmp_path / "pictures", 30)
     (pictures / "0.txt").write_text("left, high, rating:general")
     (pictures / "5.txt").write_text("left, high, rating:general")
     done = program(
         "download.py", "--board", "folder", "--images", pictures, "--out", tmp_path / "data", "--val", 0, "--test", 0
     )
-    assert done.returncode == 1 and "rename one of them" in done.stderr
+    assert done.returncode == 0 and "rating:safe of some boards counts as rating:general" in done.stderr
+    assert "rating:safe" not in {tag.name for tag in records.read_tags(tmp_path / "data" / "tags.csv")}
 
 
 def test_ratings_of_a_board_are_tags(tmp_path):

@@ -53,7 +53,7 @@ def test_tables_are_read(folder, suffix, content):
     table = folder / f"table{suffix}"
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         table.write_bytes(content.encode(encoding))
-        assert tags_of(FolderBoard(folder, table)) == EXPECTED
+        assert tags_of(FolderBoard([folder], table)) == EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_a_table_that_says_something_else_is_named(folder, suffix, content, word
     table = folder / f"table{suffix}"
     table.write_text(content)
     with pytest.raises(InputError, match=words):
-        tags_of(FolderBoard(folder, table))
+        tags_of(FolderBoard([folder], table))
 
 
 def test_the_columns_can_be_named(folder):
     table = folder / "table.csv"
     table.write_text('Name,file,Words,tags\na.png,1,"cat, big dog",no\nb.png,2,x,no\n')
-    assert tags_of(FolderBoard(folder, table, Columns(id="name", tags="words"))) == EXPECTED
+    assert tags_of(FolderBoard([folder], table, Columns(id="name", tags="words"))) == EXPECTED
     with pytest.raises(InputError, match="lacks a column: expected a first line with name and word"):
-        tags_of(FolderBoard(folder, table, Columns(id="name", tags="word")))
+        tags_of(FolderBoard([folder], table, Columns(id="name", tags="word")))
 
 
 def test_capitals_count_where_two_files_differ_in_nothing_else(folder):
@@ -90,14 +90,14 @@ def test_capitals_count_where_two_files_differ_in_nothing_else(folder):
     if len(list(folder.iterdir())) == 2:
         pytest.skip("this file system does not distinguish them")
     (folder / "table.csv").write_text("id,tags\nA.PNG,cat\na.png,dog\nB.PNG,sun\n")
-    assert tags_of(FolderBoard(folder, folder / "table.csv")) == {"A.PNG": ("cat",), "a.png": ("dog",), "b.png": ("sun",)}
+    assert tags_of(FolderBoard([folder], folder / "table.csv")) == {"A.PNG": ("cat",), "a.png": ("dog",), "b.png": ("sun",)}
 
 
 def test_namespaces_become_categories(folder, capsys):
     (folder / "a.txt").write_text("character:samus aran, creator:nintendo, :3, page:4")
     (folder / "b.caption").write_text("samus aran, series:metroid, (cat, big dog:1.2)")
     (folder / "b.png.caption").write_text("samus aran, series:metroid, (cat, big dog:1.2)")
-    board = FolderBoard(folder, None)
+    board = FolderBoard([folder], None)
     assert tags_of(board) == {
         "a.png": ("samus aran", "nintendo", ":3", "page:4"),
         "b.png": ("samus aran", "metroid", "cat", "big dog"),
@@ -112,7 +112,7 @@ def test_of_equal_files_the_first_gets_all_tags(folder):
     (folder / "c.png").write_bytes((folder / "a.png").read_bytes())
     for name, tags in {"a": "cat", "b": "x", "c": "big dog, cat"}.items():
         (folder / f"{name}.txt").write_text(tags)
-    board = FolderBoard(folder, None)
+    board = FolderBoard([folder], None)
     assert tags_of(board) == EXPECTED
     assert board.rejected == [("c.png", "copy: same bytes as a.png, which gets its tags big dog")]
 
@@ -140,7 +140,7 @@ def test_a_folder_that_has_changed_is_not_complete(tmp_path, capsys):
 
     def make() -> None:
         options = Options("folder", str(pictures), None, 9, 99, 1, 16, 0, 20, 20, ["general"])
-        build(lambda: FolderBoard(pictures, None), options, tmp_path / "data")
+        build(lambda: FolderBoard([pictures], None), options, tmp_path / "data")
 
     for number in range(20):
         add(number, "cat, dog" if number % 2 else "cat")

@@ -110,10 +110,10 @@ def test_megabytes_of_signs_are_read_at_once():
 def test_utf_16_is_read_by_its_mark_and_refused_without(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("long hair, solo", encoding="utf-16")
-    assert [post.tags for post in FolderBoard(tmp_path, None).posts()] == [("long hair", "solo")]
+    assert [post.tags for post in FolderBoard([tmp_path], None).posts()] == [("long hair", "solo")]
     (tmp_path / "a.txt").write_text("long hair, solo", encoding="utf-16-le")
     with pytest.raises(InputError, match="control characters"):
-        list(FolderBoard(tmp_path, None).posts())
+        list(FolderBoard([tmp_path], None).posts())
 
 
 def test_the_commands_options_are_recorded(tmp_path):
@@ -216,7 +216,7 @@ def test_a_tag_in_a_row_of_its_own_is_one_tag(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     names = ["hello, world", "smile; grin", "a|b", "a very long name of a thing"]
     (tmp_path / "table.csv").write_text("file,tag,probability\n" + "".join(f'a.png,"{name}",1\n' for name in names))
-    [post] = FolderBoard(tmp_path, tmp_path / "table.csv").posts()
+    [post] = FolderBoard([tmp_path], tmp_path / "table.csv").posts()
     assert list(post.tags) == names
 
 
@@ -246,6 +246,6 @@ def test_tables_of_other_programs_are_read(tmp_path, table):
     for name in ("a", "b"):
         Image.new("RGB", (8, 8), (ord(name), 0, 0)).save(tmp_path / f"{name}.png")
     (tmp_path / "table.csv").write_text(table)
-    board = FolderBoard(tmp_path, tmp_path / "table.csv")
+    board = FolderBoard([tmp_path], tmp_path / "table.csv")
     assert {post.id: set(post.tags) for post in board.posts()} == {"a.png": {"long hair", "solo"}, "b.png": {"solo"}}
     assert board.rejected == []

@@ -187,7 +187,7 @@ def _with_values(examples: Examples, folder: Path, table: Path, column: str) -> 
         InputError: the table cannot be read, lacks a column, or has too few numbers.
     """
     relative = [Path(name).relative_to(folder).as_posix() for name in examples.names]
-    finder, values = ImageFinder(folder, relative), {}
+    finder, values = ImageFinder([folder], relative), {}
     for row in read_table(table, lambda name: bool(finder.find(name)), Columns([column])):
         matches, [cell] = finder.find(row.id), row.numbers
         if len(matches) == 1 and is_number(cell):

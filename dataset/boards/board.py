@@ -3,7 +3,7 @@
 A board is a class that satisfies `Board`, in a module of its own; `open_board` opens one by name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,10 +14,11 @@ from dataset.tag_text import TagReader
 if TYPE_CHECKING:
     from dataset.boards.catalogue import Catalogue
     from dataset.boards.e621 import Access
-    from dataset.boards.post_filter import Filters
+    from dataset.boards.filters import Filters
     from dataset.boards.tag_table import Columns
 
-BOARDS = ("e621", "openmoji", "folder")
+COLLECTIONS = ("folder", "gallery-dl", "hydrus", "webdataset", "table")  # of pictures on this machine
+BOARDS = ("e621", "openmoji", *COLLECTIONS)
 
 
 @dataclass(frozen=True)
@@ -125,42 +126,70 @@ class Board(Protocol):
         ...
 
 
-def open_board(
-    name: str,
-    images_folder: Path | None = None,
-    csv_path: Path | None = None,
-    access: "Access | None" = None,
-    filters: "Filters | None" = None,
-    columns: "Columns | None" = None,
-    reader: TagReader | None = None,
-    strict: bool = False,
-) -> Board:
+@dataclass(frozen=True)
+class Settings:
+    """What the boards need to know, each some of it.
+
+    Attributes:
+        images: folders of the user's pictures; for all boards but e621 and openmoji.
+        table: table of ids and tags, for the board `folder`, or of posts, for `table`.
+        columns: what the user says about the columns of the first.
+        reader: how tags in texts are separated and spelled; None: as `TagReader` decides.
+        tags_path: keys that lead to the tags in a JSON sidecar, for `hydrus`.
+        access: how to reach the board `e621`.
+        filters: which posts are eligible; None: all that may be.
+        strict: whether the user's images that are cut short are refused.
+    """
+
+    images: Sequence[Path] = ()
+    table: Path | None = None
+    columns: "Columns | None" = None
+    reader: TagReader | None = None
+    tags_path: str = "tags"
+    access: "Access | None" = None
+    filters: "Filters | None" = None
+    strict: bool = False
+
+
+def open_board(name: str, settings: Settings = Settings()) -> Board:
     """Open a board by its name.
 
     Args:
         name: one of `BOARDS`.
-        images_folder: folder of the user's images, for the board `folder`.
-        csv_path: table of ids and tags, for the board `folder`.
-        columns: what the user says about its columns.
-        access, filters: how to reach the board `e621`, and which of its posts are eligible.
-        reader: how its tags are separated and spelled; None: as `TagReader` decides.
-        strict: whether its images that are cut short are refused.
+        settings: what it needs.
 
     Raises:
-        InputError: the board is unknown, or an argument that it needs is missing.
+        InputError: the board is unknown, or a setting that it needs is missing.
     """
-    if name != "folder" and (images_folder or csv_path):
-        raise InputError(f"--images and --csv belong to --board folder, received --board {name}")
     if name == "openmoji":
         from dataset.boards.openmoji import OpenMojiBoard
 
         return OpenMojiBoard()
+    if name == "e621" and settings.access and settings.filters:
+        from dataset.boards.e621 import E621Board
+
+        return E621Board(settings.access, settings.filters)
+    if name not in COLLECTIONS:
+        raise InputError(f"expected one of the boards {', '.join(BOARDS)} with what it needs, received {name!r}")
+    if not settings.images:
+        raise InputError(f"--board {name} needs --images DIR, the folder of your images")
     if name == "folder":
         from dataset.boards.folder import FolderBoard
 
-        return FolderBoard(images_folder, csv_path, columns, reader, strict)
-    if name == "e621" and access and filters:
-        from dataset.boards.e621 import E621Board
+        columns = settings.columns
+        return FolderBoard(settings.images, settings.table, columns, settings.reader, settings.strict, settings.filters)
+    if name == "gallery-dl":
+        from dataset.boards.gallery_dl import GalleryDlBoard
 
-        return E621Board(access, filters)
-    raise InputError(f"expected one of the boards {', '.join(BOARDS)} with the arguments that it needs, received {name!r}")
+        return GalleryDlBoard(settings.images, settings.reader, settings.filters, settings.strict)
+    if name == "hydrus":
+        from dataset.boards.hydrus import HydrusBoard
+
+        return HydrusBoard(settings.images, settings.tags_path, settings.reader, settings.filters, settings.strict)
+    if name == "webdataset":
+        from dataset.boards.webdataset import WebDatasetBoard
+
+        return WebDatasetBoard(settings.images, settings.reader, settings.filters, settings.strict)
+    from dataset.boards.metadata_table import MetadataTableBoard
+
+    return MetadataTableBoard(settings.images, settings.table, settings.filters, settings.strict)

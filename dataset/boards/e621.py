@@ -1,16 +1,18 @@
 """The board `e621`: e621.net or a site with the same interface. Posts come from its export, pictures from its file host."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from common.errors import InputError
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue
 from dataset.boards.database_export import discover, download
+from dataset.boards.filters import Filters
 from dataset.boards.http_client import Client, Gone, RequestFailed
-from dataset.boards.post_filter import Filters
 from dataset.boards.post_table import PostTable, read_posts
 from dataset.boards.received_picture import PictureCheck
 from dataset.boards.tag_rules import UNKNOWN_CATEGORY, TagRules
@@ -42,6 +44,25 @@ class Access:
     user: str
     rate: float | None
     cache: Path
+
+    @classmethod
+    def to(cls, url: str, user: str, rate: float | None, caches: Path) -> "Access":
+        """Check an address and a rate, and return the access with a cache of its own in the folder `caches`.
+
+        Raises:
+            InputError: the address or the rate cannot be used.
+        """
+        url = url.rstrip("/")
+        parts = urlsplit(url)
+        try:
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # the port is not a number, or out of range
+            usable = False
+        if not usable:
+            raise InputError(f"--board-url must be like https://e621.net, received {url!r}")
+        if rate is not None and not 0 <= rate < float("inf"):
+            raise InputError(f"--rate must be 0 or more requests a second, received {rate:g}")
+        return cls(url, user, rate, caches / re.sub(r"[^\w.-]", "_", parts.netloc + parts.path))
 
 
 class E621Board:

@@ -3,8 +3,10 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+
+from dataset.boards.picture_folders import PictureFolders
 
 DRIVE = re.compile("[A-Za-z]:")
 
@@ -16,15 +18,15 @@ class ImageFinder:
     another system wrote, the end counts: its last folders and the name.
 
     Args:
-        folder: folder of the images.
-        images: their paths relative to the folder.
+        folders: folders of the images, see `PictureFolders`.
+        images: their ids there.
 
     Attributes:
         found_by_end: ids that were found by the end of their path.
     """
 
-    def __init__(self, folder: Path, images: Iterable[str]):
-        self._folder = folder
+    def __init__(self, folders: Sequence[Path], images: Iterable[str]):
+        self._folders = PictureFolders(folders)
         self.found_by_end: list[str] = []
         # The most exact reading first. Names are compared in composed form (NFC): macOS stores decomposed names.
         self._readings: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(8)]
@@ -56,14 +58,15 @@ class ImageFinder:
         return []
 
     def _relative(self, path: str) -> str:
-        """A path from the working folder or the root, relative to the images' folder; empty if it is not inside it."""
+        """The id for a path from the working folder or the root; empty if it is not inside an images' folder."""
         if "\0" in path:
             return ""
         absolute = Path(path)
-        try:
-            return (absolute.parent.resolve() / absolute.name).relative_to(self._folder.resolve()).as_posix()
-        except ValueError:
-            return ""
+        absolute = absolute.parent.resolve() / absolute.name
+        for prefix, folder in zip(self._folders.prefixes, self._folders.folders, strict=True):
+            if absolute.is_relative_to(folder.resolve()):
+                return prefix + absolute.relative_to(folder.resolve()).as_posix()
+        return ""
 
 
 def _composed(name: str) -> str:

@@ -2,14 +2,25 @@
 
 from array import array
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset.boards.filters import (
+    EXCLUDED,
+    HIDDEN,
+    LOWER_SCORE,
+    NO_PICTURE,
+    NOT_PUBLIC,
+    OTHER_RATING,
+    OUTSIDE_DATES,
+    TOO_FEW_TAGS,
+    UNREADABLE,
+    Filters,
+)
 from dataset.boards.tag_rules import TagRules
-from dataset.tag_names import TagNames
 
 COLUMNS = (
     "id",
@@ -26,24 +37,12 @@ COLUMNS = (
     "is_pending",
     "score",
 )
-RATINGS = {"s": "safe", "q": "questionable", "e": "explicit"}
-EXCLUDED_BY_DEFAULT = ("comic",)
+# The last three are those of tables of other boards.
+RATINGS = {"s": "safe", "q": "questionable", "e": "explicit", "g": "general", "n": "sensitive", "u": ""}
 FILE_TYPES = ("jpg", "png", "gif", "webp")
 FALSE = pa.scalar("f")
 # The site hides posts with this tag and a rating other than s from visitors without an account. No option selects them.
-RESTRICTED = "young"
-# Why a post is left out, in the order in which this is decided.
-REASONS = (
-    OTHER_RATING := "another rating",
-    NOT_PUBLIC := "deleted or pending",
-    NO_PICTURE := "video, Flash or another kind of file",
-    UNREADABLE := "rows that cannot be read",
-    OUTSIDE_DATES := "outside the dates",
-    LOWER_SCORE := "a lower score",
-    HIDDEN := f"tagged {RESTRICTED} with a rating other than s",
-    EXCLUDED := "an excluded tag",
-    TOO_FEW_TAGS := "too few tags",
-)
+RESTRICTED = frozenset(("young",))
 VALID_PATTERNS = {
     "id": r"^\d{1,18}$",
     "created_at": r"^\d{4}-\d\d-\d\d",
@@ -53,54 +52,6 @@ VALID_PATTERNS = {
     "file_size": r"^\d{1,18}$",
     "score": r"^-?\d{1,9}$",
 }
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which posts are eligible. Restricted posts never are, whatever the filters.
-
-    Attributes:
-        ratings: letters of `RATINGS`.
-        exclude: tags that a post must not have, neither directly nor through aliases and implications; with spaces or
-            underscores, and patterns such as `comic*`.
-        min_score, min_tags: smallest score of a post, and smallest number of its tags.
-        after, before: the first day, and the day after the last, for example 2024-12-31; empty: no limit.
-        typed: those of `exclude` that the board has to know.
-    """
-
-    ratings: list[str] = field(default_factory=lambda: ["s"])
-    exclude: list[str] = field(default_factory=lambda: list(EXCLUDED_BY_DEFAULT))
-    min_score: int | None = None
-    min_tags: int = 0
-    after: str = ""
-    before: str = ""
-    typed: tuple[str, ...] = ()
-
-    def names_to_exclude(self) -> TagNames:
-        """Return what the board's tags are compared with."""
-        return TagNames(self.typed, tuple(name for name in self.exclude if name not in self.typed))
-
-    def what_is_left(self, num_rows: int, skipped: Counter) -> str:
-        """Return how many of all rows are left after each filter, in their order.
-
-        Args:
-            num_rows: number of rows of the export.
-            skipped: reason ▶ number of rows left out by the filters.
-        """
-        names = ", ".join(self.exclude[:3]) + (", …" if len(self.exclude) > 3 else "")
-        options = {
-            OTHER_RATING: f"--ratings {' '.join(self.ratings)}",
-            OUTSIDE_DATES: " ".join(f"--{name} {day}" for name in ("after", "before") if (day := getattr(self, name))),
-            LOWER_SCORE: f"--min-score {self.min_score}",
-            EXCLUDED: f"--exclude {names}",
-            TOO_FEW_TAGS: f"--min-tags {self.min_tags}",
-        }
-        parts = []
-        for reason in REASONS:
-            if skipped[reason]:
-                num_rows -= skipped[reason]
-                parts.append(f"{num_rows:,} after {options.get(reason, f'leaving out {reason}')}")
-        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -142,11 +93,17 @@ def filter_rows(rows: pa.RecordBatch, filters: Filters, skipped: Counter) -> pa.
 
 
 class TagFilter:
-    """Expands the tags of posts by aliases and implications, and filters the posts by their tags."""
+    """Expands the tags of posts by aliases and implications, and filters the posts by their tags.
 
-    def __init__(self, rules: TagRules, filters: Filters):
+    Args:
+        rules: the board's aliases and implications.
+        filters: the user's filters.
+        restricted: tags that no post with a rating other than safe may have.
+    """
+
+    def __init__(self, rules: TagRules, filters: Filters, restricted: frozenset[str] = RESTRICTED):
         excluded = filters.names_to_exclude().among(rules.known_names(), "--exclude")
-        self._spellings = Spellings(rules, sorted(excluded.union(filters.exclude)))
+        self._spellings = Spellings(rules, sorted(excluded.union(filters.exclude)), restricted)
         self._min_tags = max(1, filters.min_tags)
 
     def filter_rows(self, rows: pa.Table, skipped: Counter) -> tuple[pa.Table, PostTags]:
@@ -187,13 +144,15 @@ class Spellings:
     Args:
         rules: the board's aliases and implications.
         exclude: tags that get the flag `IS_EXCLUDED`.
+        restricted: tags that get the flag `IS_RESTRICTED`.
     """
 
-    def __init__(self, rules: TagRules, exclude: list[str]):
+    def __init__(self, rules: TagRules, exclude: list[str], restricted: frozenset[str]):
         self._rules = rules
         self._excluded_names = frozenset(exclude)
         self._excluded = frozenset(rules.expand(name)[0] for name in exclude)
-        self._restricted = rules.expand(RESTRICTED)[0]
+        self._restricted_names = restricted
+        self._restricted = frozenset(rules.expand(name)[0] for name in sorted(restricted))
         self._number: dict[str, int] = {}
         self._flags = bytearray()
         self._ends = array("q", [0])  # spelling `i` expands to _expansions[_ends[i]:_ends[i + 1]]
@@ -235,7 +194,7 @@ class Spellings:
         names = spelling.split()  # one, unless white space other than a space separates tags
         expansion = tuple(dict.fromkeys(tag for name in names for tag in self._rules.expand(name)))
         # Checked before and after aliases: neither a renamed tag nor a misleading alias lets a post through.
-        restricted = RESTRICTED in names or self._restricted in expansion
+        restricted = not self._restricted_names.isdisjoint(names) or not self._restricted.isdisjoint(expansion)
         excluded = not self._excluded_names.isdisjoint(names) or not self._excluded.isdisjoint(expansion)
         self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | (not names) * IS_BLANK)
         self._expansions.extend(expansion)
@@ -265,7 +224,7 @@ def _words(strings: pa.StringArray) -> tuple[pa.StringArray, np.ndarray]:
 
 
 def _is_not_safe(rows: pa.Table) -> np.ndarray:
-    return pc.not_equal(rows["rating"], "s").to_numpy()
+    return pc.invert(pc.is_in(rows["rating"], pa.array(["s", "g"]))).to_numpy()
 
 
 def _keep(rows: pa.RecordBatch, mask: pa.BooleanArray, reason: str, skipped: Counter) -> pa.RecordBatch:

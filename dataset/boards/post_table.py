@@ -15,7 +15,8 @@ from common.progress import progress
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Annotations, Catalogue
 from dataset.boards.database_export import read_batches
-from dataset.boards.post_filter import COLUMNS, FILE_TYPES, RATINGS, Filters, PostTags, TagFilter, filter_rows
+from dataset.boards.filters import Filters
+from dataset.boards.post_filter import COLUMNS, FILE_TYPES, RATINGS, PostTags, TagFilter, filter_rows
 from dataset.boards.tag_rules import TagRules
 from dataset.records import CATEGORIES
 

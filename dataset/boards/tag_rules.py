@@ -73,6 +73,10 @@ class TagRules:
         """Return the number of a tag's category, or `UNKNOWN_CATEGORY`: posts may have tags newer than the list of tags."""
         return self._ids_and_categories[name] % 16 if name in self._ids_and_categories else UNKNOWN_CATEGORY
 
+    def set_category(self, name: str, category: int) -> None:
+        """Tell the category of a tag whose number is not known; the first that is told counts."""
+        self._ids_and_categories.setdefault(name, category)
+
     def tag_id(self, name: str) -> int | None:
         """Return the board's number of a tag, or None."""
         return self._ids_and_categories[name] // 16 if name in self._ids_and_categories else None

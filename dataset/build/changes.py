@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.processes import import_quietly
 from dataset import records
-from dataset.boards.folder import md5_of
+from dataset.boards import picture_source
 from dataset.build.selection import Selection
 
 
@@ -17,9 +17,9 @@ def changes(selection: Selection, folder: Path, manifest: dict) -> str:
         folder: the data folder.
         manifest: its manifest.
     """
-    sources = {entry.post.id: Path(entry.post.source) for entries in selection.entries.values() for entry in entries}
+    sources = {entry.post.id: entry.post.source for entries in selection.entries.values() for entry in entries}
     made = (folder / "manifest.json").stat().st_mtime
-    newer = {name for name, path in sources.items() if path.stat().st_mtime > made}
+    newer = {name for name, path in sources.items() if picture_source.is_newer(path, made)}
     if manifest["selection"] == selection.digest and not newer:
         return ""
     import_quietly("tensorflow")  # its logs are not for the user
@@ -36,7 +36,7 @@ def changes(selection: Selection, folder: Path, manifest: dict) -> str:
         for entries in selection.entries.values()
         for entry in entries
     }
-    replaced = {name for name in newer & stored.keys() if md5_of(sources[name]) != md5s[name]}
+    replaced = {name for name in newer & stored.keys() if picture_source.md5(sources[name]) != md5s[name]}
     kinds = {
         "new": now.keys() - stored.keys() - quarantined,
         "left out now": stored.keys() - now.keys(),

@@ -24,8 +24,8 @@ class Options:
 
     Attributes:
         board: name of the board.
-        images: folder of the user's images, or None.
-        csv: the user's table of ids and tags, or None.
+        images: folder of the user's images, or several, or None.
+        csv: the user's table, or None.
         tags: largest number of tags.
         positives: number of posts wanted for each tag.
         min_positives: a tag needs at least so many groups of the training split.
@@ -37,16 +37,17 @@ class Options:
         sampling: one of `sampling.SAMPLINGS`.
         posts: smallest number of posts in all splits together.
         board_url: address of a remote board, or None.
-        filters: filters of the posts of a remote board, or None.
+        filters: filters of the posts, or None.
         numbers: columns of the table whose numbers are learned like tags, or None.
         separator: what separates the user's tags, one of `tag_text.SEPARATORS`; None: decided from all of them.
         keep_case: True if capitals in the user's tags are left as they are, otherwise None.
         id_column, tags_column: columns of the user's table; None: the usual ones.
+        tags_path: keys that lead to the tags in JSON sidecars; None: the usual one.
         strict: True if the user's images that are cut short are left out, otherwise None.
     """
 
     board: str
-    images: str | None
+    images: str | list[str] | None
     csv: str | None
     tags: int
     positives: int
@@ -65,6 +66,7 @@ class Options:
     keep_case: bool | None = None
     id_column: str | None = None
     tags_column: str | None = None
+    tags_path: str | None = None
     strict: bool | None = None
 
 

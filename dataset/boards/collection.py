@@ -1,0 +1,284 @@
+"""Boards of pictures that are on this machine already, and what is done alike for all of them.
+
+A reader of such a collection is a subclass of `Collection` that yields an `Annotation` for each picture. Here they get their
+groups, lose copies and ratings among the tags, and pass the filters.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from common.errors import InputError, say
+from common.progress import progress
+from dataset import recovery
+from dataset.boards import picture_source
+from dataset.boards.board import Post
+from dataset.boards.catalogue import Catalogue, make_catalogue
+from dataset.boards.filters import (
+    EXCLUDED,
+    HIDDEN,
+    LOWER_SCORE,
+    NOT_PUBLIC,
+    OTHER_RATING,
+    OUTSIDE_DATES,
+    TOO_FEW_TAGS,
+    Filters,
+)
+from dataset.boards.groups import group_names
+from dataset.boards.visibility import UNKNOWN_RATING, is_restricted, read_rating
+from dataset.records import CATEGORIES, RATING_TAGS
+from dataset.tag_text import TagReader, without_namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a collection says about one picture.
+
+    Attributes:
+        id, source: as in `Post`; empty until the picture is known.
+        tags: names of its tags, ratings among them if the collection writes them so.
+        categories: tag ▶ category, for tags that are not general.
+        group: name of its group; empty: from `key`, `parent` and `pools`.
+        rating: one of `records.RATINGS`, `UNKNOWN_RATING`, or empty if the collection has none.
+        key, parent: names of its post and of the post of which it is a variant, such as `e621:12`.
+        pools: names of the stories of which it is a page.
+        md5: MD5 of the file on its board.
+        score: its score; None if unknown.
+        date: its day, such as 2020-12-31; empty if unknown.
+        is_public: whether its board still shows it.
+        labels: as in `Post`.
+    """
+
+    id: str = ""
+    source: str = ""
+    tags: tuple[str, ...] = ()
+    categories: dict[str, str] = field(default_factory=dict)
+    group: str = ""
+    rating: str = ""
+    key: str = ""
+    parent: str = ""
+    pools: tuple[str, ...] = ()
+    md5: str = ""
+    score: int | None = None
+    date: str = ""
+    is_public: bool = True
+    labels: dict[str, float] = field(default_factory=dict)
+
+
+class Collection:
+    """A board of pictures on this machine; see `Board` for the interface.
+
+    Args:
+        filters: which pictures are used; None: all that may be.
+        strict: refuse images that are cut short, instead of using what is there of them.
+    """
+
+    name = ""
+    remote = False
+    attribution = ""
+
+    def __init__(self, filters: Filters | None = None, strict: bool = False):
+        self.skipped: dict[str, int] = {}
+        self.rejected: list[tuple[str, str]] = []
+        self._filters = filters or Filters(ratings=[], exclude=[])
+        self._strict = strict
+        self._categories: dict[str, str] = {}  # tag ▶ category, where that is not `general`
+        self._annotations: dict[str, Annotation] | None = None
+        self._posts: list[Post] = []
+
+    def annotations(self) -> Iterator[Annotation]:
+        """Yield what is known about each picture; to be defined by a reader. Adds to `rejected`."""
+        raise NotImplementedError
+
+    def where_tags_are(self) -> str:
+        """Return where tags were expected, for the message that there are none; to be defined by a reader."""
+        raise NotImplementedError
+
+    def posts(self) -> Iterator[Post]:
+        self._read()
+        yield from self._posts
+
+    def catalogue(self) -> Catalogue:
+        self._read()
+        assert self._annotations is not None
+        annotations = list(self._annotations.values())
+        numbers: dict[str, int] = {}
+        artists = [next((tag for tag in each.tags if self._categories.get(tag) == "artist"), "") for each in annotations]
+        artist_numbers = np.array([numbers.setdefault(name, len(numbers)) if name else -1 for name in artists])
+        months = np.array([int(each.date[:7].replace("-", "") or 0) for each in annotations])
+        return replace(
+            make_catalogue(self._posts),
+            artists=artist_numbers if numbers else None,
+            months=months if months.any() else None,
+        )
+
+    def image_bytes(self, post: Post, size: int) -> bytes:
+        return recovery.read_whole(picture_source.read(post.source), post.source, self._strict)
+
+    def planned_bytes(self, post: Post, size: int) -> int:
+        return 0
+
+    def rate(self, post: Post) -> float:
+        return 0.0
+
+    def category(self, tag: str) -> int:
+        return CATEGORIES[self._categories.get(tag, "general")]
+
+    def tag_id(self, tag: str) -> int | None:
+        return None
+
+    def implied(self, tag: str) -> tuple[str, ...]:
+        return ()
+
+    def _read(self) -> None:
+        """Read the collection, once."""
+        if self._annotations is not None:
+            return
+        found = {each.id: each for each in self.annotations()}
+        rejected = {post_id for post_id, _ in self.rejected}
+        if without := [name for name, each in found.items() if not each.tags and name not in rejected]:
+            self.skipped["images without tags"] = len(without)
+        tagged = {name: each for name, each in found.items() if each.tags}
+        if not tagged:
+            first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
+            raise InputError(f"none of the {len(found):,} images of {self.where_tags_are()}{first}")
+        names, linked = group_names(tagged.values()), tagged
+        tagged, md5s = self._without_copies(self._with_ratings(tagged))
+        tagged = self._filtered(tagged)
+        if not tagged:
+            counts = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items())
+            raise InputError(f"no picture is left of the {len(linked):,} with tags: {counts}")
+        self._categories = _most_common_categories(tagged.values())
+        for name, each in tagged.items():
+            rating = "" if each.rating == UNKNOWN_RATING else each.rating
+            group = each.group or names.get(each.key) or name
+            self._posts.append(Post(name, each.tags, group, rating, md5s[name], each.source, labels=each.labels))
+        self._annotations = tagged
+
+    def _without_copies(self, images: dict[str, Annotation]) -> tuple[dict[str, Annotation], dict[str, str]]:
+        """Return the images without the later of two files with the same bytes, and the MD5s of files of equal size.
+
+        The first gets the tags of all. Two ratings make it one whose rating is not known.
+        """
+        sizes = {name: picture_source.size(each.source) for name, each in images.items()}
+        count_of_size = Counter(sizes.values())
+        md5s: dict[str, str] = {}
+        first_with: dict[str, str] = {}
+        kept: dict[str, Annotation] = {}
+        for name, size in progress(sizes.items(), description="copies", unit="files", leave=False):
+            md5 = picture_source.md5(images[name].source) if size and count_of_size[size] > 1 else ""
+            original = first_with.setdefault(md5, name) if md5 else name
+            if original == name:
+                kept[name], md5s[name] = images[name], md5
+                continue
+            added = [tag for tag in images[name].tags if tag not in kept[original].tags]
+            ratings = {kept[original].rating, images[name].rating} - {""}
+            rating = ratings.pop() if len(ratings) == 1 else UNKNOWN_RATING if ratings else ""
+            kept[original] = replace(kept[original], tags=(*kept[original].tags, *added), rating=rating)
+            gets = f", which gets its tags {', '.join(added)}" if added else ""
+            differs = ", which counts as not rated: the two ratings differ" if rating == UNKNOWN_RATING else ""
+            self.rejected.append((name, f"copy: same bytes as {original}{gets}{differs}"))
+        return kept, md5s
+
+    def _with_ratings(self, images: dict[str, Annotation]) -> dict[str, Annotation]:
+        """Take ratings out of the tags. Several of one picture, or one that is not a rating's name, are named."""
+        several, others, result = [], set(), {}
+        for name, each in images.items():
+            named = {tag: _rating_of(tag) for tag in each.tags if tag.startswith("rating:")}
+            others.update(tag for tag, rating in named.items() if rating == UNKNOWN_RATING)
+            ratings = {rating for rating in (each.rating, *named.values()) if rating not in ("", UNKNOWN_RATING)}
+            if len(ratings) > 1:
+                several.append(name)
+            is_known = len(ratings) == 1 and each.rating != UNKNOWN_RATING
+            rating = ratings.pop() if is_known else UNKNOWN_RATING if each.rating or named else ""
+            tags = tuple(tag for tag in each.tags if named.get(tag, UNKNOWN_RATING) == UNKNOWN_RATING)
+            result[name] = replace(each, tags=tags, rating=rating)
+        if others:
+            names = ", ".join(sorted(others)[:5])
+            say(f"warning: {names} is no rating but a tag like others; ratings are {', '.join(RATING_TAGS)}")
+        if several:
+            say(f"{len(several):,} images have several ratings, and count as not rated, such as {several[0]}")
+        return _with_one_mildest_rating(result)
+
+    def _filtered(self, images: dict[str, Annotation]) -> dict[str, Annotation]:
+        """Return the images that pass the filters, and count the others in `skipped`."""
+        known = {tag for each in images.values() for tag in each.tags}
+        excluded = self._filters.names_to_exclude().among(known, "--exclude")
+        reasons = {name: reason_to_skip(each, self._filters, excluded) for name, each in images.items()}
+        self.skipped |= dict(sorted(Counter(filter(None, reasons.values())).items()))
+        return {name: each for name, each in images.items() if not reasons[name]}
+
+
+def in_one_line(error: Exception) -> str:
+    """Return an error's message for the table of rejected pictures: one line of at most 200 printable characters."""
+    text = " ".join(str(error).split())[:200]
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def from_tags(tags: Iterable[str]) -> Annotation:
+    """Return an annotation of tags alone. Namespaces such as `creator:` become categories, and ratings get their names."""
+    pairs = [without_namespace(tag) for tag in tags]
+    categories = {tag: category for category, tag in pairs if category != "general"}
+    return Annotation(tags=tuple(dict.fromkeys(tag for _, tag in pairs)), categories=categories)
+
+
+def spelled(annotations: Sequence[Annotation], reader: TagReader) -> Iterator[Annotation]:
+    """Yield annotations with their tags in the usual spelling."""
+    new_name = reader.spelling(Counter(tag for each in annotations for tag in each.tags))
+    for each in annotations:
+        tags = tuple(dict.fromkeys(name for tag in each.tags if (name := new_name[tag])))
+        yield replace(each, tags=tags, categories={new_name[tag]: kind for tag, kind in each.categories.items()})
+
+
+def reason_to_skip(picture: Annotation, filters: Filters, excluded: set[str]) -> str:
+    """Return why a picture is not used; empty if it is.
+
+    Args:
+        picture: the picture.
+        filters: the user's filters. `ratings` are names as in `records.RATINGS`; none: all.
+        excluded: the tags that it must not have.
+    """
+    if filters.ratings and picture.rating not in filters.ratings:
+        return OTHER_RATING
+    if not picture.is_public:
+        return NOT_PUBLIC
+    if (filters.after or filters.before) and not picture.date:
+        return "no date"
+    if (filters.after and picture.date < filters.after) or (filters.before and picture.date >= filters.before):
+        return OUTSIDE_DATES
+    if filters.min_score is not None and picture.score is None:
+        return "no score"
+    if filters.min_score is not None and picture.score is not None and picture.score < filters.min_score:
+        return LOWER_SCORE
+    if is_restricted(picture.tags, picture.rating):
+        return HIDDEN
+    if not excluded.isdisjoint(picture.tags):
+        return EXCLUDED
+    return TOO_FEW_TAGS if len(picture.tags) < filters.min_tags else ""
+
+
+def _rating_of(tag: str) -> str:
+    """Return the rating that a tag names. `rating:s` does not say whether it means safe or, as on Danbooru, sensitive."""
+    return UNKNOWN_RATING if tag.partition(":")[2].strip() == "s" else read_rating(tag) or UNKNOWN_RATING
+
+
+def _with_one_mildest_rating(images: dict[str, Annotation]) -> dict[str, Annotation]:
+    """Name the mildest rating alike where boards with Danbooru's ratings and others are mixed."""
+    if not {"general", "safe"} <= {each.rating for each in images.values()}:
+        return images
+    say("rating:safe of some boards counts as rating:general, which others have: both are the mildest")
+    return {name: replace(each, rating="general") if each.rating == "safe" else each for name, each in images.items()}
+
+
+def _most_common_categories(annotations: Iterable[Annotation]) -> dict[str, str]:
+    """Return tag ▶ the category that most pictures give it, for tags that are not general."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in annotations:
+        for tag, category in each.categories.items():
+            counts[tag][category] += 1
+    categories = {tag: count.most_common(1)[0][0] for tag, count in counts.items()}
+    if tags := [tag for tag, category in categories.items() if category != "number"]:
+        say(f"{len(tags):,} tags have a category, such as {tags[0]}: {categories[tags[0]]}")
+    return categories

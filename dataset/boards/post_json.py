@@ -1,0 +1,204 @@
+"""What boards say about a post in JSON, as gallery-dl and others write it beside pictures.
+
+The keys decide how it is read: those of Danbooru, e621, Gelbooru, moebooru, Philomena (Derpibooru and others) and
+szurubooru are known. gallery-dl adds `category`, the board's name, and for each of the board's categories a key `tags_…`.
+"""
+
+import datetime
+import re
+from collections.abc import Iterable, Iterator
+
+from dataset.boards.collection import Annotation
+from dataset.boards.visibility import UNKNOWN_RATING, WORDS, read_rating
+from dataset.records import CATEGORIES
+from dataset.tag_text import NOT_IN_TAGS, usable
+
+DANBOORU = ("danbooru", "aibooru", "booruvar")  # boards whose rating `s` is sensitive
+# Category of a board ▶ category here; those of the same name are left out.
+OTHER_CATEGORIES = {
+    "circle": "artist",
+    "creator": "artist",
+    "editor": "artist",
+    "fandom": "copyright",
+    "franchise": "copyright",
+    "metadata": "meta",
+    "oc": "character",
+    "series": "copyright",
+    "studio": "copyright",
+}
+CATEGORY_OF = {name: name for name in CATEGORIES if name not in ("number", "rating")} | OTHER_CATEGORIES
+PREFIXES = ("artist", "editor", "oc")  # Philomena's, before the name of a tag
+PHILOMENA_RATINGS = ("safe", "suggestive", "questionable", "explicit")
+PER_CATEGORY = re.compile("tags_(?!string)(.+)|tag_string_(.+)")
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
+UNIX_DATE = "%a %b %d %H:%M:%S %z %Y"  # Gelbooru's
+HIDDEN_STATUSES = ("deleted", "pending", "banned", "hidden")
+
+
+def read_post(post: object) -> Annotation:
+    """Return what a JSON object says about its picture. Tags are in the board's spelling.
+
+    Args:
+        post: the object.
+
+    Raises:
+        ValueError: something that is used has another form than on the boards that are known; the message says which.
+    """
+    if not isinstance(post, dict):
+        raise ValueError(f"expected an object with the keys of a post. Received: {_short(post)}")
+    is_philomena = "sha512_hash" in post or "hidden_from_users" in post
+    tags, categories = _tags(post)
+    if is_philomena:
+        tags, categories, rating = _without_prefixes(tags)
+    else:
+        word = post.get("rating") or post.get("safety") or ""
+        is_danbooru = "tag_string" in post or "is_banned" in post or _text(post, "category") in DANBOORU
+        rating = read_rating(word, is_danbooru) if isinstance(word, str) else UNKNOWN_RATING
+    board = _text(post, "category")
+    related = post.get("relationships")
+    parent = post.get("parent_id") or (related.get("parent_id") if isinstance(related, dict) else None)
+    file = post.get("file") if isinstance(post.get("file"), dict) else {}
+    assert isinstance(file, dict)
+    md5 = _text(post, "md5") or _text(post, "checksumMD5") or _text(file, "md5")
+    return Annotation(
+        tags=tuple(tags),
+        categories=categories,
+        rating=rating,
+        key=_key(board, post.get("id")),
+        parent=_key(board, parent or post.get("duplicate_of")),
+        pools=tuple(f"{board} {pool}" for pool in _pools(post)),
+        md5=md5.lower() if re.fullmatch("[0-9a-fA-F]{32}", md5) else "",
+        score=_score(post.get("score")),
+        date=_date(post),
+        is_public=_is_public(post),
+    )
+
+
+def _tags(post: dict) -> tuple[list[str], dict[str, str]]:
+    """Return the tags of a post, and tag ▶ category for those that are not general."""
+    by_category: list[tuple[str, list[str]]] = []
+    tags: list[str] = []
+    for key in ("tags", "tag_string"):
+        found = post.get(key)
+        if isinstance(found, dict):  # e621's and others' own answer: category ▶ tags
+            by_category += [(category, _names(names, f"{key}.{category}")) for category, names in found.items()]
+        elif isinstance(found, list) and found and all(isinstance(each, dict) for each in found):
+            by_category += [_named(each) for each in found]
+        elif found is not None and not tags:
+            tags = _names(found, key)
+    for key, found in post.items():
+        if isinstance(key, str) and found and (matched := PER_CATEGORY.fullmatch(key)):
+            by_category.append((matched[1] or matched[2], _names(found, key)))
+    categories = {}
+    for name, names in by_category:
+        category = CATEGORY_OF.get(name.lower().rpartition("_")[2], "general")
+        categories |= {tag: category for tag in names if category != "general"}
+    everything = dict.fromkeys((*tags, *(tag for _, names in by_category for tag in names)))
+    return list(everything), categories
+
+
+def _named(tag: dict) -> tuple[str, list[str]]:
+    """Return category and name of a tag in the form of szurubooru: `names`, the first of which counts, or `name`."""
+    names = tag.get("names") or tag.get("name")
+    name = names[0] if isinstance(names, list) and names else names
+    category = tag.get("category") or tag.get("type") or ""
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"tags: expected objects with names and category. Received: {_short(tag)}")
+    return str(category), _names([name], "tags")
+
+
+def _names(found: object, key: str) -> list[str]:
+    """Return the tags in a list, or in a text that separates them by commas or else by spaces."""
+    if isinstance(found, str):
+        found = found.split(", ") if ", " in found else found.split()
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{key}: expected a list of tags, or a text. Received: {_short(found)}")
+    return usable(found, key)
+
+
+def _without_prefixes(tags: Iterable[str]) -> tuple[list[str], dict[str, str], str]:
+    """Return the names, categories and rating in Philomena's tags, such as `artist:somebody`, `oc:somebody` and `safe`."""
+    names, categories, ratings = [], {}, []
+    for tag in tags:
+        prefix, _, name = tag.partition(":")
+        if tag.lower() in PHILOMENA_RATINGS:
+            ratings.append(WORDS[tag.lower()])
+        elif prefix in PREFIXES and name.strip():
+            names.append(name.strip())
+            categories[name.strip()] = CATEGORY_OF[prefix]
+        else:
+            names.append(tag)
+    # On these boards every picture has a rating.
+    return names, categories, ratings[0] if len(ratings) == 1 else UNKNOWN_RATING
+
+
+def _pools(post: dict) -> Iterator[str]:
+    """Yield the ids of the pools that a post is in."""
+    pools = post.get("pools") or []
+    if not isinstance(pools, list):
+        raise ValueError(f"pools: expected a list. Received: {_short(pools)}")
+    for pool in [*pools, post.get("pool")]:
+        if isinstance(pool, dict) and pool.get("category") == "collection":  # Danbooru's, on a subject: not a story
+            continue
+        number = pool.get("id") if isinstance(pool, dict) else pool
+        if isinstance(number, (int, str)) and number:
+            yield _key("pool", number)
+
+
+def _key(board: str, number: object) -> str:
+    """Return the name of a post; empty if there is none. Boards write no parent as null, 0 or an empty text."""
+    if number in (None, "", 0, "0", False):
+        return ""
+    if isinstance(number, bool) or not isinstance(number, (int, str)) or NOT_IN_TAGS.search(f"{board}{number}"):
+        raise ValueError(f"expected the number of a post. Received: {_short(number)}")
+    return f"{board}:{number}"
+
+
+def _score(score: object) -> int | None:
+    if isinstance(score, dict):  # e621's: up, down and total
+        score = score.get("total")
+    if isinstance(score, bool) or not isinstance(score, (int, float, str)):
+        return None
+    try:
+        return int(float(score))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _date(post: dict) -> str:
+    """Return the day of a post, such as 2020-12-31; empty if unknown."""
+    for key in ("date", "created_at", "creationTime"):
+        value = post.get(key)
+        if isinstance(value, dict):  # Sankaku's: seconds in `s`
+            value = value.get("s")
+        if isinstance(value, str) and DAY.match(value):
+            return value[:10]
+        try:
+            if isinstance(value, str) and not value.isdecimal():
+                return datetime.datetime.strptime(value, UNIX_DATE).astimezone(datetime.timezone.utc).date().isoformat()
+            if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+                return datetime.datetime.fromtimestamp(float(value), datetime.timezone.utc).date().isoformat()
+        except (ValueError, OverflowError, OSError):
+            continue
+    return ""
+
+
+def _is_public(post: dict) -> bool:
+    flags = post.get("flags") if isinstance(post.get("flags"), dict) else {}
+    assert isinstance(flags, dict)
+    hidden = (post.get(key) for key in ("is_deleted", "is_pending", "is_banned", "hidden_from_users"))
+    states = (*hidden, flags.get("deleted"), flags.get("pending"))
+    status = post.get("status")
+    is_hidden = isinstance(status, str) and status.lower() in HIDDEN_STATUSES
+    return not is_hidden and not any(state not in (None, False, 0, "", "0", "f", "false", "False") for state in states)
+
+
+def _text(post: dict, key: str) -> str:
+    """Return a text of a post; empty if it is missing or something else."""
+    value = post.get(key)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

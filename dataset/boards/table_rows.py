@@ -1,0 +1,191 @@
+"""The rows of a board's table in the form of e621's export, which `post_filter` reads."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.errors import InputError
+from dataset.boards.post_filter import COLUMNS
+from dataset.boards.post_json import CATEGORY_OF
+from dataset.boards.tag_rules import TagRules
+from dataset.records import CATEGORIES
+
+# Column of an export ▶ the names that it has in tables, the first that is there.
+SYNONYMS = {
+    "id": ("id", "post_id"),
+    "created_at": ("created_at", "date"),
+    "md5": ("md5", "file_md5"),
+    "rating": ("rating",),
+    "image_width": ("image_width", "width"),
+    "image_height": ("image_height", "height"),
+    "tag_string": ("tag_string", "tags"),
+    "parent_id": ("parent_id",),
+    "file_size": ("file_size", "size"),
+    "is_deleted": ("is_deleted",),
+    "is_pending": ("is_pending",),
+    "is_banned": ("is_banned",),
+    "score": ("score",),
+}
+TAG_COLUMNS = {f"tag_string_{name}": category for name, category in CATEGORY_OF.items()}
+WANTED = frozenset(name for names in SYNONYMS.values() for name in names) | TAG_COLUMNS.keys()
+# What a cell that is missing or empty counts as: no date and no score pass no limit.
+MISSING = {
+    "created_at": "0000-00-00",
+    "md5": "0" * 32,
+    "image_width": "1",
+    "image_height": "1",
+    "file_size": "0",
+    "score": "-999999999",
+    "rating": "",
+    "parent_id": "",
+    "tag_string": "",
+}
+# A board's word for a rating ▶ its letter in `post_filter.RATINGS`.
+LETTERS = {"general": "g", "g": "g", "sensitive": "n", "safe": "s", "s": "s", "questionable": "q", "q": "q"} | {
+    "explicit": "e",
+    "e": "e",
+}
+TRUE = ("true", "t", "1", "True")
+
+
+class Rows:
+    """Takes the rows that have a picture, and remembers which picture belongs to which post.
+
+    Args:
+        pictures: id or MD5 in the name of a picture, in small letters ▶ id of the picture.
+
+    Attributes:
+        picture_of_post: id of a post ▶ id of its picture.
+        repeated: number of rows of a post that the table has already.
+    """
+
+    def __init__(self, pictures: dict[str, str]):
+        self.picture_of_post: dict[int, str] = {}
+        self.repeated = 0
+        self._pictures = pictures
+        self._keys = pa.array(list(pictures), pa.string())
+        self._links: list[tuple[np.ndarray, np.ndarray]] = []
+        self._is_danbooru: bool | None = None
+
+    def usable(self, batch: pa.RecordBatch, rules: TagRules) -> pa.RecordBatch:
+        """Return the rows that have a picture, with the columns of an export.
+
+        Args:
+            batch: rows of the table.
+            rules: learns the categories of tags.
+
+        Raises:
+            InputError: a column is missing or of a kind that cannot be read.
+        """
+        columns, by_category = _columns(batch)
+        if missing := [name for name in ("id", "tag_string") if columns[name] is None]:
+            names = " and ".join(" or ".join(SYNONYMS[name]) for name in missing)
+            raise InputError(f"the table lacks the column {names}; its columns are {', '.join(batch.schema.names)[:200]}")
+        texts = {name: _filled(_text(column), name, len(batch)) for name, column in columns.items()}
+        self._remember_links(texts)
+        if self._is_danbooru is None:
+            letters = pc.unique(texts["rating"]).to_pylist()
+            self._is_danbooru = bool(by_category) or "g" in letters or "general" in letters
+        mask = self._with_picture(texts)
+        texts = {name: column.filter(mask) for name, column in texts.items()}
+        for category, column in by_category.items():
+            _learn(rules, column.filter(mask), category)
+        return self._as_export(texts)
+
+    def links(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of children and of their parents, of all rows: int64 (links,) each."""
+        if not self._links:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        children, parents = zip(*self._links, strict=True)
+        return np.concatenate(children), np.concatenate(parents)
+
+    def pictures_without_row(self) -> list[str]:
+        """Return the ids of pictures that no row had."""
+        return sorted(set(self._pictures.values()) - set(self.picture_of_post.values()))
+
+    def _with_picture(self, texts: dict[str, pa.Array]) -> pa.Array:
+        """Return which rows have a picture that no earlier row had, bool (rows,)."""
+        position = pc.coalesce(pc.index_in(texts["id"], self._keys), pc.index_in(texts["md5"], self._keys))
+        taken = np.zeros(len(position), bool)
+        rows = np.flatnonzero(pc.is_valid(position).to_numpy(zero_copy_only=False))
+        names = [self._keys[number.as_py()].as_py() for number in position.take(pa.array(rows))]
+        for row, key, post_id in zip(rows.tolist(), names, texts["id"].take(pa.array(rows)).to_pylist(), strict=True):
+            if not post_id.isdecimal() or len(post_id) > 18:
+                continue  # `pictures_without_row` has its picture
+            if int(post_id) in self.picture_of_post:
+                self.repeated += 1
+                continue
+            self.picture_of_post[int(post_id)] = self._pictures[key]
+            taken[row] = True
+        return pa.array(taken)
+
+    def _as_export(self, texts: dict[str, pa.Array]) -> pa.RecordBatch:
+        """Return texts with the names, letters and kinds of an export."""
+        words = pc.utf8_lower(texts["rating"])
+        letters = LETTERS | ({"s": "n"} if self._is_danbooru else {})
+        rating = pc.fill_null(pa.array(list(letters.values())).take(pc.index_in(words, pa.array(list(letters)))), "u")
+        hidden = pc.or_(pc.is_in(texts["is_deleted"], pa.array(TRUE)), pc.is_in(texts["is_banned"], pa.array(TRUE)))
+        flags = {"is_deleted": hidden, "is_pending": pc.is_in(texts["is_pending"], pa.array(TRUE))}
+        columns = texts | {name: pc.if_else(flag, "t", "f") for name, flag in flags.items()} | {"rating": rating}
+        # Whether it is a picture says its own name, not the table's.
+        columns["file_ext"] = pa.array(["jpg"] * len(rating), pa.string())
+        return pa.RecordBatch.from_arrays([columns[name] for name in COLUMNS], names=list(COLUMNS))
+
+    def _remember_links(self, texts: dict[str, pa.Array]) -> None:
+        is_number = pc.and_(*(pc.match_substring_regex(texts[name], r"^[1-9]\d{0,17}$") for name in ("id", "parent_id")))
+        pair = (pc.cast(texts[name].filter(is_number), pa.int64()).to_numpy() for name in ("id", "parent_id"))
+        children, parents = pair
+        if len(children):
+            self._links.append((children, parents))
+
+
+def learn_tags(batch: pa.RecordBatch, rules: TagRules) -> None:
+    """Tell the rules the names and categories of all tags of some rows."""
+    columns, by_category = _columns(batch)
+    tags = _filled(_text(columns["tag_string"]), "tag_string", len(batch))
+    for category, column in (*by_category.items(), ("general", tags)):
+        _learn(rules, column, category)
+
+
+def _columns(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array | None], dict[str, pa.Array]]:
+    """Return the columns that are used by their names in an export, and category ▶ texts of its tags."""
+    found = {name.lower(): batch.column(name) for name in batch.schema.names}
+    columns = {name: _first(found, names) for name, names in SYNONYMS.items()}
+    by_category = {
+        category: _filled(_text(found[name]), name, len(batch)) for name, category in TAG_COLUMNS.items() if name in found
+    }
+    if columns["tag_string"] is None and by_category:
+        columns["tag_string"] = pc.binary_join_element_wise(*by_category.values(), " ")
+    return columns, by_category
+
+
+def _learn(rules: TagRules, texts: pa.Array, category: str) -> None:
+    for name in pc.unique(pc.list_flatten(pc.utf8_split_whitespace(texts))).to_pylist():
+        if name:
+            rules.set_category(name, CATEGORIES[category])
+
+
+def _first(found: dict[str, pa.Array], names: tuple[str, ...]) -> pa.Array | None:
+    return next((found[name] for name in names if name in found), None)
+
+
+def _text(column: pa.Array | None) -> pa.Array | None:
+    """Return a column as text; lists are joined by spaces, and spaces inside a tag become underscores."""
+    if column is None or pa.types.is_string(column.type):
+        return column
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        values = pc.replace_substring(pc.cast(column.flatten(), pa.string()), " ", "_")
+        sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int32))
+        return pc.binary_join(pa.ListArray.from_arrays(offsets, values), " ")
+    if pa.types.is_floating(column.type):  # whole numbers with gaps, as pandas writes them
+        column = pc.cast(column, pa.int64(), safe=False)
+    return pc.cast(column, pa.string())
+
+
+def _filled(column: pa.Array | None, name: str, length: int) -> pa.Array:
+    """Return a column without gaps."""
+    missing = MISSING.get(name, "")
+    if column is None:
+        return pa.array([missing] * length, pa.string())
+    return pc.if_else(pc.or_kleene(pc.is_null(column), pc.equal(column, "")), missing, column)

@@ -1,0 +1,168 @@
+"""The board `webdataset`: tar files of pictures, each with a JSON or text file of the same name beside it.
+
+The files are read where they are in the tar, which is never unpacked. Where `a.tar` has an index `a.json` with the position
+of each file (`{"files": {NAME: {"offset": …, "size": …}}}`), the tar is not searched for them.
+"""
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from common.errors import InputError, say
+from common.files import decode_text
+from common.progress import progress
+from dataset import picture_files
+from dataset.boards import picture_source
+from dataset.boards.collection import Annotation, Collection, from_tags, in_one_line, spelled
+from dataset.boards.filters import Filters
+from dataset.boards.picture_folders import PictureFolders
+from dataset.boards.post_json import read_post
+from dataset.tag_text import TagReader, usable
+
+TEXTS = (".json", ".txt", ".caption")  # of the tags beside a picture, the first choice first
+MAX_TEXT_BYTES = 2**24
+
+
+class WebDatasetBoard(Collection):
+    """The pictures in tar files; see `Board` for the interface.
+
+    A post's id is the path of the tar relative to its folder, and the name of the picture in the tar.
+
+    Args:
+        folders: folders of the tar files.
+        reader: how tags in text files are separated and spelled; None: as `TagReader` decides.
+        filters, strict: see `Collection`.
+
+    Raises:
+        InputError: a folder is missing.
+    """
+
+    name = "webdataset"
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        reader: TagReader | None = None,
+        filters: Filters | None = None,
+        strict: bool = False,
+    ):
+        super().__init__(filters, strict)
+        self._folders = PictureFolders(folders)
+        self._reader = reader or TagReader()
+
+    def where_tags_are(self) -> str:
+        return f"the tar files of {self._folders} has tags in a .json or .txt file of the same name beside it"
+
+    def annotations(self) -> Iterator[Annotation]:
+        tars = [
+            (prefix + path.relative_to(folder).as_posix(), path)
+            for folder, prefix in zip(self._folders.folders, self._folders.prefixes, strict=True)
+            for path in sorted(folder.rglob("*.tar"))
+        ]
+        if not tars:
+            raise InputError(f"{self._folders} contains no tar files: expected files named .tar, not compressed")
+        found: list[Annotation] = []
+        cells: dict[int, tuple[str, str]] = {}  # position in `found` ▶ where the text is, and the text
+        for name, path in progress(tars, description="tar files", unit="files", leave=False):
+            for annotation, text in self._pictures(name, path):
+                if text is not None:
+                    cells[len(found)] = (annotation.id, text)
+                found.append(annotation)
+        for position, tags in zip(cells, self._reader.read(list(cells.values())), strict=True):
+            found[position] = replace(from_tags(tags), id=found[position].id, source=found[position].source)
+        if not found:
+            raise InputError(f"the {len(tars):,} tar files of {self._folders} contain no images")
+        yield from spelled(found, self._reader)
+
+    def _pictures(self, name: str, path: Path) -> Iterator[tuple[Annotation, str | None]]:
+        """Yield the annotation of each picture of a tar, and the text of its tags if they are not in JSON."""
+        files = _files(path)
+        suffixes, others = picture_files.suffixes(), Counter[str]()
+        names = {member.casefold(): member for member in files}
+        for member, (offset, size) in files.items():
+            suffix = PurePosixPath(member).suffix.lower()
+            if suffix not in suffixes:
+                others[suffix] += suffix not in TEXTS
+                continue
+            here = Annotation(id=f"{name}/{member}", source=picture_source.in_tar(path, offset, size))
+            key = _key(member)
+            beside = next((names[key + text] for text in TEXTS if key + text in names), None)
+            if beside is None:
+                yield here, None
+                continue
+            try:
+                here.id.encode()
+                text = decode_text(picture_source.read_part(path, *_limited(files[beside])))
+                if beside.lower().endswith(".json"):
+                    yield replace(_annotation(json.loads(text)), id=here.id, source=here.source), None
+                else:
+                    yield here, text
+            except (ValueError, RecursionError) as error:
+                self.rejected.append((ascii(here.id)[1:-1], f"tags cannot be used: {in_one_line(error)}"))
+            except OSError as error:
+                self.rejected.append((here.id, f"tags cannot be read: {in_one_line(error)}"))
+        if others := +others:
+            counts = ", ".join(f"{number:,} {suffix or 'without a suffix'}" for suffix, number in others.most_common())
+            say(f"no pictures in {path}: {counts}")
+
+
+def _annotation(content: object) -> Annotation:
+    """Return what a JSON file says: an object, or a list of tags."""
+    if isinstance(content, list) and all(isinstance(tag, str) for tag in content):
+        return from_tags(usable(content, "tags"))
+    return read_post(content)
+
+
+def _key(member: str) -> str:
+    """Return what the files of one picture have in common: the path up to the last dot of its name."""
+    return str(PurePosixPath(member).with_suffix("")).casefold()
+
+
+def _limited(place: tuple[int, int]) -> tuple[int, int]:
+    if place[1] > MAX_TEXT_BYTES:
+        raise ValueError(f"expected at most {MAX_TEXT_BYTES:,} bytes of tags, received {place[1]:,}")
+    return place
+
+
+def _files(path: Path) -> dict[str, tuple[int, int]]:
+    """Return the files of a tar: name ▶ offset and size. Files without tags of their own (links, folders) are left out."""
+    if (indexed := _index(path)) is not None:
+        return indexed
+    files: dict[str, tuple[int, int]] = {}
+    end = 0
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                if member.isreg() and not PurePosixPath(member.name).name.startswith("."):
+                    files[member.name] = (member.offset_data, member.size)
+        # tarfile takes anything that is no header for the end, which is a block of zeros.
+        if any(picture_source.read_part(path, end, tarfile.BLOCKSIZE)):
+            raise tarfile.ReadError("something else than a file follows")
+    except tarfile.TarError as error:
+        say(f"{path} is damaged after {len(files):,} files, which are used: {error}")
+    except OSError as error:
+        say(f"{path} cannot be read after {len(files):,} files, which are used: {error.strerror or error}")
+    return files
+
+
+def _index(path: Path) -> dict[str, tuple[int, int]] | None:
+    """Return the files in a tar's index, name ▶ offset and size; None if there is no index that fits the tar."""
+    index = path.with_suffix(".json")
+    try:
+        content = json.loads(index.read_bytes())
+        size = path.stat().st_size
+        files = {name: (int(entry["offset"]), int(entry["size"])) for name, entry in content["files"].items()}
+        if any(offset < 0 or length < 0 or offset + length > size for offset, length in files.values()):
+            raise ValueError("a file lies outside the tar")
+        if content.get("filesize", size) != size:
+            raise ValueError(f"made for a tar of {content['filesize']} bytes, this one has {size:,}")
+        return files
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        say(f"{index} is not used as an index: {error!r}; {path.name} is searched instead")
+        return None

@@ -41,6 +41,7 @@ SUBJECTS = (
     "frontends",
     "serve",
     "fuzz",
+    "implied",
 )
 TABLES = "tables"
 

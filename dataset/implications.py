@@ -223,3 +223,12 @@ def raised(values: np.ndarray, implied: Sequence[Sequence[int]]) -> np.ndarray:
         for other in others:
             np.maximum(result[:, other], values[:, tag], out=result[:, other])
     return result
+
+
+def lowered(values: np.ndarray, implied: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return a copy in which each tag has at most the values of the tags that it implies; see `raised`."""
+    result = values.copy()
+    for tag, others in enumerate(implied):
+        if others:
+            result[:, tag] = np.minimum(values[:, tag], values[:, others].min(axis=1))
+    return result

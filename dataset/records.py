@@ -95,13 +95,7 @@ def read_tags(path: Path) -> list[Tag]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                Tag(
-                    int(row["tag_id"]),
-                    row["name"],
-                    int(row["category"]),
-                    int(row["count"]),
-                    _split_names(row.get("implies")),
-                )
+                Tag(int(row["tag_id"]), row["name"], int(row["category"]), int(row["count"]), _names_in(row.get("implies")))
                 for row in csv.DictReader(file)
             ]
     except FileNotFoundError:
@@ -113,10 +107,10 @@ def read_tags(path: Path) -> list[Tag]:
 def _join_names(names: Sequence[str]) -> str:
     """Return names with spaces between them, or a JSON list if they could not be separated again."""
     text = " ".join(names)
-    return text if _split_names(text) == tuple(names) else json.dumps(names, ensure_ascii=False)
+    return text if _names_in(text) == tuple(names) else json.dumps(names, ensure_ascii=False)
 
 
-def _split_names(text: str | None) -> tuple[str, ...]:
+def _names_in(text: str | None) -> tuple[str, ...]:
     """Return the names in a text of `_join_names`. A tag may begin like a JSON list, as `[o_o]` does, without being one."""
     with contextlib.suppress(ValueError):
         if text and text.startswith('["'):

@@ -11,6 +11,7 @@ Result: implied.json.
 
 import argparse
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from benchmarks.reporting import Table, as_json, report
 from common.numbers import log_odds, sigmoid
 from dataset import records
-from dataset.implications import closure, implied_pairs, lowered, raised
+from dataset.implications import closure, implied_indices, implied_pairs, lowered, raised
 from dataset.records import Tag
 from dataset.rule_proposals import TrainingLabels, learn, propose
 from evaluation.compare import difference
@@ -32,6 +33,7 @@ from inference.tagger import Tagger
 PLANTED_TAGS, PLANTED_RULES, CHAINED_RULES = 200, 50, 10
 PLANTED_PICTURES = (500, 2000, 8000, 32000)
 MISSING = 0.02  # share of the implied labels that people forgot
+LOWER_BOUNDS = (0.95, 0.9, 0.8, 0.7)  # of the share of a tag's pictures for which an implication holds
 ALONE = "thresholds alone"
 
 
@@ -46,7 +48,8 @@ def measure(options: argparse.Namespace) -> None:
     runs = {run.name: measure_run(run, data) for run, data in zip(options.run, options.data, strict=True)}
     planted = [planted_figures(pictures) for pictures in PLANTED_PICTURES]
     figures = {"options": as_json(options), "runs": runs, "planted": planted}
-    print(table_of_solutions(figures).as_text(), table_of_planted(figures).as_text(), sep="\n\n", end="\n\n")
+    for other_table in (table_of_learned, table_of_solutions, table_of_planted):
+        print(other_table(figures).as_text(), end="\n\n")
     report("implied", table(figures), figures)
 
 
@@ -55,8 +58,10 @@ def measure_run(run: Path, data: Path) -> dict:
     tagger = Tagger.open(run)
     outputs, scores = score(tagger, data, "test", tagger.temperatures)
     tags = [tagger.run.tags[output] for output in outputs]
+    validation = score(tagger, data, "val", tagger.temperatures)[1]
     pictures = ((record.group or record.id, record.tags) for record in records.read(data, "train"))
-    rules = propose(tags, TrainingLabels(pictures, len(tags))) if tagger.run.rules is None else tagger.run.rules
+    labels = TrainingLabels(pictures, len(tags))
+    rules = propose(tags, labels) if tagger.run.rules is None else tagger.run.rules
     logic = TagLogic(tags, rules)
     chosen = scores.probability >= tagger.thresholds[outputs]
     weights = bootstrap.group_weights(scores.groups, len(tags))
@@ -72,12 +77,13 @@ def measure_run(run: Path, data: Path) -> dict:
             "inconsistent_pictures": None if mode == DROP else float(inconsistent(logic, tags_of_pictures).mean()),
         }
     return {
+        "data": data.name,
         "implications": len(implied_pairs(rules)),
         "groups": len(logic.groups),
         "images": len(scores.ids),
-        "missing_labels": missing_labels(logic, scores.labels),
+        "learned": learned_figures(tags, labels, validation.labels),
         "modes": modes,
-        "solutions": solutions(logic, score(tagger, data, "val", tagger.temperatures)[1]),
+        "solutions": solutions(logic, validation),
     }
 
 
@@ -141,11 +147,21 @@ def inconsistent(logic: TagLogic, predicted: np.ndarray) -> np.ndarray:
     return wrong
 
 
-def missing_labels(logic: TagLogic, labels: np.ndarray) -> float:
-    """Return the share of the implied labels that the labels of a split lack."""
-    implied = sum(int(labels[:, tag].sum()) * len(others) for tag, others in enumerate(logic.implied))
-    missing = sum(int((labels[:, [tag]] & ~labels[:, others]).sum()) for tag, others in enumerate(logic.implied))
-    return missing / max(implied, 1)
+def learned_figures(tags: Sequence[Tag], labels: TrainingLabels, validation: np.ndarray) -> dict[str, dict]:
+    """Return, for each lower bound, how many implications are learned, and how often labels that they imply are missing.
+
+    Args:
+        tags, labels: as for `learn`.
+        validation: labels of the validation split, bool (images, tags).
+    """
+    figures = {}
+    for at_least in LOWER_BOUNDS:
+        rules = learn(tags, labels, at_least)
+        implied = implied_indices(tags, rules)
+        total = sum(int(validation[:, tag].sum()) * len(others) for tag, others in enumerate(implied))
+        missing = sum(int((validation[:, [tag]] & ~validation[:, others]).sum()) for tag, others in enumerate(implied))
+        figures[str(at_least)] = {"rules": len(rules), "implied_labels": total, "missing_labels": missing}
+    return figures
 
 
 def planted_labels(pictures: int, seed: int = 0) -> tuple[list[Tag], TrainingLabels, set[tuple[str, str]]]:
@@ -195,6 +211,17 @@ def table_of_solutions(figures: dict) -> Table:
     rows = [[run, *(f"{values['solutions'][name]:.4f}" for name in names)] for run, values in runs.items()]
     means = [np.mean([values["solutions"][name] for values in runs.values()]) for name in names]
     return Table(["", *names], [*rows, ["mean", *(f"{mean:.4f}" for mean in means)]])
+
+
+def table_of_learned(figures: dict) -> Table:
+    """Return what is learned with other lower bounds, and how much of it the validation labels contradict."""
+    boards = {values["data"]: values["learned"] for values in figures["runs"].values()}
+    rows = [
+        [f"{board}, at least {bound}", *(f"{values[key]:,}" for key in ("rules", "implied_labels", "missing_labels"))]
+        for board, bounds in boards.items()
+        for bound, values in bounds.items()
+    ]
+    return Table(["", "implications learned", "labels they imply", "of these missing"], rows)
 
 
 def table_of_planted(figures: dict) -> Table:

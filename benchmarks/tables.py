@@ -31,6 +31,7 @@ COMBINED: dict[str, tuple[list[str], Callable[[], Table]]] = {
     },
     "input-sizes": (INPUT_SIZES, partial(input.table_of_sizes, INPUT_SIZES)),
     "implied-solutions": (["implied"], lambda: implied.table_of_solutions(stored("implied")[0])),
+    "implied-learned": (["implied"], lambda: implied.table_of_learned(stored("implied")[0])),
     "implied-planted": (["implied"], lambda: implied.table_of_planted(stored("implied")[0])),
     "select-samplings": (["select"], lambda: select.table_of_samplings(stored("select")[0])),
 }

@@ -103,10 +103,10 @@ def propose(tags: Sequence[Tag], labels: TrainingLabels) -> list[Rule]:
     """
     if any(tag.implies for tag in tags):
         implications = _board_implications(tags, labels)
-        say(f"{len(implications):,} implications are the board's{_example(implications)}")
+        say(f"implications of the board: {len(implications):,}{_example(implications)}")
     else:
         implications = learn(tags, labels)
-        say(f"{len(implications):,} implications were learned from the training labels{_example(implications)}")
+        say(f"implications learned from the training labels: {len(implications):,}{_example(implications)}")
     return implications + _groups(tags, labels, implications)
 
 

@@ -25,10 +25,10 @@ def with_implied_labels(plan: Plan) -> Plan:
         raise InputError(
             f"--close-implied: no tag of {plan.data} implies another: leave it out, or edit implications.csv there"
         )
-    added = changed = labels = 0
+    added = labels = 0
     for record in records.read(plan.data, "train"):
         present = set(record.tags)
-        missing = {other for tag in present for other in implied[tag]} - present
-        added, changed, labels = added + len(missing), changed + bool(missing), labels + len(present)
-    say(f"{added:,} missing labels are added to {labels:,} training labels, in {changed:,} pictures: others imply them")
+        added += len({other for tag in present for other in implied[tag]} - present)
+        labels += len(present)
+    say(f"missing labels that others imply: {added:,}, added to {labels:,} training labels")
     return replace(plan, implied=implied)

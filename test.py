@@ -9,6 +9,7 @@ from common.processes import interrupted_only_after
 from common.progress import progress
 from dataset.records import CATEGORIES
 from dataset.tag_text import TEXT_SUFFIXES
+from inference import implied
 from model import onnx_session
 
 MODES = ("skip", "append", "overwrite")
@@ -102,6 +103,13 @@ def make_parser() -> Parser:
         help="leave out these; also patterns, or @FILE (one on a line)",
     )
 
+    selection.add_argument(
+        "--implied",
+        choices=implied.MODES,
+        default=implied.ADD,
+        help="tags that follow from others: add them, constrain all probabilities by them, or drop them (default: add)",
+    )
+
     style = parser.add_argument_group("form of tags")
     style.add_argument("--replace", nargs="+", metavar="TAG=WORDS", default=[], help="write WORDS instead of TAG")
     style.add_argument("--prefix", nargs="+", metavar="TEXT", default=[], help="write these first for every picture")
@@ -178,7 +186,7 @@ def make_result_builder(options, tagger):
     unneeded = ("number", "rating") if options.sidecar or options.keywords else ("number",) if options.danbooru else ()
     if unneeded and not categories:
         categories = [name for name in CATEGORIES if name not in unneeded]
-    return ResultBuilder(style, options.threshold, categories, options.uncertainty, options.file_name)
+    return ResultBuilder(style, options.threshold, categories, options.uncertainty, options.file_name, options.implied)
 
 
 def make_writer(options):

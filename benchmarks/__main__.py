@@ -42,6 +42,7 @@ SUBJECTS = (
     "frontends",
     "serve",
     "fuzz",
+    "implied",
 )
 TABLES = "tables"
 

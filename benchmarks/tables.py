@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import ablation, input, select
+from benchmarks import ablation, implied, input, select
 from benchmarks.reporting import RESULTS, Table, stored
 from common.errors import InputError
 from common.files import atomic_write
@@ -30,6 +30,9 @@ COMBINED: dict[str, tuple[list[str], Callable[[], Table]]] = {
         for results in [{kind: f"ablation-lean-{folder}{suffix}" for kind, suffix in WRONG.items()}]
     },
     "input-sizes": (INPUT_SIZES, partial(input.table_of_sizes, INPUT_SIZES)),
+    "implied-solutions": (["implied"], lambda: implied.table_of_solutions(stored("implied")[0])),
+    "implied-learned": (["implied"], lambda: implied.table_of_learned(stored("implied")[0])),
+    "implied-planted": (["implied"], lambda: implied.table_of_planted(stored("implied")[0])),
     "select-samplings": (["select"], lambda: select.table_of_samplings(stored("select")[0])),
 }
 

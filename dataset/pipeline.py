@@ -19,6 +19,7 @@ from dataset.augmentation import DRAWS, Augmentation
 from dataset.cache import Cache
 from dataset.damage import explain_damage
 from dataset.frozen_features import FrozenFeatures
+from dataset.implications import raised
 from dataset.soft_targets import SoftTargets
 
 BLOCK_RECORDS = 4096  # records shuffled together; two blocks are in memory, about 300 MB at 320 px
@@ -75,6 +76,7 @@ class TrainingData:
         cache: the decoded pictures of this folder, or None; the batches are the same.
         soft_targets: a teacher's probabilities for this folder, or None.
         features: the outputs of the frozen part of the trunk, which replace the pictures, or None.
+        implied: for each tag the indices of the tags that it implies, whose labels are added; None: labels stay as they are.
     """
 
     folder: Path
@@ -88,6 +90,7 @@ class TrainingData:
     cache: Cache | None = None
     soft_targets: SoftTargets | None = None
     features: FrozenFeatures | None = None
+    implied: list[list[int]] | None = None
 
 
 def training_batches(
@@ -170,6 +173,8 @@ def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.
     else:
         inputs = tf.numpy_function(partial(load_pixels, data), [pictures, epoch, step], tf.uint8)
         inputs = tf.ensure_shape(inputs, (data.batch_size, data.image_size, data.image_size, 3))
+    if data.implied:
+        labels = tf.numpy_function(partial(raised, implied=data.implied), [labels], tf.float32)
     labels = tf.ensure_shape(labels, shape)
     if targets:
         look_up = targets.by_positions if cache else targets.by_ids

@@ -10,7 +10,8 @@ from 0 to 1.
 import contextlib
 import csv
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class Record:
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
     """Write `tags.csv`; the column `implies` is left out if no tag implies another."""
-    rows = [asdict(tag) | {"implies": " ".join(tag.implies)} for tag in tags]
+    rows = [asdict(tag) | {"implies": _join_names(tag.implies)} for tag in tags]
     columns = [field.name for field in fields(Tag) if field.name != "implies" or any(row["implies"] for row in rows)]
     write_csv(path, columns, ([row[column] for column in columns] for row in rows))
 
@@ -94,19 +95,27 @@ def read_tags(path: Path) -> list[Tag]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                Tag(
-                    int(row["tag_id"]),
-                    row["name"],
-                    int(row["category"]),
-                    int(row["count"]),
-                    tuple((row.get("implies") or "").split()),
-                )
+                Tag(int(row["tag_id"]), row["name"], int(row["category"]), int(row["count"]), _names_in(row.get("implies")))
                 for row in csv.DictReader(file)
             ]
     except FileNotFoundError:
         raise InputError(f"{path} is missing: expected a folder made by download.py or train.py") from None
     except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: expected the columns tag_id,name,category,count, received {error!r}") from None
+
+
+def _join_names(names: Sequence[str]) -> str:
+    """Return names with spaces between them, or a JSON list if they could not be separated again."""
+    text = " ".join(names)
+    return text if _names_in(text) == tuple(names) else json.dumps(names, ensure_ascii=False)
+
+
+def _names_in(text: str | None) -> tuple[str, ...]:
+    """Return the names in a text of `_join_names`. A tag may begin like a JSON list, as `[o_o]` does, without being one."""
+    with contextlib.suppress(ValueError):
+        if text and text.startswith('["'):
+            return tuple(map(str, json.loads(text)))
+    return tuple((text or "").split())
 
 
 def decode_version(folder: Path) -> int:

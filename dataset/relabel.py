@@ -17,7 +17,7 @@ from common import files
 from common.errors import InputError
 from common.files import only_writer
 from common.progress import progress
-from dataset import records
+from dataset import implications, records
 
 
 def data_fingerprint(data: Path) -> dict:
@@ -75,6 +75,8 @@ def relabel(data: Path, out: Path, labels: Sequence[dict[int, float]], facts: di
             for path in records.shard_paths(data, split):
                 link_or_copy(path, partial / path.name)
         shutil.copyfile(data / "quarantine.csv", partial / "quarantine.csv")
+        if (data / implications.FILE).exists():
+            shutil.copyfile(data / implications.FILE, partial / implications.FILE)
         remaining_labels = iter(labels)
         for path in progress(records.shard_paths(data, "train"), unit="shards", description=out.name, leave=False):
             with records.writer(partial / path.name) as write:

@@ -6,7 +6,7 @@ tags and thresholds are in the metadata of the file.
 
 import functools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from PIL import Image
 
 from common.errors import InputError
 from common.numbers import sigmoid
+from dataset import implications
+from dataset.implications import Rule
 from dataset.records import Tag
 from model import onnx_session
 from model.config import from_dict
@@ -120,6 +122,9 @@ def metadata(run: Run, thresholds: np.ndarray, columns: dict[int, int], trunk_fi
     kept = sorted(columns)
     facts |= {"tags": [asdict(run.tags[index]) for index in kept], "thresholds": thresholds[kept].tolist()}
     facts |= {"columns": [columns[index] for index in kept], "trunk": trunk_fingerprint}
+    if run.rules is not None:
+        names = {run.tags[index].name for index in kept}
+        facts["rules"] = [astuple(rule) for rule in implications.among(run.rules, names)]
     return json.dumps(facts, ensure_ascii=False)
 
 
@@ -163,6 +168,7 @@ def load(path: Path, device: str | None = None) -> tuple[Run, OnnxNetwork, np.nd
             stored_size=facts["stored_size"],
             train_images=facts["train_images"],
             decode_version=facts.get("decode_version", 1),
+            rules=tuple(Rule(*rule) for rule in facts["rules"]) if "rules" in facts else None,
         )
         thresholds = np.array(facts["thresholds"], np.float32)
         network = OnnxNetwork(session, facts["columns"], facts.get("trunk", ""))

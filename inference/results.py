@@ -9,6 +9,7 @@ import numpy as np
 from common.errors import InputError
 from dataset.records import CATEGORIES
 from inference.frames import Prediction
+from inference.implied import ADD
 from inference.tag_style import Style
 from inference.tagger import Tagger
 
@@ -23,6 +24,7 @@ class ResultBuilder:
         categories: names of the categories whose tags are in the result; None for all.
         uncertainty: add the standard deviation of each probability.
         file_name: write the file's name, without its suffix, as a tag.
+        implied: one of `implied.MODES`: how tags that follow from others are treated.
     """
 
     style: Style
@@ -30,6 +32,7 @@ class ResultBuilder:
     categories: list[str] | None = None
     uncertainty: bool = False
     file_name: bool = False
+    implied: str = ADD
 
     def check(self, tagger: Tagger) -> None:
         """Check that the run has tags of the categories.
@@ -53,7 +56,7 @@ class ResultBuilder:
         categories = frozenset(CATEGORIES[name] for name in self.categories) if self.categories else None
 
         def select_tags(probability: np.ndarray) -> dict[str, float]:
-            return tagger.choose(probability, self.threshold, None, categories)
+            return tagger.choose(probability, self.threshold, None, categories, self.implied, self.style.exclude)
 
         tags, style = select_tags(prediction.probability), self.style
         if self.file_name:

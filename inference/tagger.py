@@ -6,7 +6,7 @@ for tags in tagger.tag(["cat.png", "dog.jpg"]):
     print(tags)  # {"animal": 0.93, "cat": 0.81, …}, the most probable first
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import length_hint
@@ -21,6 +21,7 @@ from common.processes import use_cpu
 from dataset import images
 from inference import onnx_network, sources
 from inference.frames import FRAMES, Prediction, Unreadable, read_ahead, read_frames
+from inference.implied import ADD, CONSTRAIN, DROP, TagLogic
 from inference.onnx_network import OnnxNetwork
 from inference.ratings import normalise, rating_mask
 from inference.sources import Source
@@ -226,7 +227,11 @@ class Tagger:
         yield from pending
 
     def tag(
-        self, pictures: Iterable[str | Path | bytes], threshold: float | None = None, top: int | None = None
+        self,
+        pictures: Iterable[str | Path | bytes],
+        threshold: float | None = None,
+        top: int | None = None,
+        implied: str = ADD,
     ) -> list[dict[str, float]]:
         """Tag pictures, as test.py does.
 
@@ -234,6 +239,7 @@ class Tagger:
             pictures: paths or encoded pictures.
             threshold: probability from which a tag is predicted; None for the run's own threshold of each tag.
             top: largest number of tags for each picture; None for all.
+            implied: one of `implied.MODES`: how tags that follow from others are treated.
 
         Returns:
             For each picture its tags and their probabilities, the most probable first.
@@ -249,7 +255,7 @@ class Tagger:
         for prediction in self.predict(inputs):
             if isinstance(prediction, Unreadable):
                 raise images.ImageError(f"{prediction.source.name}: {prediction.reason}")
-            tags.append(self.choose(prediction.probability, threshold, top))
+            tags.append(self.choose(prediction.probability, threshold, top, implied=implied))
         return tags
 
     def choose(
@@ -258,36 +264,36 @@ class Tagger:
         threshold: float | None = None,
         top: int | None = None,
         categories: frozenset[int] | None = None,
+        implied: str = ADD,
+        exclude: Collection[str] = (),
     ) -> dict[str, float]:
-        """Return the predicted tags of one picture, the most probable first.
-
-        Of the ratings, the most probable one is predicted. The
-        tags that a predicted tag implies are added; their probability is at least that of the predicted tag.
+        """Return the predicted tags of one picture, the most probable first; of the ratings the most probable one.
 
         Args:
             probabilities: (tags,).
-            threshold, top: as in `tag`.
+            threshold, top, implied: as in `tag`.
             categories: numbers of the categories whose tags are returned; None for all.
+            exclude: names of tags that are not returned.
         """
+        values = self.logic.constrained(probabilities[np.newaxis]) if implied == CONSTRAIN else probabilities[np.newaxis]
         limits = self.thresholds if threshold is None else np.full(len(probabilities), threshold)
         if self._ratings.any():  # exactly one is given, whatever the threshold
             limits = np.where(self._ratings, np.inf, limits)
             limits[np.argmax(np.where(self._ratings, probabilities, -1))] = 0
-        chosen = {index: float(probabilities[index]) for index in np.flatnonzero(probabilities >= limits).tolist()}
-        for index, probability in list(chosen.items()):
-            for other in self._implied[index]:
-                chosen[other] = max(chosen.get(other, float(probabilities[other])), probability)
+        [values], [predicted] = self.logic.close(values, values >= limits)
+        chosen = [index for index in np.flatnonzero(predicted).tolist() if self.run.tags[index].name not in exclude]
         if categories is not None:
-            chosen = {index: value for index, value in chosen.items() if self.run.tags[index].category in categories}
-        order = sorted(chosen, key=lambda index: (-chosen[index], len(self._implied[index]), index))
-        return {self.run.tags[index].name: round(chosen[index], 4) for index in order[:top]}
+            chosen = [index for index in chosen if self.run.tags[index].category in categories]
+        chosen.sort(key=lambda index: (-values[index], len(self.logic.implied[index]), index))
+        if implied == DROP:
+            chosen = self.logic.without_implied(chosen)
+        return {self.run.tags[index].name: round(float(values[index]), 4) for index in chosen[:top]}
+
+    @cached_property
+    def logic(self) -> TagLogic:
+        """The rules about the run's tags."""
+        return TagLogic(self.run.tags, self.run.rules)
 
     @cached_property
     def _ratings(self) -> np.ndarray:
         return rating_mask(self.run.tags)
-
-    @cached_property
-    def _implied(self) -> list[list[int]]:
-        """For each tag, the indices of the tags that it implies."""
-        index_of = {tag.name: index for index, tag in enumerate(self.run.tags)}
-        return [[index_of[name] for name in tag.implies if name in index_of] for tag in self.run.tags]

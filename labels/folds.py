@@ -16,7 +16,7 @@ from common import files
 from common.errors import InputError, say
 from common.processes import run_script
 from common.progress import progress
-from dataset import records
+from dataset import implications, records
 from dataset.relabel import data_fingerprint, link_or_copy
 from evaluation import score
 from inference.tagger import Tagger
@@ -106,6 +106,8 @@ def _write_folds(data: Path, home: Path, num_folds: int) -> None:
         others = [path for other in folders if other != folder for path in sorted(other.glob("val-*.tfrecord"))]
         for index, path in enumerate(others):
             link_or_copy(path, folder / f"train-{index:05}-of-{len(others):05}.tfrecord")
+        if (data / implications.FILE).exists():
+            link_or_copy(data / implications.FILE, folder / implications.FILE)
         counts = positives.sum(axis=0) - positives[fold]
         records.write_tags(folder / "tags.csv", [replace(tag, count=int(n)) for tag, n in zip(tags, counts, strict=True)])
         written = {"train": int(sizes.sum() - sizes[fold]), "val": int(sizes[fold]), "test": 0}

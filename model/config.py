@@ -80,6 +80,7 @@ class Config:
     teacher: str = choice("", "run folder of a teacher, whose probabilities are learned beside the labels (distillation)")
     teacher_weight: float = choice(0.5, "weight of the teacher's probabilities in the loss; the labels have the rest")
     teacher_temperature: float = choice(1.0, "divides the logits of teacher and student in the teacher's part of the loss")
+    close_implied: bool = choice(False, "train with the labels that other labels imply, where they are missing")
     flip: bool = choice(True, "augmentation: mirror left and right")
     vertical_flip: bool = choice(False, "augmentation: mirror top and bottom", is_option=False)
     shift: float = choice(0.0, "augmentation: largest translation, as a fraction of the side")

@@ -2,6 +2,7 @@
 
 config.json      configuration of the run, and facts about its data: folder, stored size, number of training images
 tags.csv         the vocabulary, as in the data folder
+implications.csv rules about the tags, as in the data folder; edited rules hold from the next prediction on
 model.keras      the network, uncompiled
 checkpoint-*.npz state of an unfinished run, see `training.checkpoints`
 thresholds.csv   for each tag the lowest probability when it is predicted, and the temperature that divides its logit
@@ -24,7 +25,7 @@ import numpy as np
 from common import files
 from common.errors import InputError
 from common.processes import import_quietly
-from dataset import records
+from dataset import implications, records
 from model.config import Config, from_dict
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Run:
         stored_size: short side of the stored pictures, in pixels; new pictures are first resized to it.
         train_images: number of images in the training split.
         decode_version: the `images.DECODE_VERSION` that made the pictures of the data folder.
+        rules: the rules of `implications.csv`; None if there is none, and the tags' own `implies` holds.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Run:
     stored_size: int
     train_images: int
     decode_version: int = 1  # of runs that do not say
+    rules: tuple[implications.Rule, ...] | None = None
 
     def outputs_for(self, data: Path) -> np.ndarray:
         """Return the index of the output that predicts each tag of a data folder.
@@ -102,9 +105,11 @@ class Run:
         return set(files.read_json(path)) if path.exists() else set()
 
     def save(self) -> None:
-        """Write `config.json` and `tags.csv`."""
+        """Write `config.json` and `tags.csv`, and `implications.csv` unless it is there: it may have been edited."""
         self.folder.mkdir(parents=True, exist_ok=True)
         records.write_tags(self.folder / "tags.csv", self.tags)
+        if self.rules is not None and not (self.folder / implications.FILE).exists():
+            implications.write(self.folder, self.rules)
         facts = {"data": self.data, "stored_size": self.stored_size, "train_images": self.train_images}
         facts |= {"decode_version": self.decode_version}
         files.write_json(self.folder / "config.json", {"config": self.config.as_dict()} | facts)
@@ -118,16 +123,18 @@ def load(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise InputError(f"no run folder at {folder}: train.py makes one")
-    content = files.read_json(folder / "config.json")
+    content, tags = files.read_json(folder / "config.json"), records.read_tags(folder / "tags.csv")
+    rules = implications.read(folder, tags)
     try:
         return Run(
             folder=folder,
             config=from_dict(content["config"]),
-            tags=records.read_tags(folder / "tags.csv"),
+            tags=tags,
             data=str(content["data"]),
             stored_size=_positive(content["stored_size"]),
             train_images=_positive(content["train_images"]),
             decode_version=_positive(content.get("decode_version", 1)),
+            rules=rules,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / 'config.json'} is not the configuration of a run: {error!r}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import files
 from common.errors import InputError
-from dataset import pipeline, records
+from dataset import implications, pipeline, records
 from dataset.augmentation import Augmentation
 from dataset.cache import Cache, open_cache
 from dataset.frozen_features import FrozenFeatures
@@ -31,6 +31,7 @@ class Plan:
         cache: the decoded training pictures, if they are cached.
         soft_targets: the teacher's probabilities, if the run has a teacher.
         features: the stored outputs of the part of the trunk that is frozen in all epochs, if they replace the pictures.
+        implied: for each tag the indices of the tags that it implies, if their missing labels are added.
     """
 
     run: Run
@@ -39,6 +40,7 @@ class Plan:
     cache: Cache | None = None
     soft_targets: SoftTargets | None = None
     features: FrozenFeatures | None = None
+    implied: list[list[int]] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -83,6 +85,7 @@ class Plan:
             cache=self.cache,
             soft_targets=self.soft_targets,
             features=self.features,
+            implied=self.implied,
         )
         return pipeline.training_batches(data, epoch, end_epoch, step, when_ready)
 
@@ -131,16 +134,19 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
         raise InputError(f"{data} has {len(tags):,} tags and {train_images:,} training pictures: download it again")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--run: {folder} is a file: give a folder, or a name that does not exist yet")
-    run = Run(folder, config, tags, str(data), stored_size, train_images, records.decode_version(data))
+    rules = implications.read(data, tags)
+    run = Run(folder, config, tags, str(data), stored_size, train_images, records.decode_version(data), rules)
     if (folder / "config.json").exists():
         cycles = files.read_json(folder / "config.json")["config"].get("cycles", 1)
         if cycles != 1 and not (folder / "model.keras").exists():
             raise InputError(f"{folder} was begun by an earlier version with --cycles {cycles}, which is no option any more")
-        differences = _differences(run_folder.load(folder), run)
+        existing = run_folder.load(folder)
+        differences = _differences(existing, run)
         if differences:
             raise InputError(
                 f"{folder} holds a run with other options ({'; '.join(differences)}): give another --run, or delete it"
             )
+        run = replace(run, rules=existing.rules)  # they may have been edited
     elif (folder / "model.keras").exists():
         raise InputError(f"{folder} holds a model.keras but no config.json, so it is not a run: give another --run")
     if run.batch_size % num_devices:

@@ -7,7 +7,8 @@ What happens when train.py is called, in order:
  2. `make_plan` chooses the number format (`devices.precision`) and, with `--batch-size auto`, the batch size
     (`choose_batch`). It completes the settings by recipe, preset and defaults (`recipes.resolve`), and checks data folder
     and run folder (`plan.plan_run`). A run with other settings in the same folder is an error.
- 3. `run` has the soft targets computed, if there is a teacher (`distillation.with_teacher`).
+ 3. `run` has the soft targets computed, if there is a teacher (`distillation.with_teacher`), and the missing labels counted
+    that others imply, if they are added (`implied_labels.with_implied_labels`).
  4. `build_network` builds the network from the seed, and `compile_network` gives it optimizer and schedules.
  5. `checkpoints.restore` loads the newest checkpoint. Without one, the run starts from the fresh network, or from the trunk
     of another run (`transfer.load_trunk`).
@@ -45,7 +46,7 @@ from model import devices, one_cycle, run_folder
 from model.config import AUTO
 from model.network import TaggerNetwork
 from model.run_folder import Run
-from training import checkpoints, distillation, frozen_trunk, memory, transfer, weight_average
+from training import checkpoints, distillation, frozen_trunk, implied_labels, memory, transfer, weight_average
 from training.callbacks import Callbacks, CheckpointCallback, ProgressAndSpeed, Validation
 from training.checkpoints import TrainingPosition
 from training.optimizers import build_optimizer
@@ -145,7 +146,7 @@ def run(plan: Plan, cache: str, checkpoint_minutes: float) -> None:
         InputError: the loss is no longer finite, or another process is training the run.
         KeyboardInterrupt: the user stopped the run; a checkpoint was written.
     """
-    plan = distillation.with_teacher(plan)
+    plan = implied_labels.with_implied_labels(distillation.with_teacher(plan))
     network = build_network(plan.run)
     compile_network(plan, network)
     with only_writer(plan.run.folder):

@@ -152,7 +152,7 @@ def _add_state_routes(app: FastAPI, service: Service) -> None:
             "search": any(getattr(route, "path", "") == "/search" for route in app.routes),
             "upload_bytes": service.limits.upload_bytes,
             "tags": {
-                tag.name: {"category": tag.category, "threshold": service.threshold(tag), "implies": tag.implies}
+                tag.name: {"category": tag.category, "threshold": service.threshold(tag), "implies": service.implied(tag)}
                 for tag in service.tags
             },
         }

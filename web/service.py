@@ -50,7 +50,8 @@ class Service:
         self.tagger, self.limits, self.metrics = tagger, limits, metrics
         served = [replace(tag, name=DANBOORU_RATINGS.get(tag.name, tag.name)) for tag in tagger.run.tags]
         self.tags = [tag for tag in served if tag.category in TAG_CATEGORIES]
-        self._index_of = {tag.name: index for index, tag in enumerate(served)}
+        self._names = [tag.name for tag in served]
+        self._index_of = {name: index for index, name in enumerate(self._names)}
         self._readers = ThreadPoolExecutor(os.cpu_count(), "read")
         self._batcher = Batcher(self._probabilities, BATCH, metrics.batch_size.observe)
         self._in_work = 0
@@ -95,6 +96,10 @@ class Service:
     def threshold(self, tag: Tag) -> float:
         """Return the probability from which one of `tags` is predicted; 0 for a rating, because the best one always is."""
         return 0.0 if tag.category == RATING else float(self.tagger.thresholds[self._index_of[tag.name]])
+
+    def implied(self, tag: Tag) -> list[str]:
+        """Return the names of all of `tags` that one of them implies."""
+        return [self._names[index] for index in self.tagger.logic.implied[self._index_of[tag.name]]]
 
     @contextlib.contextmanager
     def _working_on(self, pictures: int) -> Iterator[None]:

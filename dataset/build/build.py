@@ -19,7 +19,7 @@ from common import files
 from common.errors import InputError, say
 from common.files import only_writer, partial_path
 from common.progress import progress
-from dataset import images, records
+from dataset import images, implications, records
 from dataset.boards.board import Board
 from dataset.build import parts
 from dataset.build.changes import changes
@@ -30,6 +30,7 @@ from dataset.build.saved_selection import Outcome, read_outcome, read_selection,
 from dataset.build.selection import Options, Selection, select
 from dataset.build.shards import Shard, count_of_shards, numbered_entries, plan_shards, write_missing
 from dataset.near_duplicates import merge_splits, near_duplicate_pairs
+from dataset.rule_proposals import TrainingLabels, propose
 
 
 def build(
@@ -212,11 +213,12 @@ def _reason_for_empty_split(folder: Path, rows: list[tuple[str, str]]) -> str:
 
 
 def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[Shard], manifest: dict, part: Part) -> dict:
-    """Write `tags.csv` and the complete manifest."""
+    """Write `tags.csv`, the complete manifest, and for the whole sample `implications.csv`."""
     missing = {post_id: "gone" if gone else "quarantined" for post_id, _, gone in outcome.missing}
     names = ("selected", "written", "quarantined", "gone", "labels", "shards")
     counts = {split: dict.fromkeys(names, 0) for split in records.SPLITS}
     positives = [0.0] * len(selection.tags)
+    labels = []  # of the training pictures: group, tags
     for number, entry in numbered_entries(selection):
         split = outcome.splits[number]
         status = missing.get(entry.post.id, "written")
@@ -226,11 +228,16 @@ def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[S
             counts[split]["labels"] += len(entry.tags)
             for tag in entry.tags if split == "train" else ():
                 positives[tag] += entry.labels[tag] if entry.labels else 1
+            if split == "train":
+                labels.append((entry.post.group, [tag for tag in entry.tags if not entry.labels or entry.labels[tag] > 0.5]))
     for shard in shards:
         counts[shard.split]["shards"] += 1
     implied = map(tuple, selection.implied)
     rows = zip(selection.tag_ids, selection.tags, selection.categories, map(round, positives), implied, strict=True)
-    records.write_tags(folder / part.name("tags.csv"), [records.Tag(*row) for row in rows])
+    tags = [records.Tag(*row) for row in rows]
+    records.write_tags(folder / part.name("tags.csv"), tags)
+    if part == WHOLE:
+        implications.write(folder, propose(tags, TrainingLabels(labels, len(tags))))
     manifest = manifest | {"complete": True, "splits": counts, "alike": outcome.alike}
     files.write_json(folder / part.name("manifest.json"), manifest)
     return manifest

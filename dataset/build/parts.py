@@ -10,8 +10,9 @@ from pathlib import Path
 
 from common import files
 from common.errors import InputError
-from dataset import records
+from dataset import implications, records
 from dataset.records import SPLITS
+from dataset.rule_proposals import TrainingLabels, propose
 
 TABLES = ("manifest.json", "tags.csv", "quarantine.csv")
 
@@ -80,8 +81,10 @@ def join(folder: Path, part: Part) -> dict:
                     "options from the same export (copy data/.exports to every machine)"
                 )
     tables = [records.read_tags(folder / each.name("tags.csv")) for each in parts]
-    rows = zip(*tables, strict=True)
-    records.write_tags(folder / "tags.csv", [replace(tags[0], count=sum(tag.count for tag in tags)) for tags in rows])
+    tags = [replace(rows[0], count=sum(tag.count for tag in rows)) for rows in zip(*tables, strict=True)]
+    records.write_tags(folder / "tags.csv", tags)
+    labels = TrainingLabels(((record.group, record.tags) for record in records.read(folder, "train")), len(tags))
+    implications.write(folder, propose(tags, labels))
     records.write_quarantine(folder / "quarantine.csv", (row for each in parts for row in _quarantine(folder, each)))
     splits = {
         split: {name: sum(manifest["splits"][split][name] for manifest in manifests) for name in first["splits"][split]}

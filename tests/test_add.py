@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,19 @@ def test_interrupted_and_run_again(tmp_path, monkeypatch, when):
     assert contents(tmp_path / "data").keys() == before.keys()
     assert without_manifest(tmp_path / "data") == without_manifest(tmp_path / "undisturbed")
     assert not list(tmp_path.glob(".data.*"))
+
+
+def test_edited_rules_are_kept(tmp_path):
+    one, two = write(tmp_path / "one", range(1, 21)), write(tmp_path / "two", range(21, 26))
+    make(tmp_path / "data", "--images", one)
+    table = tmp_path / "data" / "implications.csv"
+    time.sleep(0.02)  # resolution of a file's time
+    table.write_text("tag,relation,other\nhat,implies,sky\n")
+    for _ in range(2):
+        done = add(tmp_path / "data", "--images", two)
+        assert table.read_text() == "tag,relation,other\nhat,implies,sky\n"
+        write(two, range(26, 28))
+    assert done.returncode == 0 and "was edited and is kept" in done.stderr
 
 
 def test_what_cannot_be_added_to_is_named(tmp_path):

@@ -4,6 +4,7 @@ The folder is built anew beside the old one, and takes its place when it is comp
 once from all that is there now. Pictures come from the old records, unless their files have changed.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from common.errors import InputError, say
 from common.files import only_writer
 from common.processes import import_quietly
 from common.progress import progress
-from dataset import images, records
+from dataset import images, implications, records
 from dataset.boards.board import Board
 from dataset.boards.picture_source import is_newer
 from dataset.build.build import build
@@ -75,8 +76,19 @@ def add(open_board: Callable[[], Board], options: Options, folder: Path, dry_run
         _check_work(work, options, selection)
         _reuse(folder, manifest, selection, Spool(work / ".spool"))
         result = build(lambda: board, options, work)
+        _keep_edited_rules(folder, work)
         _replace(folder, work)
     return result
+
+
+def _keep_edited_rules(folder: Path, work: Path) -> None:
+    """Copy the rules about tags if a person has edited them: they are newer than the manifest, which is written last."""
+    path = folder / implications.FILE
+    if path.exists() and path.stat().st_mtime > (folder / "manifest.json").stat().st_mtime:
+        implications.read(folder, records.read_tags(work / "tags.csv"))  # raises if a tag is gone
+        shutil.copyfile(path, work / implications.FILE)
+        os.utime(work / implications.FILE)  # newer than the manifest there as well
+        say(f"{path} was edited and is kept; delete it before --add to have it made anew")
 
 
 def restore(folder: Path) -> None:

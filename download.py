@@ -14,7 +14,7 @@ import argparse
 import datetime
 import os
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ BOARDS_OF = {
     ("numbers", "id_column", "tags_column"): ("folder",),
     ("separator",): ("folder", "webdataset"),
     ("tags_path",): ("hydrus",),
+    ("aliases", "implications"): COLLECTIONS,
 }
 
 
@@ -50,7 +51,7 @@ def main() -> None:
     from dataset.build.build import build
     from dataset.build.summary import print_summary
 
-    options = with_images(recorded_options(out), arguments.images) if arguments.add else options_from(arguments)
+    options = recorded_options(out).with_images(arguments.images) if arguments.add else options_from(arguments)
     settings = board_settings(options, arguments, out)
     say(
         f"{options.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
@@ -100,6 +101,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--strict", action="store_true", help="leave out your images that are cut short, instead of using what is there"
     )
+    for kind in ("aliases", "implications"):
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"a board's table of {kind} of your tags")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the data folder to write (default data/BOARD)")
     add_selection_arguments(parser)
     add_filter_arguments(parser)
@@ -239,42 +242,28 @@ def options_from(arguments: argparse.Namespace) -> "Options":
         InputError: a file with tags to exclude cannot be read, or e621 has no such rating.
     """
     from dataset.boards.e621 import SITE_URL
-    from dataset.boards.filters import EXCLUDED_BY_DEFAULT, Filters
-    from dataset.boards.visibility import ratings_of
+    from dataset.boards.filters import Filters
     from dataset.build.selection import Options
     from dataset.tag_names import TagNames
 
-    is_e621 = arguments.board == "e621"
-    excluded = TagNames.read(arguments.exclude or ())
-    by_default = EXCLUDED_BY_DEFAULT if is_e621 and arguments.default_exclude is not False else ()
-    limits = ("min_score", "min_tags", "after", "before")
-    filters = Filters(
-        ratings=ratings_of(arguments.ratings or (["s"] if is_e621 else []), is_e621),
-        exclude=sorted({*excluded.typed, *excluded.listed, *by_default}),
-        **{name: value for name in limits if (value := getattr(arguments, name)) is not None},
-    )
-    recorded = {name: value for name, value in asdict(filters).items() if name != "typed"}
-    is_filtered = is_e621 or filters != Filters(ratings=[], exclude=[])
+    limits = {name: getattr(arguments, name) for name in ("min_score", "min_tags", "after", "before")}
+    excluded, by_default = TagNames.read(arguments.exclude or ()), arguments.default_exclude is not False
+    filters = Filters.asked(arguments.board, arguments.ratings or (), excluded, by_default, **limits)
     names = {field.name for field in fields(Options)} & vars(arguments).keys()
     values = {name: getattr(arguments, name) for name in names} | {
         "images": None,
         "csv": str(arguments.table) if arguments.table else None,
+        "aliases": str(arguments.aliases) if arguments.aliases else None,
+        "implications": str(arguments.implications) if arguments.implications else None,
         "categories": sorted(set(arguments.categories), key=CATEGORIES.__getitem__),
         "posts": sys.maxsize if arguments.numbers else arguments.posts,
-        "board_url": (arguments.board_url or SITE_URL).rstrip("/") if is_e621 else None,
-        "filters": recorded if is_filtered else None,
+        "board_url": (arguments.board_url or SITE_URL).rstrip("/") if arguments.board == "e621" else None,
+        "filters": filters.as_recorded() if filters else None,
         "numbers": arguments.numbers or None,
         "keep_case": arguments.keep_case or None,
         "strict": arguments.strict or None,
     }
-    return with_images(Options(**values), arguments.images)
-
-
-def with_images(options: "Options", folders: list[Path]) -> "Options":
-    """Return options with further folders of images. One folder is recorded as a text, several as a list."""
-    earlier = [options.images] if isinstance(options.images, str) else options.images or []
-    images = list(dict.fromkeys([*earlier, *map(str, folders)]))
-    return replace(options, images=images[0] if len(images) == 1 else images or None)
+    return Options(**values).with_images(arguments.images)
 
 
 def board_settings(options: "Options", arguments: argparse.Namespace, out: Path) -> Settings:
@@ -283,22 +272,22 @@ def board_settings(options: "Options", arguments: argparse.Namespace, out: Path)
     The export of e621 is cached beside the data folders, in `.exports`, because several data folders use the same one.
 
     Raises:
-        InputError: an address or a rate cannot be used.
+        InputError: an address or a rate cannot be used, or a table of rules cannot be read.
     """
     from dataset.boards.e621 import Access
     from dataset.boards.filters import Filters
     from dataset.boards.tag_table import Columns
     from dataset.tag_names import TagNames
 
-    user = arguments.user or os.environ.get("E6TAG_USER", "")
+    user, caches = arguments.user or os.environ.get("E6TAG_USER", ""), out.parent / ".exports"
     typed = TagNames.read(arguments.exclude or ()).typed
-    caches = out.parent / ".exports"
     return Settings(
-        images=[Path(folder) for folder in ([options.images] if isinstance(options.images, str) else options.images or ())],
+        images=options.image_folders,
         table=Path(options.csv) if options.csv else None,
         columns=Columns(options.numbers or (), options.id_column or "", options.tags_column or ""),
         reader=TagReader(options.separator or "", bool(options.keep_case)),
         tags_path=options.tags_path or "tags",
+        rules=(options.aliases, options.implications),
         access=Access.to(options.board_url, user, arguments.rate, caches) if options.board_url else None,
         filters=Filters(**options.filters, typed=typed) if options.filters else None,
         strict=bool(options.strict),

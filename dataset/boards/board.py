@@ -13,8 +13,10 @@ from dataset.tag_text import TagReader
 
 if TYPE_CHECKING:
     from dataset.boards.catalogue import Catalogue
+    from dataset.boards.collection import Collection
     from dataset.boards.e621 import Access
     from dataset.boards.filters import Filters
+    from dataset.boards.metadata_table import MetadataTableBoard
     from dataset.boards.tag_table import Columns
 
 COLLECTIONS = ("folder", "gallery-dl", "hydrus", "webdataset", "table")  # of pictures on this machine
@@ -135,6 +137,7 @@ class Settings:
         table: table of ids and tags, for the board `folder`, or of posts, for `table`.
         columns: what the user says about the columns of the first.
         reader: how tags in texts are separated and spelled; None: as `TagReader` decides.
+        rules: paths of a board's tables of aliases and of implications, None where there is none.
         tags_path: keys that lead to the tags in a JSON sidecar, for `hydrus`.
         access: how to reach the board `e621`.
         filters: which posts are eligible; None: all that may be.
@@ -146,6 +149,7 @@ class Settings:
     columns: "Columns | None" = None
     reader: TagReader | None = None
     tags_path: str = "tags"
+    rules: tuple[str | None, str | None] = (None, None)
     access: "Access | None" = None
     filters: "Filters | None" = None
     strict: bool = False
@@ -173,6 +177,13 @@ def open_board(name: str, settings: Settings = Settings()) -> Board:
         raise InputError(f"expected one of the boards {', '.join(BOARDS)} with what it needs, received {name!r}")
     if not settings.images:
         raise InputError(f"--board {name} needs --images DIR, the folder of your images")
+    board = _open_collection(name, settings)
+    board.read_rules(*settings.rules)
+    return board
+
+
+def _open_collection(name: str, settings: Settings) -> "Collection | MetadataTableBoard":
+    """Open a board of pictures on this machine."""
     if name == "folder":
         from dataset.boards.folder import FolderBoard
 

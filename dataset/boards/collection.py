@@ -5,8 +5,9 @@ groups, lose copies and ratings among the tags, and pass the filters.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,57 +15,18 @@ from common.errors import InputError, say
 from common.progress import progress
 from dataset import recovery
 from dataset.boards import picture_source
+from dataset.boards.annotation import Annotation, reason_to_skip
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue, make_catalogue
 from dataset.boards.filters import (
-    EXCLUDED,
-    HIDDEN,
-    LOWER_SCORE,
-    NOT_PUBLIC,
-    OTHER_RATING,
-    OUTSIDE_DATES,
-    TOO_FEW_TAGS,
     Filters,
 )
 from dataset.boards.groups import group_names
-from dataset.boards.visibility import UNKNOWN_RATING, is_restricted, read_rating
+from dataset.boards.visibility import UNKNOWN_RATING, read_rating
 from dataset.records import CATEGORIES, RATING_TAGS
-from dataset.tag_text import TagReader, without_namespace
 
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """What a collection says about one picture.
-
-    Attributes:
-        id, source: as in `Post`; empty until the picture is known.
-        tags: names of its tags, ratings among them if the collection writes them so.
-        categories: tag ▶ category, for tags that are not general.
-        group: name of its group; empty: from `key`, `parent` and `pools`.
-        rating: one of `records.RATINGS`, `UNKNOWN_RATING`, or empty if the collection has none.
-        key, parent: names of its post and of the post of which it is a variant, such as `e621:12`.
-        pools: names of the stories of which it is a page.
-        md5: MD5 of the file on its board.
-        score: its score; None if unknown.
-        date: its day, such as 2020-12-31; empty if unknown.
-        is_public: whether its board still shows it.
-        labels: as in `Post`.
-    """
-
-    id: str = ""
-    source: str = ""
-    tags: tuple[str, ...] = ()
-    categories: dict[str, str] = field(default_factory=dict)
-    group: str = ""
-    rating: str = ""
-    key: str = ""
-    parent: str = ""
-    pools: tuple[str, ...] = ()
-    md5: str = ""
-    score: int | None = None
-    date: str = ""
-    is_public: bool = True
-    labels: dict[str, float] = field(default_factory=dict)
+if TYPE_CHECKING:
+    from dataset.boards.tag_rules import TagRules
 
 
 class Collection:
@@ -87,6 +49,8 @@ class Collection:
         self._categories: dict[str, str] = {}  # tag ▶ category, where that is not `general`
         self._annotations: dict[str, Annotation] | None = None
         self._posts: list[Post] = []
+        self._rules: TagRules | None = None
+        self._space = "_"  # between the words of a tag
 
     def annotations(self) -> Iterator[Annotation]:
         """Yield what is known about each picture; to be defined by a reader. Adds to `rejected`."""
@@ -130,7 +94,14 @@ class Collection:
         return None
 
     def implied(self, tag: str) -> tuple[str, ...]:
-        return ()
+        return tuple(self._spaced(name) for name in self._rules.implied(tag.replace(" ", "_"))) if self._rules else ()
+
+    def read_rules(self, aliases: str | None, implications: str | None) -> None:
+        """Read a board's tables of aliases and implications, which then hold for all tags. Raises InputError."""
+        if aliases or implications:
+            from dataset.boards.tag_rules import read_rules  # pyarrow takes time to import
+
+            self._rules = read_rules(aliases, implications)
 
     def _read(self) -> None:
         """Read the collection, once."""
@@ -140,7 +111,7 @@ class Collection:
         rejected = {post_id for post_id, _ in self.rejected}
         if without := [name for name, each in found.items() if not each.tags and name not in rejected]:
             self.skipped["images without tags"] = len(without)
-        tagged = {name: each for name, each in found.items() if each.tags}
+        tagged = self._expanded({name: each for name, each in found.items() if each.tags})
         if not tagged:
             first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
             raise InputError(f"none of the {len(found):,} images of {self.where_tags_are()}{first}")
@@ -156,6 +127,26 @@ class Collection:
             group = each.group or names.get(each.key) or name
             self._posts.append(Post(name, each.tags, group, rating, md5s[name], each.source, labels=each.labels))
         self._annotations = tagged
+
+    def _expanded(self, images: dict[str, Annotation]) -> dict[str, Annotation]:
+        """Replace tags by what they are aliases of, and add the tags that they imply."""
+        rules = self._rules
+        if rules is None:
+            return images
+        names = dict.fromkeys(tag for each in images.values() for tag in each.tags)
+        self._space = " " if sum(" " in tag for tag in names) > sum("_" in tag for tag in names) else "_"
+        keys = {tag: tag.replace(" ", "_") for tag in names}
+        known = {tag: tuple(map(self._spaced, (rules.resolve(key), *rules.implied(key)))) for tag, key in keys.items()}
+        changed = sum(tags != (tag,) for tag, tags in known.items())
+        say(f"{changed:,} of {len(known):,} tags are aliases or imply others")
+        for name, each in images.items():
+            tags = tuple(dict.fromkeys(other for tag in each.tags for other in known[tag]))
+            categories = {known[tag][0]: category for tag, category in each.categories.items() if tag in known}
+            images[name] = replace(each, tags=tags, categories=categories)
+        return images
+
+    def _spaced(self, tag: str) -> str:
+        return tag if self._space == "_" else tag.replace("_", " ")
 
     def _without_copies(self, images: dict[str, Annotation]) -> tuple[dict[str, Annotation], dict[str, str]]:
         """Return the images without the later of two files with the same bytes, and the MD5s of files of equal size.
@@ -209,54 +200,6 @@ class Collection:
         reasons = {name: reason_to_skip(each, self._filters, excluded) for name, each in images.items()}
         self.skipped |= dict(sorted(Counter(filter(None, reasons.values())).items()))
         return {name: each for name, each in images.items() if not reasons[name]}
-
-
-def in_one_line(error: Exception) -> str:
-    """Return an error's message for the table of rejected pictures: one line of at most 200 printable characters."""
-    text = " ".join(str(error).split())[:200]
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
-
-
-def from_tags(tags: Iterable[str]) -> Annotation:
-    """Return an annotation of tags alone. Namespaces such as `creator:` become categories, and ratings get their names."""
-    pairs = [without_namespace(tag) for tag in tags]
-    categories = {tag: category for category, tag in pairs if category != "general"}
-    return Annotation(tags=tuple(dict.fromkeys(tag for _, tag in pairs)), categories=categories)
-
-
-def spelled(annotations: Sequence[Annotation], reader: TagReader) -> Iterator[Annotation]:
-    """Yield annotations with their tags in the usual spelling."""
-    new_name = reader.spelling(Counter(tag for each in annotations for tag in each.tags))
-    for each in annotations:
-        tags = tuple(dict.fromkeys(name for tag in each.tags if (name := new_name[tag])))
-        yield replace(each, tags=tags, categories={new_name[tag]: kind for tag, kind in each.categories.items()})
-
-
-def reason_to_skip(picture: Annotation, filters: Filters, excluded: set[str]) -> str:
-    """Return why a picture is not used; empty if it is.
-
-    Args:
-        picture: the picture.
-        filters: the user's filters. `ratings` are names as in `records.RATINGS`; none: all.
-        excluded: the tags that it must not have.
-    """
-    if filters.ratings and picture.rating not in filters.ratings:
-        return OTHER_RATING
-    if not picture.is_public:
-        return NOT_PUBLIC
-    if (filters.after or filters.before) and not picture.date:
-        return "no date"
-    if (filters.after and picture.date < filters.after) or (filters.before and picture.date >= filters.before):
-        return OUTSIDE_DATES
-    if filters.min_score is not None and picture.score is None:
-        return "no score"
-    if filters.min_score is not None and picture.score is not None and picture.score < filters.min_score:
-        return LOWER_SCORE
-    if is_restricted(picture.tags, picture.rating):
-        return HIDDEN
-    if not excluded.isdisjoint(picture.tags):
-        return EXCLUDED
-    return TOO_FEW_TAGS if len(picture.tags) < filters.min_tags else ""
 
 
 def _rating_of(tag: str) -> str:

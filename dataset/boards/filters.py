@@ -1,8 +1,10 @@
 """Which posts of a board are eligible, and why the others are left out."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 
+from dataset.boards.visibility import ratings_of
 from dataset.tag_names import TagNames
 
 EXCLUDED_BY_DEFAULT = ("comic",)  # by the board e621
@@ -40,6 +42,34 @@ class Filters:
     after: str = ""
     before: str = ""
     typed: tuple[str, ...] = ()
+
+    @classmethod
+    def asked(
+        cls, board: str, ratings: Iterable[str], exclude: TagNames, by_default: bool, **limits: str | int | None
+    ) -> "Filters | None":
+        """Return the filters for what a user asks of a board; None if every post that may be used is.
+
+        Args:
+            board: its name. Of e621, only safe posts without comic are eligible unless the user asks for others.
+            ratings: letters or names; none: the board's default.
+            exclude: the tags to exclude.
+            by_default: whether e621's default exclusions hold.
+            limits: min_score, min_tags, after and before; None: no limit.
+
+        Raises:
+            InputError: e621 has no such rating.
+        """
+        is_e621 = board == "e621"
+        filters = cls(
+            ratings=ratings_of(ratings or (["s"] if is_e621 else []), is_e621),
+            exclude=sorted({*exclude.typed, *exclude.listed, *(EXCLUDED_BY_DEFAULT if is_e621 and by_default else ())}),
+            **{name: value for name, value in limits.items() if value is not None},  # type: ignore[arg-type]
+        )
+        return filters if is_e621 or filters != cls(ratings=[], exclude=[]) else None
+
+    def as_recorded(self) -> dict:
+        """Return the filters for a manifest: what they select, not how the user wrote it."""
+        return {name: value for name, value in asdict(self).items() if name != "typed"}
 
     def names_to_exclude(self) -> TagNames:
         """Return what the board's tags are compared with."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from common.errors import InputError, say
 from common.files import decode_text
 from common.numbers import ranks
-from dataset.boards.collection import Annotation, Collection
+from dataset.boards.annotation import Annotation
+from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
 from dataset.boards.image_finder import ImageFinder
 from dataset.boards.picture_folders import PictureFolders

@@ -12,7 +12,8 @@ from pathlib import Path
 from common.errors import say
 from common.files import decode_text
 from common.progress import progress
-from dataset.boards.collection import Annotation, Collection, from_tags, in_one_line, spelled
+from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
+from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
 from dataset.boards.picture_folders import PictureFolders
 from dataset.tag_text import TagReader, usable

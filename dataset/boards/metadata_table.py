@@ -23,7 +23,7 @@ from dataset.boards.post_filter import RATINGS, TagFilter, filter_rows
 from dataset.boards.post_table import PostTable, roots
 from dataset.boards.table_files import read_batches
 from dataset.boards.table_rows import WANTED, Rows, learn_tags
-from dataset.boards.tag_rules import TagRules
+from dataset.boards.tag_rules import TagRules, read_rules
 from dataset.boards.visibility import SEXUAL, YOUNG
 from dataset.images import read_file
 
@@ -91,7 +91,11 @@ class MetadataTableBoard:
         return None
 
     def implied(self, tag: str) -> tuple[str, ...]:
-        return ()
+        return self._rules.implied(tag)
+
+    def read_rules(self, aliases: str | None, implications: str | None) -> None:
+        """Read a board's tables of aliases and implications, which then hold for all tags. Raises InputError."""
+        self._rules = read_rules(aliases, implications)
 
     def _post(self, post: Post) -> Post:
         """Return a post of the table with its picture. The MD5 of the file is computed when it is read."""

@@ -8,7 +8,7 @@ import datetime
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset.boards.collection import Annotation
+from dataset.boards.annotation import Annotation
 from dataset.boards.visibility import UNKNOWN_RATING, WORDS, read_rating
 from dataset.records import CATEGORIES
 from dataset.tag_text import NOT_IN_TAGS, usable

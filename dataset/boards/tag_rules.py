@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.errors import InputError
 from dataset.boards.database_export import read_rows
 
 ACTIVE_STATUSES = frozenset(("active", "processing", "queued"))
@@ -105,6 +106,31 @@ class TagRules:
             self.names.append(name)
             self.categories.append(self.category(name))
         return number
+
+
+def read_rules(aliases: str | None, implications: str | None) -> TagRules:
+    """Read a board's tables of aliases and implications: Parquet, JSON lines or CSV; None: there is none.
+
+    Raises:
+        InputError: a table cannot be read, or lacks a column.
+    """
+    return TagRules((), *(_pairs_in_table(Path(path)) if path else () for path in (aliases, implications)))
+
+
+def _pairs_in_table(path: Path) -> Iterable[tuple[str, str]]:
+    from dataset.boards.table_files import read_batches  # pyarrow takes time to import
+
+    if not path.exists():
+        raise InputError(f"{path} is missing: expected a board's table of tags")
+    columns = ("antecedent_name", "consequent_name", "status")
+    for batch in read_batches(path, frozenset(columns)):
+        if missing := [name for name in columns[:2] if name not in batch.schema.names]:
+            raise InputError(f"{path} lacks the column {missing[0]}; its columns are {', '.join(batch.schema.names)[:200]}")
+        rows = batch.to_pylist()
+        for row in rows:
+            names = row["antecedent_name"], row["consequent_name"]
+            if all(isinstance(name, str) and name for name in names) and row.get("status", "active") in ACTIVE_STATUSES:
+                yield names[0], names[1]
 
 
 def _active_pairs(path: Path) -> Iterable[tuple[str, str]]:

@@ -16,7 +16,8 @@ from common.files import decode_text
 from common.progress import progress
 from dataset import picture_files
 from dataset.boards import picture_source
-from dataset.boards.collection import Annotation, Collection, from_tags, in_one_line, spelled
+from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
+from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
 from dataset.boards.picture_folders import PictureFolders
 from dataset.boards.post_json import read_post

@@ -103,11 +103,11 @@ def _complete_manifest(folder: Path, options: Options, part: Part, open_board: C
             records.shard_paths(folder, split)  # raises if one is missing
         _remove_leftovers(folder, part)
         parts.remove_tables(folder)
-        images = [options.images] if isinstance(options.images, str) else options.images or []
-        is_there = images and all(Path(path).exists() for path in (*images, options.csv) if path)
+        folders = options.image_folders
+        is_there = folders and all(Path(path).exists() for path in (*folders, options.csv) if path)
         if is_there and (changed := changes(select(open_board(), options), folder, whole)):
             advice = f"--add --out {folder} brings it up to date"
-            raise InputError(f"{' or '.join(images)} has changed since {folder} was made: {changed}: {advice}")
+            raise InputError(f"{' or '.join(map(str, folders))} has changed since {folder} was made: {changed}: {advice}")
         say(f"{folder} is already complete; delete it or give another --out to build it again")
         return whole
     if part == WHOLE and complete_parts:

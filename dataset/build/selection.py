@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class Options:
         keep_case: True if capitals in the user's tags are left as they are, otherwise None.
         id_column, tags_column: columns of the user's table; None: the usual ones.
         tags_path: keys that lead to the tags in JSON sidecars; None: the usual one.
+        aliases, implications: tables of a board's rules about tags; None: there are none.
         strict: True if the user's images that are cut short are left out, otherwise None.
     """
 
@@ -67,7 +69,19 @@ class Options:
     id_column: str | None = None
     tags_column: str | None = None
     tags_path: str | None = None
+    aliases: str | None = None
+    implications: str | None = None
     strict: bool | None = None
+
+    @property
+    def image_folders(self) -> list[Path]:
+        """The folders of the user's images."""
+        return [Path(folder) for folder in ([self.images] if isinstance(self.images, str) else self.images or ())]
+
+    def with_images(self, folders: Iterable[Path]) -> "Options":
+        """Return these options with further folders of images. One is recorded as a text, several as a list."""
+        images = [str(folder) for folder in dict.fromkeys([*self.image_folders, *folders])]
+        return replace(self, images=images[0] if len(images) == 1 else images or None)
 
 
 @dataclass(frozen=True)

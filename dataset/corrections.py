@@ -70,7 +70,9 @@ def read_table(path: Path) -> list[Correction]:
         if md5 is None or post_id is None or not tag or decision is None or not (md5 or post_id):
             received = ",".join(map(str, row.values()))
             expected = f"the columns {','.join(COLUMNS)}, with a tag and an md5 or an id"
-            raise InputError(f"{path}, row {number}: expected {expected}: correct the row or remove it. Received: {received}")
+            raise InputError(
+                f"{path}, row {number}: expected {expected}: correct the row or remove it. Received: {received}"
+            )
         if decision.strip().lower() not in ANSWERS:
             raise InputError(f"{path}, row {number}, {tag}: expected yes or no: correct the row. Received: {decision!r}")
         corrections.append(Correction(md5, post_id, tag, ANSWERS[decision.strip().lower()], source or "", time or ""))

@@ -92,7 +92,8 @@ class Collected:
                 f"{held_out:,} are about validation or test pictures: they stay in the table, and neither training nor the "
                 "comparison uses them"
             )
-        if unplaced := [each for each in self.table if each not in set(placed)]:
+        known = set(placed)
+        if unplaced := [each for each in self.table if each not in known]:
             example = f"{unplaced[0].id or unplaced[0].md5}, {unplaced[0].tag}"
             lines.append(
                 f"{len(unplaced):,} could not be placed, because the data folder has no such picture or tag, such as {example}: "
@@ -116,7 +117,7 @@ def _table(placed: Sequence[Correction]) -> list[str]:
 
 
 def table_of(data: Path) -> Path:
-    """Return the table of corrections of a data folder, or of the download that it was made from by clean.py or improve.py."""
+    """Return the table of corrections of a data folder, or of the download that clean.py or improve.py made it from."""
     while made := files.read_json(data / "manifest.json").get("relabelled"):
         data = Path(made["from"]["data"])
         if not (data / "manifest.json").exists():

@@ -1,8 +1,8 @@
 """One round of learning from corrections: a data folder with the corrected labels, a run on it, and the comparison.
 
-The folder of round N is `data/NAME-N`, a copy of the folder whose labels are corrected. The run `runs/NAME-N` starts from the
-weights of the earlier run. Both keep their names, so that an interrupted round continues with the labels that it began with.
-The comparison is on the test split of the original folder, which no correction changes.
+The folder of round N is `data/NAME-N`, a copy of the folder whose labels are corrected. The run `runs/NAME-N` starts from
+the weights of the earlier run. The folder appears when it is complete, so that an interrupted round continues with the labels
+that it began with. The comparison is on the test split of the original folder, which no correction changes.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import files
-from common.errors import InputError, say
+from common.errors import say
 from common.processes import run_script
 from dataset import corrections, records
 from dataset.corrections import Decisions
@@ -26,6 +26,7 @@ from model.run_folder import Run
 RESULT = "improvement.json"  # in the new run folder, when the round is complete
 COPIES = 3  # how often an epoch draws a corrected picture
 FEW_LABELS = 0.01  # of the training labels: if fewer change, only the output layer is trained
+RATE = 0.25  # learning rate, as a fraction of that of the earlier run
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,87 @@ def unfinished(run: Run) -> Round | None:
 def _name(run: Run) -> str:
     """Return the name of the first run of a series of rounds."""
     return re.sub(r"-\d+$", "", run.folder.name) if (run.folder / RESULT).exists() else run.folder.resolve().name
+
+
+def begin(run: Run, collected: Collected) -> Round | None:
+    """Write the data folder of the next round; return None if the run has learned all corrections already.
+
+    Args:
+        run: the run that the round starts from.
+        collected: the corrections of the data folder `base_of(run)`.
+    """
+    base, corrected = base_of(run), collected.of_split("train")
+    digest = corrections.digest_of(corrected)
+    learned = files.read_json(Path(run.data) / "manifest.json").get("relabelled") or {}
+    if not corrected or learned.get("corrections") == digest:
+        return None
+    number = 2
+    name = _name(run)
+    while any((folder.with_name(f"{name}-{number}")).exists() for folder in (base.parent / name, run.folder)):
+        number += 1
+    new = Round(run.folder, base, base.parent / f"{name}-{number}", run.folder.with_name(f"{name}-{number}"))
+    facts = {"corrections": digest, "run": run.folder.name, "tags": sorted({each.tag for each in corrected})}
+    write_data(base, new.data, Decisions(corrected), facts)
+    return new
+
+
+def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None:
+    """Write a copy of a data folder whose training labels are corrected; corrected pictures are stored `COPIES` times.
+
+    Args:
+        base: the data folder.
+        out: the new one.
+        decisions: the corrections of training pictures.
+        facts: `corrections`, a hash of them, and more that the manifest of the new folder holds under `relabelled`.
+    """
+    tags = records.read_tags(base / "tags.csv")
+    rows = corrections.correctable((tag.name for tag in tags), (tag.category for tag in tags))
+    labels, copies, changed = [], [], 0
+    for record in records.read(base, "train"):
+        decided = decisions.of_picture(record.id, record.md5)
+        labels.append(corrections.corrected_labels(record.labels, decided, rows))
+        copies.append(COPIES if decided else 1)
+        changed += sum((rows[tag] in record.tags) != has_tag for tag, has_tag in decided.items() if tag in rows)
+    weighted = f"{copies.count(COPIES):,} corrected pictures are drawn {COPIES} times an epoch"
+    say(f"{out}: {changed:,} of {sum(map(len, labels)):,} training labels change; {weighted}")
+    relabel(base, out, labels, {"from": data_fingerprint(base), "changed": changed} | facts, copies)
+
+
+def training_config(run: Run, data: Path) -> Config:
+    """Return the configuration of the new run: a short cycle from the weights of the earlier run.
+
+    Where few labels changed, the trunk is frozen and only the output layer is trained, which takes seconds. Otherwise, the
+    trunk is frozen for the first epoch and then trained as well.
+
+    Args:
+        run: the earlier run.
+        data: data folder with the corrected labels.
+    """
+    manifest = files.read_json(data / "manifest.json")
+    few = manifest["relabelled"]["changed"] < FEW_LABELS * manifest["splits"]["train"]["labels"]
+    phases = {"epochs": 4, "freeze": True} if few else {"epochs": 3, "freeze": False, "unfreeze_after": 1}
+    rate = RATE * run.config.learning_rate
+    return replace(run.config, init=str(run.folder), init_output=True, teacher="", learning_rate=rate, **phases)
+
+
+def finish(this: Round, options: Sequence[str]) -> str:
+    """Train the run of a round, or go on with it, and return its comparison with the earlier run as text.
+
+    Args:
+        this: the round, whose data folder is complete.
+        options: further options of train.py.
+
+    Raises:
+        InputError: training failed.
+    """
+    before = run_folder.load(this.before)
+    if before.added_outputs():
+        names = ", ".join(sorted(before.added_outputs()))
+        say(f"{this.run} does not get the tags that train.py --teach added to {this.before}: teach them again: {names}")
+    if not (this.run / "model.keras").exists():
+        settings = as_options(training_config(before, this.data))
+        run_script("train.py", "--data", str(this.data), "--run", str(this.run), *settings, *options)
+    taggers = [Tagger.open(folder) for folder in (this.before, this.run)]
+    result = comparison(taggers, this.base, "test", this.facts["tags"])
+    files.write_json(this.run / RESULT, result)
+    return f"{table(result)}\nDetails: {this.run / RESULT}"

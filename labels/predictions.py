@@ -65,7 +65,9 @@ def load_or_predict(tagger: Tagger, data: Path) -> Predictions:
             lengths = np.linalg.norm(features, axis=1, keepdims=True)
             columns["features"].append((features / np.maximum(lengths, 1e-12)).astype(np.float16))
             bar.update(number)
-    arrays = {name: np.array(values) if name in ("ids", "md5s") else np.concatenate(values) for name, values in columns.items()}
+    arrays = {
+        name: np.array(values) if name in ("ids", "md5s") else np.concatenate(values) for name, values in columns.items()
+    }
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path, "wb") as file:
         np.savez(file, source=source, **arrays)

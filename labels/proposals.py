@@ -33,8 +33,12 @@ class Proposal:
 def expected_gain(observed: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Return what an answer about each pair is expected to be good for, float32 (pictures, tags).
 
-    It is the probability that the answer changes the label, times the need of the tag: the share of its ranking that is
-    wrong (1 - average precision on the training pictures), divided by the square root of its number of labels.
+    It is the probability that the answer changes the label, times the square root of the need of the tag.
+
+    A tag without a label is missing with the predicted probability. Bayes' rule would make it less, because most people do
+    not forget their tags; but the run was trained to predict that it is not there, and so predicts too little itself. On
+    OpenMoji with 30 % of the labels hidden, nine of ten pairs with 0.3 to 0.5 were hidden labels. A label is wrong with the
+    probability of Bayes' rule: low predictions of a rare tag are no sign of a wrong label.
 
     Args:
         observed: the labels, bool (pictures, tags).
@@ -42,13 +46,16 @@ def expected_gain(observed: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """
     estimated = estimate_noise_rates(observed, probability)
     rates = NoiseRates(max(estimated.missing, LEAST_RATES.missing), max(estimated.wrong, LEAST_RATES.wrong))
-    true = posterior(observed, probability, rates)
-    change = np.where(observed, 1 - true, true)
-    return (change * tag_need(observed, probability)).astype(np.float32)
+    change = np.where(observed, 1 - posterior(observed, probability, rates), probability)
+    return (change * np.sqrt(tag_need(observed, probability))).astype(np.float32)
 
 
 def tag_need(observed: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Return how much each tag needs labels, (tags,); the arguments are those of `expected_gain`."""
+    """Return how much each tag needs labels, (tags,); the arguments are those of `expected_gain`.
+
+    It is the share of its ranking that is wrong, 1 - average precision on the training pictures, divided by the square root
+    of its number of labels.
+    """
     order = np.argsort(-probability, axis=0, kind="stable")
     ranked = np.take_along_axis(observed, order, axis=0)  # (pictures, tags)
     positions = np.arange(1, len(ranked) + 1)[:, None]

@@ -34,7 +34,9 @@ def inherited_settings(settings: dict) -> dict:
     """
     init = settings["init"]
     if settings.get("init_output") and (init == IMAGENET or trunk_file.is_trunk_file(init)):
-        raise InputError(f"--init-output needs --init with a run folder, whose output layer it takes. Received: --init {init}")
+        raise InputError(
+            f"--init-output needs --init with a run folder, whose output layer it takes. Received: --init {init}"
+        )
     if init == IMAGENET:
         if settings.get("preset") not in PRETRAINED:
             raise InputError(f"--init {IMAGENET} needs --preset {', '.join(PRETRAINED[:-1])} or {PRETRAINED[-1]}")

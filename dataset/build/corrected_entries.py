@@ -32,7 +32,9 @@ def correct_entries(folder: Path, selection: Selection, splits: Sequence[str], m
         decided = decisions.of_picture(entry.post.id, md5s[number])
         labels = corrections.corrected_labels(entry.labels or dict.fromkeys(entry.tags, 1.0), decided, rows)
         applied += sum(tag in rows for tag in decided)
-        corrected[splits[number]] += sum((rows[tag] in labels) != (rows[tag] in entry.tags) for tag in decided if tag in rows)
+        corrected[splits[number]] += sum(
+            (rows[tag] in labels) != (rows[tag] in entry.tags) for tag in decided if tag in rows
+        )
         entries[section].append(replace(entry, tags=list(labels), labels=labels if entry.labels else None))
     changed = ", ".join(f"{count:,} {split}" for split, count in corrected.items() if count) or "0"
     say(f"{path}: {applied:,} of {len(table):,} corrections apply to the chosen posts; labels that they change: {changed}")

@@ -96,7 +96,7 @@ class Collected:
         if unplaced := [each for each in self.table if each not in known]:
             example = f"{unplaced[0].id or unplaced[0].md5}, {unplaced[0].tag}"
             lines.append(
-                f"{len(unplaced):,} could not be placed, because the data folder has no such picture or tag, such as {example}: "
+                f"{len(unplaced):,} could not be placed: the data folder has no such picture or tag, such as {example}; "
                 "they stay in the table for later downloads"
             )
         return "\n".join(lines)
@@ -159,5 +159,6 @@ def collect(data: Path, events: Sequence[Path], decisions: Sequence[Path]) -> Co
 
 def _identified(correction: Correction, pictures: Pictures) -> Correction:
     """Return a correction with both the id and the MD5 of its picture, if the data folder has it."""
-    post_id = pictures.ids.get(correction.md5) or correction.id
+    known = correction.id in pictures.split  # of two posts with the same file, the one that it names
+    post_id = correction.id if known else pictures.ids.get(correction.md5) or correction.id
     return replace(correction, id=post_id, md5=correction.md5 or pictures.md5.get(post_id, ""))

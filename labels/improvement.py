@@ -1,7 +1,7 @@
 """One round of learning from corrections: a data folder with the corrected labels, a run on it, and the comparison.
 
 The folder of round N is `data/NAME-N`, a copy of the folder whose labels are corrected. The run `runs/NAME-N` starts from
-the weights of the earlier run. The folder appears when it is complete, so that an interrupted round continues with the labels
+the weights of the earlier run. The folder appears when it is complete, so that an interrupted round goes on with the labels
 that it began with. The comparison is on the test split of the original folder, which no correction changes.
 """
 
@@ -121,18 +121,20 @@ def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None
     relabel(base, out, labels, {"from": data_fingerprint(base), "changed": changed} | facts, copies)
 
 
-def training_config(run: Run, data: Path) -> Config:
-    """Return the configuration of the new run: a short cycle from the weights of the earlier run.
+def few_changes(data: Path) -> bool:
+    """Return whether so few labels of a corrected data folder changed that the output layer alone is trained."""
+    manifest = files.read_json(data / "manifest.json")
+    return manifest["relabelled"]["changed"] < FEW_LABELS * manifest["splits"]["train"]["labels"]
 
-    Where few labels changed, the trunk is frozen and only the output layer is trained, which takes seconds. Otherwise, the
-    trunk is frozen for the first epoch and then trained as well.
+
+def training_config(run: Run, few: bool) -> Config:
+    """Return the configuration of the new run: a short cycle from the weights of the earlier run.
 
     Args:
         run: the earlier run.
-        data: data folder with the corrected labels.
+        few: see `few_changes`. The trunk is then frozen, and only the output layer trained, which takes seconds. Otherwise,
+            the trunk is frozen for the first epoch and then trained as well.
     """
-    manifest = files.read_json(data / "manifest.json")
-    few = manifest["relabelled"]["changed"] < FEW_LABELS * manifest["splits"]["train"]["labels"]
     phases = {"epochs": 4, "freeze": True} if few else {"epochs": 3, "freeze": False, "unfreeze_after": 1}
     rate = RATE * run.config.learning_rate
     return replace(run.config, init=str(run.folder), init_output=True, teacher="", learning_rate=rate, **phases)
@@ -153,7 +155,7 @@ def finish(this: Round, options: Sequence[str]) -> str:
         names = ", ".join(sorted(before.added_outputs()))
         say(f"{this.run} does not get the tags that train.py --teach added to {this.before}: teach them again: {names}")
     if not (this.run / "model.keras").exists():
-        settings = as_options(training_config(before, this.data))
+        settings = as_options(training_config(before, few_changes(this.data)))
         run_script("train.py", "--data", str(this.data), "--run", str(this.run), *settings, *options)
     taggers = [Tagger.open(folder) for folder in (this.before, this.run)]
     result = comparison(taggers, this.base, "test", this.facts["tags"])

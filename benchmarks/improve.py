@@ -79,8 +79,8 @@ def _folders(before: Trial, options: argparse.Namespace) -> list[tuple[str, Path
         [tag.name for tag in records.read_tags(options.data / "tags.csv")],
     )
     true = np.zeros(predicted.labels.shape, bool)
-    for row, record in enumerate(records.read(options.data, "train")):
-        true[row, record.tags] = True
+    for position, record in enumerate(records.read(options.data, "train")):
+        true[position, record.tags] = True
     hidden = true & (predicted.labels < 0.5)
     every = list(zip(*np.nonzero(hidden), strict=True))
     asked = {WITHOUT: ([], [0]), ALL: (every, [len(every)])}
@@ -119,7 +119,7 @@ def _answer(predicted: Predictions, pair: tuple[int, int], tags: list[str], true
 
 
 def _learning(before: Trial, data: Path) -> Trial:
-    """Return the run that learns from the answers, as improve.py trains it; in all rows as long, however few labels change."""
+    """Return the run that learns from the answers, as improve.py trains it where many labels change, in all rows alike."""
     config = improvement.training_config(run_folder.load(before.folder), few=False)
     return Trial(data, "improved", tuple(as_options(config)), config.epochs, before.seed)
 

@@ -5,6 +5,7 @@ the weights of the earlier run. The folder appears when it is complete, so that 
 that it began with. The comparison is on the test split of the original folder, which no correction changes.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ RESULT = "improvement.json"  # in the new run folder, when the round is complete
 COPIES = 3  # how often an epoch draws a corrected picture
 FEW_LABELS = 0.01  # of the training labels: if fewer change, only the output layer is trained
 RATE = 0.25  # learning rate, as a fraction of that of the earlier run
+# A cycle has three epochs, and more where a few pictures are an epoch.
+EPOCHS, MIN_UPDATES, MAX_EPOCHS = 3, 200, 40
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,17 @@ def training_config(run: Run, few: bool) -> Config:
         few: see `few_changes`. The trunk is then frozen, and only the output layer trained, which takes seconds. Otherwise,
             the trunk is frozen for the first epoch and then trained as well.
     """
-    phases = {"epochs": 4, "freeze": True} if few else {"epochs": 3, "freeze": False, "unfreeze_after": 1}
-    rate = RATE * run.config.learning_rate
-    return replace(run.config, init=str(run.folder), init_output=True, teacher="", learning_rate=rate, **phases)
+    epochs = min(max(EPOCHS, math.ceil(MIN_UPDATES / run.updates_per_epoch)), MAX_EPOCHS)
+    return replace(
+        run.config,
+        init=str(run.folder),
+        init_output=True,
+        teacher="",
+        epochs=epochs,
+        learning_rate=RATE * run.config.learning_rate,
+        freeze=few,
+        unfreeze_after=0 if few else 1,
+    )
 
 
 def finish(this: Round, options: Sequence[str]) -> str:

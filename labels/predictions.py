@@ -7,6 +7,7 @@ import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def load_or_predict(tagger: Tagger, data: Path) -> Predictions:
             lengths = np.linalg.norm(features, axis=1, keepdims=True)
             columns["features"].append((features / np.maximum(lengths, 1e-12)).astype(np.float16))
             bar.update(number)
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.array(values) if name in ("ids", "md5s") else np.concatenate(values) for name, values in columns.items()
     }
     path.parent.mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ async function load() {
   left = page.left;
   position = 0;
   given = {};
-  $("#run").textContent = `${page.run} · ${left.toLocaleString("en")} proposed`;
+  $("#run").textContent = `${page.run} · ${left.toLocaleString("en")} questions`;
   show();
 }
 
@@ -39,12 +39,12 @@ function show() {
     $("#done-text").textContent = more ? "Answer more questions, or train with the answers so far." : "Train with the answers, or close the page.";
     return;
   }
-  $("#tag").textContent = question.tag;
+  $("#tag").textContent = `${question.tag}?`;
   $("#question img").src = `pictures/${question.number}`;
   $("#question img").alt = `Picture ${question.id}`;
   $("#question figcaption").textContent = question.id;
-  const label = question.labelled ? "The board says yes" : "The board says no";
-  $("#facts").textContent = `${label}; the network is ${Math.round(100 * question.probability)} % sure that it has.`;
+  const label = question.labelled ? "yes" : "no";
+  $("#facts").textContent = `Label of the board: ${label}. Network: ${Math.round(100 * question.probability)} %.`;
   const others = question.labels.filter((tag) => tag !== question.tag);
   $("#labels").textContent = others.join(", ") || "none";
   for (const button of document.querySelectorAll("[data-answer]")) {

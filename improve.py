@@ -30,6 +30,7 @@ def main() -> None:
     from model import run_folder
 
     source = run_folder.load(options.run or run_folder.newest(Path("runs"), "model.keras", "train.py"))
+    source = improvement.start_of(source)
     run_folder.check_network(source.folder / "model.keras")
     training_options = ["--cpu"] if options.cpu else []
     with only_writer(source.folder, ".improve.lock"):

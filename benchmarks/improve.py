@@ -1,9 +1,10 @@
-"""Hidden labels that a person's answers bring back: the order that improve.py proposes, the most uncertain, and random.
+"""Hidden labels that a person's answers bring back, and what a run learns from them, for several orders of questions.
 
     python -m benchmarks improve --data data/openmoji
 
-With each seed it hides a share of the training labels, trains, and lets an oracle answer the questions of each order. After
-some numbers of answers, the run learns from them as with improve.py. Test labels are complete. Result: improve.json.
+With each seed it hides a share of the training labels, trains, and lets an oracle answer the questions of each order: as
+improve.py proposes them, the most probable tags without a label, the most uncertain predictions, random ones. After some
+numbers of answers, the run learns from them as with improve.py. Test labels are complete. Result: improve.json.
 """
 
 import argparse
@@ -28,7 +29,8 @@ from labels.proposals import propose
 from model import run_folder
 from model.config import as_options
 
-ORDERS = ("proposed", "most uncertain", "random")
+ORDERS = ("proposed", "most probable", "most uncertain", "random")
+CACHE = ("--cache", "memory")  # the batches are the same
 BEFORE, WITHOUT, ALL = "before", "no answers", "no label hidden"
 FIGURES = {"average_precision_macro": "mAP", "auc_roc_macro": "macro AUC"}
 
@@ -46,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Train every row; each seed hides other labels. Finished runs under runs/bench/ are reused."""
-    size = ("--image-size", str(options.image_size))
+    size = ("--image-size", str(options.image_size), *CACHE)
     before = []
     for seed in range(options.seeds):
         hidden = noisy_folder(options.data, "missing", options.hidden, seed)
@@ -81,7 +83,7 @@ def _folders(before: Trial, options: argparse.Namespace) -> list[tuple[str, Path
     true = np.zeros(predicted.labels.shape, bool)
     for position, record in enumerate(records.read(options.data, "train")):
         true[position, record.tags] = True
-    hidden = true & (predicted.labels < 0.5)
+    hidden = true & ~predicted.labels
     every = list(zip(*np.nonzero(hidden), strict=True))
     asked = {WITHOUT: ([], [0]), ALL: (every, [len(every)])}
     asked |= {order: (_pairs(order, predicted, max(options.answers), before.seed), options.answers) for order in ORDERS}
@@ -101,15 +103,16 @@ def _folders(before: Trial, options: argparse.Namespace) -> list[tuple[str, Path
 
 def _pairs(order: str, predicted: Predictions, number: int, seed: int) -> list[tuple[int, int]]:
     """Return the pairs of picture and tag that are asked about, in order."""
-    shape = predicted.probability.shape
+    probability, shape = predicted.probability.astype(np.float32), predicted.labels.shape
     if order == "proposed":
-        observed = predicted.labels > 0.5
-        proposals = propose(observed, predicted.probability, predicted.features, np.ones(shape, bool), number)
+        proposals = propose(predicted.labels, probability, predicted.features, np.ones(shape, bool), number)
         return [(each.picture, each.tag) for each in proposals]
     if order == "random":
-        positions = np.random.default_rng(seed).permutation(predicted.probability.size)[:number]
+        positions = np.random.default_rng(seed).permutation(probability.size)[:number]
     else:
-        positions = np.argsort(np.abs(predicted.probability - 0.5), axis=None, kind="stable")[:number]
+        without_label = np.where(predicted.labels, 0, probability)
+        key = -without_label if order == "most probable" else np.abs(probability - 0.5)
+        positions = np.argsort(key, axis=None, kind="stable")[:number]
     return list(zip(*np.unravel_index(positions, shape), strict=True))
 
 
@@ -121,7 +124,7 @@ def _answer(predicted: Predictions, pair: tuple[int, int], tags: list[str], true
 def _learning(before: Trial, data: Path) -> Trial:
     """Return the run that learns from the answers, as improve.py trains it where many labels change, in all rows alike."""
     config = improvement.training_config(run_folder.load(before.folder), few=False)
-    return Trial(data, "improved", tuple(as_options(config)), config.epochs, before.seed)
+    return Trial(data, "improved", (*as_options(config), *CACHE), config.epochs, before.seed)
 
 
 def _figures(trial: Trial, figures: dict | str, found: int) -> dict:

@@ -52,6 +52,21 @@ def check_output_folder(out: Path, facts: dict) -> bool:
     return True
 
 
+def made_from(data: Path) -> tuple[Path, dict] | None:
+    """Return the data folder that another was made from, and the facts of its manifest; None for a download.
+
+    The path is relative if it is in the working folder.
+
+    Raises:
+        InputError: there is no data folder.
+    """
+    facts = files.read_json(data / "manifest.json").get("relabelled")
+    if not facts:
+        return None
+    path = Path(facts["from"]["data"])
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, facts
+
+
 def relabel(
     data: Path, out: Path, labels: Sequence[dict[int, float]], facts: dict, copies: Sequence[int] | None = None
 ) -> None:

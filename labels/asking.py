@@ -47,14 +47,14 @@ def questions_for(tagger: Tagger, collected: Collected, number: int) -> list[Que
     data = base_of(tagger.run)
     predicted, tags = load_or_predict(tagger, data), records.read_tags(data / "tags.csv")
     rows = {post_id: row for row, post_id in enumerate(predicted.ids.tolist())}
-    columns = {tag.name: column for column, tag in enumerate(tags)}
-    observed = predicted.labels > 0.5
-    askable = np.zeros(observed.shape, bool)
-    askable[:, [columns[tag] for tag in collected.pictures.tags]] = True
+    names = [tag.name for tag in tags]
+    columns = [column for column, name in enumerate(names) if name in collected.pictures.tags]
+    observed, askable = predicted.labels.copy(), np.ones(predicted.labels.shape, bool)
     for correction in collected.of_split("train"):
-        pair = rows[correction.id], columns[correction.tag]
+        pair = rows[correction.id], names.index(correction.tag)
         observed[pair], askable[pair] = correction.has_tag, False
-    proposals = propose(observed, predicted.probability, predicted.features, askable, number)
+    probability = predicted.probability[:, columns].astype(np.float32)
+    proposals = propose(observed[:, columns], probability, predicted.features, askable[:, columns], number)
     pictures = records.images_by_id(data, "train", {predicted.ids[each.picture] for each in proposals})
     return [
         Question(
@@ -66,5 +66,5 @@ def questions_for(tagger: Tagger, collected: Collected, number: int) -> list[Que
             labels=[tags[column].name for column in np.flatnonzero(observed[row])],
             picture=pictures[str(predicted.ids[row])],
         )
-        for row, tag in ((each.picture, each.tag) for each in proposals)
+        for row, tag in ((each.picture, columns[each.tag]) for each in proposals)
     ]

@@ -9,6 +9,7 @@ from common import files
 from common.files import only_writer
 from dataset import corrections, records
 from dataset.corrections import Correction, time_of
+from dataset.relabel import made_from
 from labels import sidecar_edits
 from labels.feedback import timed_verdicts
 from labels.review import read_decisions
@@ -118,10 +119,8 @@ def _table(placed: Sequence[Correction]) -> list[str]:
 
 def table_of(data: Path) -> Path:
     """Return the table of corrections of a data folder, or of the download that clean.py or improve.py made it from."""
-    while made := files.read_json(data / "manifest.json").get("relabelled"):
-        data = Path(made["from"]["data"])
-        if not (data / "manifest.json").exists():
-            break
+    while (data / "manifest.json").exists() and (made := made_from(data)):
+        data, _ = made
     return corrections.table_path(data)
 
 

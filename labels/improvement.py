@@ -16,7 +16,7 @@ from common.errors import say
 from common.processes import run_script
 from dataset import corrections, records
 from dataset.corrections import Decisions
-from dataset.relabel import data_fingerprint, relabel
+from dataset.relabel import data_fingerprint, made_from, relabel
 from evaluation.compare import comparison, table
 from inference.tagger import Tagger
 from labels.collecting import Collected
@@ -25,7 +25,7 @@ from model.config import Config, as_options
 from model.run_folder import Run
 
 RESULT = "improvement.json"  # in the new run folder, when the round is complete
-COPIES = 3  # how often an epoch draws a corrected picture
+COPIES = 2  # how often an epoch draws a corrected picture
 FEW_LABELS = 0.01  # of the training labels: if fewer change, only the output layer is trained
 RATE = 0.25  # learning rate, as a fraction of that of the earlier run
 # A cycle has three epochs, and more where a few pictures are an epoch.
@@ -51,15 +51,26 @@ class Round:
     @property
     def facts(self) -> dict:
         """What the data folder was made from: `run`, `corrections` (a hash), `tags` (their names) and `changed`."""
-        return files.read_json(self.data / "manifest.json")["relabelled"]
+        made = made_from(self.data)
+        return made[1] if made else {}
 
 
 def base_of(run: Run) -> Path:
     """Return the data folder whose labels are corrected: that of the run, or the one that an earlier round corrected."""
     data = Path(run.data)
-    while "corrections" in (made := files.read_json(data / "manifest.json").get("relabelled") or {}):
-        data = Path(made["from"]["data"])
+    while (made := made_from(data)) and "corrections" in made[1]:
+        data = made[0]
     return data
+
+
+def start_of(run: Run) -> Run:
+    """Return the run itself, or the one that its round started from, if the round is not complete without the comparison."""
+    data = Path(run.data)
+    made = made_from(data)
+    is_round = made and "run" in made[1] and data.name == run.folder.resolve().name
+    if not made or not is_round or (run.folder / RESULT).exists():
+        return run
+    return run_folder.load(run.folder.with_name(made[1]["run"]))
 
 
 def unfinished(run: Run) -> Round | None:
@@ -70,7 +81,7 @@ def unfinished(run: Run) -> Round | None:
         this = Round(run.folder, base, data, run.folder.with_name(data.name))
         if not number.isdecimal() or not (data / "manifest.json").exists() or (this.run / RESULT).exists():
             continue
-        if (this.facts or {}).get("run") == run.folder.name:
+        if this.facts.get("run") == run.folder.resolve().name:
             return this
     return None
 
@@ -89,15 +100,15 @@ def begin(run: Run, collected: Collected) -> Round | None:
     """
     base, corrected = base_of(run), collected.of_split("train")
     digest = corrections.digest_of(corrected)
-    learned = files.read_json(Path(run.data) / "manifest.json").get("relabelled") or {}
-    if not corrected or learned.get("corrections") == digest:
+    made = made_from(Path(run.data))
+    if not corrected or (made and made[1].get("corrections") == digest):
         return None
     number = 2
     name = _name(run)
     while any((folder.with_name(f"{name}-{number}")).exists() for folder in (base.parent / name, run.folder)):
         number += 1
     new = Round(run.folder, base, base.parent / f"{name}-{number}", run.folder.with_name(f"{name}-{number}"))
-    facts = {"corrections": digest, "run": run.folder.name, "tags": sorted({each.tag for each in corrected})}
+    facts = {"corrections": digest, "run": run.folder.resolve().name, "tags": sorted({each.tag for each in corrected})}
     write_data(base, new.data, Decisions(corrected), facts)
     return new
 

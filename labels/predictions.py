@@ -27,8 +27,8 @@ class Predictions:
 
     Attributes:
         ids, md5s: text (pictures,).
-        labels: float32 (pictures, tags), of the data folder.
-        probability: float32 (pictures, tags), for the tags of the data folder.
+        labels: whether the data folder's label is over 0.5, bool (pictures, tags).
+        probability: float16 (pictures, tags), for the tags of the data folder.
         features: float16 (pictures, channels), the embeddings, of length 1.
     """
 
@@ -61,8 +61,8 @@ def load_or_predict(tagger: Tagger, data: Path) -> Predictions:
             features, probability = (values[:number] for values in tagger.embed(padded))
             columns["ids"] += [name.decode() for name in batch["id"]]
             columns["md5s"] += [name.decode() for name in batch["md5"]]
-            columns["labels"].append(batch["labels"])
-            columns["probability"].append(probability[:, outputs])
+            columns["labels"].append(batch["labels"] > 0.5)
+            columns["probability"].append(probability[:, outputs].astype(np.float16))
             lengths = np.linalg.norm(features, axis=1, keepdims=True)
             columns["features"].append((features / np.maximum(lengths, 1e-12)).astype(np.float16))
             bar.update(number)

@@ -56,13 +56,12 @@ def tag_need(observed: np.ndarray, probability: np.ndarray) -> np.ndarray:
     It is the share of its ranking that is wrong, 1 - average precision on the training pictures, divided by the square root
     of its number of labels.
     """
-    order = np.argsort(-probability, axis=0, kind="stable")
-    ranked = np.take_along_axis(observed, order, axis=0)  # (pictures, tags)
-    positions = np.arange(1, len(ranked) + 1)[:, None]
-    labels = ranked.sum(axis=0)
-    precision = np.cumsum(ranked, axis=0) / positions
-    average_precision = (precision * ranked).sum(axis=0) / np.maximum(labels, 1)
-    return (1.05 - average_precision) / np.sqrt(labels + 1)
+    average_precision = np.zeros(observed.shape[1])
+    positions = np.arange(1, len(observed) + 1)
+    for tag in range(observed.shape[1]):  # one by one: the ranks of all tags at once would not fit in memory
+        ranked = observed[np.argsort(-probability[:, tag], kind="stable"), tag]
+        average_precision[tag] = np.mean(np.cumsum(ranked)[ranked] / positions[ranked]) if ranked.any() else 0
+    return (1.05 - average_precision) / np.sqrt(observed.sum(axis=0) + 1)
 
 
 def propose(
@@ -80,9 +79,9 @@ def propose(
     proposals: list[Proposal] = []
     # Later pages take what earlier ones left, so that candidates for all of them are found at once.
     total = min(int(np.count_nonzero(gain)), number + CANDIDATES_PER_QUESTION * PAGE)
-    best = np.argpartition(-gain, total - 1, axis=None)[:total] if total else np.empty(0, int)
-    best = best[np.lexsort((best, -gain.ravel()[best]))]
-    remaining = best
+    lowest = np.partition(gain, gain.size - total, axis=None)[-total] if total else np.inf
+    best = np.flatnonzero(gain >= lowest)
+    remaining = best[np.lexsort((best, -gain.ravel()[best]))][:total]
     while len(proposals) < number and len(remaining):
         candidates = remaining[: CANDIDATES_PER_QUESTION * PAGE]
         pictures, tags = np.unravel_index(candidates, gain.shape)

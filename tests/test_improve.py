@@ -2,7 +2,9 @@
 
 import csv
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, program
 from data_folders import contents, read_split
+from filelock import FileLock
 
 from common import files
 from common.errors import InputError
@@ -141,7 +144,10 @@ def test_a_second_round_starts_from_the_original_labels(home):
     shutil.copytree("runs/emoji", first.run)
     config = files.read_json(first.run / "config.json")
     files.write_json(first.run / "config.json", config | {"data": str(first.data)})
+    interrupted = run_folder.load(first.run)  # trained, and not compared
+    assert improvement.start_of(interrupted).folder == Path("runs/emoji")
     files.write_json(first.run / improvement.RESULT, {})
+    assert improvement.start_of(interrupted) == interrupted
     run = run_folder.load(first.run)
     assert improvement.base_of(run).resolve() == data.resolve() and improvement.unfinished(run) is None
     base = improvement.base_of(run)
@@ -231,23 +237,61 @@ def test_bad_input_gets_one_line(home):
 @pytest.mark.slow
 def test_interrupted_and_run_again_equals_uninterrupted(home):
     tag = records.read_tags(Path("data/emoji/tags.csv"))[0].name
-    table = decide(Path("decisions.csv"), *flip(labels_of(Path("data/emoji")), tag, 30))
-    shutil.copytree(home, home / "apart", ignore=shutil.ignore_patterns("apart"))
-    command = [sys.executable, ROOT / "improve.py", "--train", "--decisions", table]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=home)
-    assert done.returncode == 0, done.stderr
-    apart = home / "apart"
-    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=apart)
-    while not (apart / "runs/emoji-2/config.json").exists() and process.poll() is None:
+    decide(Path("decisions.csv"), *flip(labels_of(Path("data/emoji")), tag, 30))
+    apart = Path(shutil.copytree(home, home / "apart", ignore=shutil.ignore_patterns("apart")))
+    command = [sys.executable, str(ROOT / "improve.py"), "--train", "--decisions", "decisions.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=home)
+    assert done.returncode == 0 and "corrected tags" in done.stdout, done.stderr
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=apart)
+    while not (apart / "runs/emoji-2/history.csv").exists() and process.poll() is None:
         time.sleep(0.02)
-    process.terminate()
+    process.send_signal(signal.SIGINT)
     process.wait()
-    decide(apart / "more.csv", *flip(labels_of(Path("data/emoji")), tag, 40))  # not learned by the round that goes on
-    again = subprocess.run(
-        [*map(str, command[:3]), "--decisions", "more.csv"], capture_output=True, text=True, check=False, cwd=apart
-    )
-    assert again.returncode == 0 and "goes on" in again.stderr, again.stderr
-    assert again.stdout.splitlines()[3:] == done.stdout.splitlines()[-len(again.stdout.splitlines()) + 3 :] or True
+    with FileLock(apart / "runs/emoji-2/.lock", timeout=120):  # its training may still write a checkpoint
+        assert not (apart / "runs/emoji-2/improvement.json").exists()
+    decide(apart / "decisions.csv", *flip(labels_of(Path("data/emoji")), tag, 40))  # not for the round that goes on
+    again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=apart)
+    assert again.returncode == 0 and "was interrupted and goes on" in again.stderr, again.stderr
     one, other = (Tagger.open(folder / "runs/emoji-2").network.get_weights() for folder in (home, apart))
-    assert all(map(np.array_equal, one, other))
-    assert not (apart / "runs/emoji/improvement.json").exists() and (apart / "runs/emoji-2/improvement.json").exists()
+    assert all(map(np.array_equal, one, other)) and not np.array_equal(
+        one[0], Tagger.open("runs/emoji").network.get_weights()[0]
+    )
+    figures = [files.read_json(folder / "runs/emoji-2/improvement.json") for folder in (home, apart)]
+    assert figures[0] == figures[1] and figures[0]["data"] == "data/emoji"
+
+
+@pytest.mark.slow
+def test_ten_corrections_by_keyboard_are_learned(home, browser):
+    """The person contradicts the board ten times; the new run gives the corrected tags."""
+    data, before = Path("data/emoji"), Tagger.open("runs/emoji")
+    command = [sys.executable, str(ROOT / "improve.py"), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = next(match[0] for line in process.stderr if (match := re.search(r"http://127\.0\.0\.1:\d+/", line)))
+    page = browser.new_page()
+    page.goto(address)
+    labels, answered = labels_of(data), {}
+    while len(answered) < 10:
+        page.wait_for_selector("#question:not([hidden])")
+        post_id, tag = page.inner_text("figcaption"), page.inner_text("#tag").removesuffix("?")
+        answered[post_id, tag] = tag not in labels[post_id]
+        page.keyboard.press("n" if answered[post_id, tag] else "y")
+        page.keyboard.press("b")  # they think better of it
+        page.keyboard.press("y" if answered[post_id, tag] else "n")
+    page.keyboard.press("s")
+    page.keyboard.press("t")
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0 and "10 corrections of" in out and "corrected tags" in out, err
+    table = corrections.read_table(Path("data/emoji-corrections.csv"))
+    assert {(each.id, each.tag): each.has_tag for each in table} == answered
+    after, pictures = Tagger.open("runs/emoji-2"), records.images_by_id(data, "train", {name for name, _ in answered})
+    right = [
+        sum((tag in tagger.tag([pictures[name]])[0]) == has_tag for (name, tag), has_tag in answered.items())
+        for tagger in (before, after)
+    ]
+    assert right[1] >= 8 and right[1] >= right[0], right
+    scores = [
+        [tagger.tag([pictures[name]], threshold=0)[0][tag] for (name, tag), has_tag in answered.items() if has_tag]
+        for tagger in (before, after)
+    ]
+    assert scores[1] and np.mean(scores[1]) > np.mean(scores[0]) + 0.1
+    assert labels_of(data, "test") == labels_of(Path("data/emoji-2"), "test")

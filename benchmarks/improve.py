@@ -9,6 +9,7 @@ numbers of answers, the run learns from them as with improve.py. Test labels are
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def measure(options: argparse.Namespace) -> None:
         hidden = noisy_folder(options.data, "missing", options.hidden, seed)
         before.append(Trial(hidden, f"{DEFAULT} {options.image_size}", size, options.epochs, seed))
     results = trials.run_all(before, options.jobs)
-    rows: dict[str, list[tuple[Trial, int]]] = {BEFORE: [(trial, 0) for trial in before]}  # with the labels found
+    rows: dict[str, list[tuple[Trial, Found]]] = {BEFORE: [(trial, Found(0, 0)) for trial in before]}
     for trial in before:
         if isinstance(failure := results[trial], str):
             raise InputError(f"{trial.folder}: {failure}")
@@ -73,8 +74,15 @@ def measure(options: argparse.Namespace) -> None:
     )
 
 
-def _folders(before: Trial, options: argparse.Namespace) -> list[tuple[str, Path, int]]:
-    """Make the data folder of each row: its name, the folder, and how many hidden labels the answers brought back."""
+class Found(NamedTuple):
+    """How many hidden labels answers brought back, and of how many tags."""
+
+    labels: int
+    tags: int
+
+
+def _folders(before: Trial, options: argparse.Namespace) -> list[tuple[str, Path, Found]]:
+    """Make the data folder of each row: its name, the folder, and the hidden labels that the answers brought back."""
     tagger = Tagger.open(before.folder)
     predicted, tags = (
         load_or_predict(tagger, before.data),
@@ -97,7 +105,8 @@ def _folders(before: Trial, options: argparse.Namespace) -> list[tuple[str, Path
             facts = {"corrections": digest_of(corrections), "tags": sorted({each.tag for each in corrections})}
             if not check_output_folder(out, {"from": data_fingerprint(before.data)} | facts):
                 improvement.write_data(before.data, out, Decisions(corrections), facts)
-            made.append((row, out, int(sum(hidden[pair] for pair in answered))))
+            found = [tag for picture, tag in answered if hidden[picture, tag]]
+            made.append((row, out, Found(len(found), len(set(found)))))
     return made
 
 
@@ -127,24 +136,24 @@ def _learning(before: Trial, data: Path) -> Trial:
     return Trial(data, "improved", (*as_options(config), *CACHE), config.epochs, before.seed)
 
 
-def _figures(trial: Trial, figures: dict | str, found: int) -> dict:
-    """Return a trial's figures on the test split, and the number of hidden labels that the answers brought back.
+def _figures(trial: Trial, figures: dict | str, found: Found) -> dict:
+    """Return a trial's figures on the test split, and the hidden labels that the answers brought back.
 
     Raises:
         InputError: the trial failed.
     """
     if isinstance(figures, str):
         raise InputError(f"{trial.folder}: {figures}")
-    return {name: figures[name] for name in FIGURES} | {"found": found, "seconds": figures["seconds"]}
+    return {name: figures[name] for name in FIGURES} | found._asdict()
 
 
 def table(figures: dict) -> Table:
     """Return the table of a result, with what each row gains over the run that learned without answers."""
     cells = []
     for row, runs in figures["rows"].items():
-        found = sum(run["found"] for run in runs) / len(runs)
-        cell = [row, f"{found:,.0f}", *(mean_and_range([run[key] for run in runs]) for key in FIGURES)]
+        found = (f"{sum(run[key] for run in runs) / len(runs):,.0f}" for key in Found._fields)
+        cell = [row, *found, *(mean_and_range([run[key] for run in runs]) for key in FIGURES)]
         key = "average_precision_macro"
         gains = [run[key] - without[key] for run, without in zip(runs, figures["rows"][WITHOUT], strict=True)]
         cells.append([*cell, "" if row == WITHOUT else mean_and_range(gains, "+")])
-    return Table(["answers of an oracle", "labels found", *FIGURES.values(), "mAP gained"], cells)
+    return Table(["answers of an oracle", "labels found", "of tags", *FIGURES.values(), "mAP gained"], cells)

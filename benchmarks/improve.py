@@ -40,6 +40,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the data folder, the numbers of answers, seeds, the share of hidden labels and what is trained."""
     parser.add_argument("--data", type=Path, required=True, help="folder made by download.py")
     parser.add_argument("--answers", type=int, nargs="+", default=[500, 2000, 8000], help="default: 500 2000 8000")
+    orders = ("proposed", "most uncertain", "random")
+    parser.add_argument("--orders", nargs="+", choices=ORDERS, default=orders, help=f"default: {', '.join(orders)}")
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, max(T) + 1), help="runs of each row (default: 3)")
     parser.add_argument("--hidden", type=float, default=0.3, help="share of the training labels hidden (default: 0.3)")
     parser.add_argument("--epochs", type=int, default=4, help="of the run that learns from the answers (default: 4)")
@@ -94,7 +96,9 @@ def _folders(before: Trial, options: argparse.Namespace) -> list[tuple[str, Path
     hidden = true & ~predicted.labels
     every = list(zip(*np.nonzero(hidden), strict=True))
     asked = {WITHOUT: ([], [0]), ALL: (every, [len(every)])}
-    asked |= {order: (_pairs(order, predicted, max(options.answers), before.seed), options.answers) for order in ORDERS}
+    asked |= {
+        order: (_pairs(order, predicted, max(options.answers), before.seed), options.answers) for order in options.orders
+    }
     made = []
     for order, (pairs, numbers) in asked.items():
         for number in numbers:

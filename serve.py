@@ -1,16 +1,14 @@
 """Serve a run: a web page that tags pictures, the HTTP interface of Danbooru's autotagger, and metrics."""
 
 import contextlib
-import os
-import socket
 from pathlib import Path
 
 from command import Parser, run
 from common.errors import InputError, say
 from model import onnx_session
+from web.listener import LOOPBACK, listen
 
 MAX_CONNECTIONS = 256  # more are answered with 503
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main() -> None:
@@ -56,17 +54,6 @@ def parse_arguments():
     if not 0 <= options.port < 65536:
         raise InputError(f"--port has to be between 0 and 65535. Received: {options.port}")
     return options
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address; the server accepts connections later."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")  # on Windows it would share the port
-        listener.bind((host, port))
-    except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror} (see --host and --port)") from None
-    return listener
 
 
 def add_search(application, path: Path, options) -> None:

@@ -27,6 +27,7 @@ SUBJECTS = (
     "labels",
     "transfer",
     "teach",
+    "improve",
     "input",
     "step",
     "noise",

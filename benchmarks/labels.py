@@ -120,14 +120,15 @@ def table(figures: dict) -> Table:
     for name in sorted(rows, key=lambda name: (name != ORIGINAL, name)):
         runs, baseline = rows[name], rows.get(BASELINES.get(name, name.rpartition(" ")[0]))
         row = [name, f"{statistics.mean(run['wrong'] for run in runs):.2f}"]
-        row += [_mean_and_range([run[key] for run in runs]) for key in FIGURES]
+        row += [mean_and_range([run[key] for run in runs]) for key in FIGURES]
         key = "average_precision_macro"
         gains = [now[key] - before[key] for now, before in zip(runs, baseline, strict=True)] if baseline else []
-        cells.append([*row, _mean_and_range(gains, "+") if gains else ""])
+        cells.append([*row, mean_and_range(gains, "+") if gains else ""])
     return Table(["", "wrong", *FIGURES.values(), "mAP gained"], cells)
 
 
-def _mean_and_range(values: list[float], sign: str = "") -> str:
+def mean_and_range(values: list[float], sign: str = "") -> str:
+    """Return the mean of some runs and, with several, half of its 95 % range, as text."""
     text = f"{statistics.mean(values):{sign}.3f}"
     if len(values) == 1:
         return text

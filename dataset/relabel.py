@@ -1,7 +1,7 @@
 """Copies of a data folder with other labels for the training pictures.
 
-The pictures, their order and their shards stay the same, so that runs on both folders differ only by the labels. The
-validation and test splits are the same files: their labels never change.
+The pictures, their order and their shards stay the same, so that runs on both folders differ only by the labels, and by how
+often a picture is stored. The validation and test splits are the same files: their labels never change.
 """
 
 import hashlib
@@ -52,7 +52,24 @@ def check_output_folder(out: Path, facts: dict) -> bool:
     return True
 
 
-def relabel(data: Path, out: Path, labels: Sequence[dict[int, float]], facts: dict) -> None:
+def made_from(data: Path) -> tuple[Path, dict] | None:
+    """Return the data folder that another was made from, and the facts of its manifest; None for a download.
+
+    The path is relative if it is in the working folder.
+
+    Raises:
+        InputError: there is no data folder.
+    """
+    facts = files.read_json(data / "manifest.json").get("relabelled")
+    if not facts:
+        return None
+    path = Path(facts["from"]["data"])
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, facts
+
+
+def relabel(
+    data: Path, out: Path, labels: Sequence[dict[int, float]], facts: dict, copies: Sequence[int] | None = None
+) -> None:
     """Write a copy of a data folder with other training labels, unless a folder with these facts exists already.
 
     Args:
@@ -60,6 +77,7 @@ def relabel(data: Path, out: Path, labels: Sequence[dict[int, float]], facts: di
         out: the new folder; it appears under this name when complete.
         labels: for each training picture, in the order of `records.read`: tag index ▶ label, over 0 and at most 1.
         facts: how the labels were made, for the manifest, under `relabelled`.
+        copies: how often each training picture is stored, at least once; an epoch draws it as often. None: once.
 
     Raises:
         InputError: `out` is something else, or the number of labels differs from the number of pictures.
@@ -77,17 +95,21 @@ def relabel(data: Path, out: Path, labels: Sequence[dict[int, float]], facts: di
         shutil.copyfile(data / "quarantine.csv", partial / "quarantine.csv")
         if (data / implications.FILE).exists():
             shutil.copyfile(data / implications.FILE, partial / implications.FILE)
-        remaining_labels = iter(labels)
+        copies = copies or [1] * images
+        remaining = zip(labels, copies, strict=True)
         for path in progress(records.shard_paths(data, "train"), unit="shards", description=out.name, leave=False):
             with records.writer(partial / path.name) as write:
                 for record in records.read_shard(path):
-                    write(replace(record, labels=next(remaining_labels)))
+                    picture_labels, number = next(remaining)
+                    for _ in range(number):
+                        write(replace(record, labels=picture_labels))
         sums = np.zeros(len(tags))
-        for picture_labels in labels:
-            sums[list(picture_labels)] += list(picture_labels.values())
+        for picture_labels, number in zip(labels, copies, strict=True):
+            sums[list(picture_labels)] += number * np.array([*picture_labels.values()])
         counts = map(round, sums)  # training takes the frequencies of tags from them
         records.write_tags(partial / "tags.csv", [replace(tag, count=n) for tag, n in zip(tags, counts, strict=True)])
-        manifest["splits"]["train"]["labels"] = sum(map(len, labels))
+        stored = sum(number * len(picture_labels) for picture_labels, number in zip(labels, copies, strict=True))
+        manifest["splits"]["train"] |= {"labels": stored, "written": sum(copies)}
         files.write_json(partial / "manifest.json", manifest | {"relabelled": facts})
 
 

@@ -4,6 +4,7 @@ Every run is resampled in the same way (the resamples depend on the groups alone
 runs therefore drops out of their differences.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,27 @@ FIGURES_SHOWN = (
     "brier",
 )
 TAGS_SHOWN = 5  # of those that gained, and of those that lost
+CHOSEN_SHOWN = 10  # of the tags that are compared on their own
 
 
 def compare(taggers: list[Tagger], data: Path, split: str) -> str:
     """Evaluate runs on one split and write `comparison.json` into the first run's folder.
 
     Returns:
-        The comparison as text, see `table`.
+        The comparison as text, see `table`. Errors are those of `comparison`.
+    """
+    result = comparison(taggers, data, split)
+    files.write_json(taggers[0].run.folder / "comparison.json", result)
+    return table(result) + f"\nDetails: {result['first']}/comparison.json"
+
+
+def comparison(taggers: list[Tagger], data: Path, split: str, chosen: Collection[str] = ()) -> dict:
+    """Evaluate runs on one split, and return the content of `comparison.json`.
+
+    Args:
+        taggers: the runs; the others are compared with the first.
+        data, split: the data folder and its split.
+        chosen: tags whose average precision is also compared on its own, tag by tag.
 
     Raises:
         InputError: a run has other tags than the data folder, or is given twice.
@@ -51,20 +66,25 @@ def compare(taggers: list[Tagger], data: Path, split: str) -> str:
         figures_of_runs.append(run_figures(tagger.run, tagger.thresholds[outputs], scores, vectors)[0])
     tag_names = [tag.name for tag in tags]
     first = figures_of_runs[0]
+    columns = [index for index, name in enumerate(tag_names) if name in chosen and scores.labels[:, index].any()]
     result: dict[str, Any] = {"data": str(data), "split": split, "images": len(scores.ids), "first": names[0], "runs": {}}
     for name, figures in zip(names, figures_of_runs, strict=True):
         shared = [key for key in metrics.DEFINITIONS if key in figures.values and key in first.values]
+        average, before = (of.by_tag["average_precision"] for of in (figures, first))  # (tags, 1 + resamples)
         result["runs"][name] = {
             "figures": {key: [rounded_figure(figures.values[key]), *bounded_interval(figures.values[key])] for key in shared}
         }
         if figures is not first:
-            changes = figures.by_tag["average_precision"] - first.by_tag["average_precision"]
             result["runs"][name] |= {
                 "differences": {key: difference(figures.values[key] - first.values[key]) for key in shared},
-                "moved_tags": changed_tags(tag_names, changes, scores.labels, scores.groups),
+                "moved_tags": changed_tags(tag_names, average - before, scores.labels, scores.groups),
             }
-    files.write_json(taggers[0].run.folder / "comparison.json", result)
-    return table(result) + f"\nDetails: {names[0]}/comparison.json"
+        if chosen:
+            result["runs"][name]["chosen_tags"] = {tag_names[index]: rounded_figure(average[index]) for index in columns}
+        if columns:
+            values, earlier = (metrics.mean_over_tags(of[columns]) for of in (average, before))
+            result["runs"][name]["chosen"] = [rounded_figure(values), *difference(values - earlier)]
+    return result
 
 
 def difference(values: np.ndarray) -> list[float | None]:
@@ -110,10 +130,27 @@ def table(result: dict) -> str:
             star = "*" if low > 0 or high < 0 else " "
             changes += f"{change:>+10.3f}{star} {f'{low:+.3f} to {high:+.3f}':<18}"
         lines.append(f"{metrics.DEFINITIONS[key].title:<32}{values}{changes}".rstrip())
+    lines += _chosen_lines(runs, result["first"])
     lines.append("* the range does not contain 0")
     for name in others:
         lines += _tag_lines(letters[name], runs[name]["moved_tags"])
     return "\n".join(lines)
+
+
+def _chosen_lines(runs: dict, first: str) -> list[str]:
+    """Return the mean of the chosen tags for each run, with its difference to the first run, and a line for each tag."""
+    if "chosen" not in runs[first]:
+        return []
+    number = len(runs[first]["chosen_tags"])
+    values = "".join(f"{run['chosen'][0]:>8.3f}" for run in runs.values())
+    changes = ""
+    for change, low, high in (run["chosen"][1:] for name, run in runs.items() if name != first):
+        star = "*" if low > 0 or high < 0 else " "
+        changes += f"{change:>+10.3f}{star} {f'{low:+.3f} to {high:+.3f}':<18}"
+    lines = [f"{f'mAP of {number:,} corrected tags':<32}{values}{changes}".rstrip()]
+    for tag in list(runs[first]["chosen_tags"])[:CHOSEN_SHOWN]:
+        lines.append(f"{f'  {tag}'[:31]:<32}" + "".join(f"{run['chosen_tags'][tag]:>8.3f}" for run in runs.values()))
+    return lines
 
 
 def _tag_lines(letter: str, rows: list[dict]) -> list[str]:

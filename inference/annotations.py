@@ -76,7 +76,7 @@ def undo(folder: Path) -> tuple[int, list[Path], dict[Path, str]]:
     journals, failed = {}, {}
     for path in folder.rglob(JOURNAL):
         try:
-            journals[path] = list(_read_journal(path))
+            journals[path] = list(read_journal(path))
         except OSError as error:
             failed[path] = str(error.strerror)
     sessions = (line["session"] for lines in journals.values() for line in lines if not line.get("left"))
@@ -127,7 +127,8 @@ def _storage_for(path: Path):
     return sidecars if path.suffix in TEXT_SUFFIXES else keywords
 
 
-def _read_journal(journal: Path) -> Iterator[dict]:
+def read_journal(journal: Path) -> Iterator[dict]:
+    """Yield the entries of a journal, in order: `session`, `file`, `before` and `after`; see `write`."""
     for text in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
         with contextlib.suppress(json.JSONDecodeError):  # cut off by a crash, before its file was changed
             line = json.loads(text)

@@ -83,9 +83,15 @@ def verdicts(path: Path) -> dict[tuple[str, str], bool]:
     Raises:
         InputError: the file is missing, or is not a database of events.
     """
-    query = "SELECT picture, tag, kind FROM events WHERE kind != 'seen' ORDER BY rowid"
+    return {pair: has_tag for pair, (has_tag, _) in timed_verdicts(path).items()}
+
+
+def timed_verdicts(path: Path) -> dict[tuple[str, str], tuple[bool, float]]:
+    """Read the same with the time of each verdict, in seconds since 1970-01-01. Errors as above."""
+    query = "SELECT picture, tag, kind, seconds FROM events WHERE kind != 'seen' ORDER BY rowid"
     try:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            return {(picture, tag): kind == "added" for picture, tag, kind in database.execute(query)}
+            rows = database.execute(query)
+            return {(picture, tag): (kind == "added", seconds) for picture, tag, kind, seconds in rows}
     except sqlite3.Error as error:
         raise InputError(f"cannot read events in {path}: {error} (serve.py --events writes them)") from None

@@ -76,6 +76,21 @@ def test_what_would_make_a_run_better_is_said(init, train_images, stored_size, e
     assert len(hints) == len(expected) and all(words in hint for words, hint in zip(expected, hints, strict=True))
 
 
+def test_a_run_starts_from_the_outputs_of_another_with_the_same_tags(first_run, tmp_path):
+    source, base = run_folder.load_network(first_run / "model.keras"), run_folder.load(first_run)
+    run = replace(base, folder=tmp_path, config=replace(base.config, init=str(first_run), init_output=True, seed=7))
+    network = train_run.build_network(run)
+    transfer.load_trunk(run, network)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *source.input_shape[1:]), np.uint8)
+    assert np.array_equal(network(pixels)["logit"], source(pixels)["logit"])
+    with pytest.raises(InputError, match="the same tags"):
+        transfer.load_trunk(replace(run, tags=run.tags[::-1]), network)
+    with pytest.raises(InputError, match="--init-output needs --init"):
+        resolve({"init_output": True})
+    settings = transfer.inherited_settings({"init": str(first_run), "init_output": True})
+    assert settings["noise"] == base.config.noise == "diagonal"
+
+
 def test_stages_end_where_resolution_or_width_changes():
     names = {"test": ["stage1_block1_out", "stage2_block1_out"], "lite0": ["blocks_2_add", "blocks_4_add", "blocks_7_add"]}
     for preset, ends in names.items():

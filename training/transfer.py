@@ -20,6 +20,7 @@ from training.frozen_trunk import always_frozen_end, frozen_end
 
 ARCHITECTURE = ("preset", "activation", "head", "pixels")  # settings that have to be those of the trunk
 INPUT = ("image_size", "resize")  # settings that a new run may change
+OUTPUT = ("bottleneck", "noise", "num_factors", "noise_samples", "temperature", "loss", "rooted_residual")
 
 
 def inherited_settings(settings: dict) -> dict:
@@ -32,6 +33,10 @@ def inherited_settings(settings: dict) -> dict:
         InputError: there is no such run, or the settings do not fit its trunk.
     """
     init = settings["init"]
+    if settings.get("init_output") and (init == IMAGENET or trunk_file.is_trunk_file(init)):
+        raise InputError(
+            f"--init-output needs --init with a run folder, whose output layer it takes. Received: --init {init}"
+        )
     if init == IMAGENET:
         if settings.get("preset") not in PRETRAINED:
             raise InputError(f"--init {IMAGENET} needs --preset {', '.join(PRETRAINED[:-1])} or {PRETRAINED[-1]}")
@@ -42,7 +47,8 @@ def inherited_settings(settings: dict) -> dict:
     for name in ARCHITECTURE:
         if settings.get(name, getattr(base, name)) != getattr(base, name):
             raise InputError(f"the trunk of {init} has {name} {getattr(base, name)}: leave --{name} {settings[name]} out")
-    return {name: getattr(base, name) for name in ARCHITECTURE + INPUT} | settings
+    names = ARCHITECTURE + INPUT + (OUTPUT if settings.get("init_output") else ())
+    return {name: getattr(base, name) for name in names} | settings
 
 
 def trunk_structure(config: Config) -> str:
@@ -83,6 +89,32 @@ def load_trunk(run: Run, network: TaggerNetwork) -> None:
                 layer.set_weights(source.get_layer(layer.name).get_weights())
     except ValueError:  # no such layer, or weights of other shapes
         raise InputError(f"{config.init} has another trunk than when {run.folder} was started: give another --run") from None
+    if config.init_output:
+        load_output(run, network)
+
+
+def load_output(run: Run, network: TaggerNetwork) -> None:
+    """Load the weights of the output layer, and of the robust loss, from the run that a run starts from.
+
+    Outputs that `train.py --teach` added to that run are not among them.
+
+    Raises:
+        InputError: that run has other tags, or another kind of output.
+    """
+    other = run_folder.load(Path(run.config.init))
+    source = run_folder.load_network(other.folder / "model.keras")
+    trained = [tag.name for tag in other.tags[: source.num_tags - source.num_added_outputs]]
+    if trained != [tag.name for tag in run.tags]:
+        raise InputError(f"--init-output needs a run with the same tags as {run.data}: {other.folder} has others")
+    try:
+        for layer in network.layers:
+            if layer.weights and layer.name.startswith(OUTPUTS):
+                layer.set_weights(source.get_layer(layer.name).get_weights())
+    except ValueError:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in OUTPUT[:3])
+        raise InputError(f"the output layer of {other.folder} is of another kind: leave {options} out") from None
+    if network.robust is not None and source.robust is not None:
+        network.robust.set_weights(source.robust.get_weights())
 
 
 def begin_phase(config: Config, network: TaggerNetwork, epoch: int, from_features: bool = False) -> None:

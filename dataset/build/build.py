@@ -5,7 +5,7 @@ An interrupted run can be started again, and writes the same files as an uninter
 1. For a remote board, the selection of posts is saved first. Then the manifest, with `complete: false`, records the options.
 2. Each picture is saved in a file of its own when it arrives. After the last one, near-duplicates are put into one split,
    and the outcome of every post is saved, for the rest of the run and in `quarantine.csv`. Nothing later depends on the
-   board.
+   board. People's corrections (`dataset/corrections.py`) are applied.
 3. Each shard is written under a temporary name and renamed when complete. A shard with its final name is not written again.
 4. `tags.csv` is written, the manifest gets `complete: true`, and the temporary files are removed.
 """
@@ -23,6 +23,7 @@ from dataset import images, implications, records
 from dataset.boards.board import Board
 from dataset.build import parts
 from dataset.build.changes import changes
+from dataset.build.corrected_entries import check_unchanged, correct_entries
 from dataset.build.fetch_pictures import Fetcher, Picture, Spool
 from dataset.build.forecast import print_plan
 from dataset.build.parts import WHOLE, Part
@@ -67,6 +68,7 @@ def build(
         manifest = _initial_manifest(board, options, selection, part)
     if begun:  # some of its pictures are in the spool already
         manifest["decode_version"] = begun.get("decode_version", 1)
+        manifest |= {"corrections": begun["corrections"]} if "corrections" in begun else {}
     if begun and begun["selection"] != selection.digest:
         raise InputError(f"{folder} was begun with other posts or tags than the board has now: delete it, or give --out")
     print_plan(board, selection, sum(count_of_shards(selection, split, part) for split in selection.entries), options)
@@ -80,7 +82,10 @@ def build(
         outcome = _fetch_pictures(board, selection, options.size, spool, folder / part.name("outcome.gz"))
         rows = [*(board.rejected if part.index == 1 else ()), *((name, reason) for name, reason, _ in outcome.missing)]
         records.write_quarantine(folder / part.name("quarantine.csv"), rows)
+        selection = correct_entries(folder, selection, outcome.splits, outcome.md5s)
         shards = plan_shards(folder, selection, outcome, options.seed, part)
+        manifest = check_unchanged(folder, manifest, begun, shards)
+        files.write_json(folder / part.name("manifest.json"), manifest)
         if part == WHOLE and not any(shard.entries for shard in shards if shard.split == "train"):
             _remove_leftovers(folder, part)  # so that the next attempt fetches the pictures again
             raise InputError(_reason_for_empty_split(folder, rows))

@@ -1,0 +1,61 @@
+"""People's corrections, applied to the posts of a data folder before its shards are written."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from common.errors import InputError, say
+from dataset import corrections
+from dataset.build.selection import Selection
+from dataset.build.shards import Shard, numbered_entries
+
+
+def correct_entries(folder: Path, selection: Selection, splits: Sequence[str], md5s: Sequence[str]) -> Selection:
+    """Return the selection with the tags that `NAME-corrections.csv` beside the folder says, and print how many changed.
+
+    Args:
+        folder: the data folder.
+        selection: the selected posts.
+        splits, md5s: the split and the MD5 of each post, in the order of the sample.
+
+    Raises:
+        InputError: the table is damaged.
+    """
+    path = corrections.table_path(folder)
+    if not (table := corrections.read_table(path)):
+        return selection
+    decisions, rows = corrections.Decisions(table), corrections.correctable(selection.tags, selection.categories)
+    corrected, applied = dict.fromkeys(selection.entries, 0), 0
+    entries: dict[str, list] = {split: [] for split in selection.entries}
+    sections = [split for split, members in selection.entries.items() for _ in members]
+    for section, (number, entry) in zip(sections, numbered_entries(selection), strict=True):
+        decided = decisions.of_picture(entry.post.id, md5s[number])
+        labels = corrections.corrected_labels(entry.labels or dict.fromkeys(entry.tags, 1.0), decided, rows)
+        applied += sum(tag in rows for tag in decided)
+        corrected[splits[number]] += sum(
+            (rows[tag] in labels) != (rows[tag] in entry.tags) for tag in decided if tag in rows
+        )
+        entries[section].append(replace(entry, tags=list(labels), labels=labels if entry.labels else None))
+    changed = ", ".join(f"{count:,} {split}" for split, count in corrected.items() if count) or "0"
+    say(f"{path}: {applied:,} of {len(table):,} corrections apply to the chosen posts; labels that they change: {changed}")
+    return replace(selection, entries=entries)
+
+
+def check_unchanged(folder: Path, manifest: dict, begun: dict | None, shards: list[Shard]) -> dict:
+    """Return the manifest with the hash of the corrections, which must not change between the shards of a folder.
+
+    Args:
+        folder: the data folder.
+        manifest: its manifest.
+        begun: the manifest of an earlier call that was interrupted, or None.
+        shards: the shards of the folder, some of which may be written.
+
+    Raises:
+        InputError: there are shards with other corrections.
+    """
+    path = corrections.table_path(folder)
+    table = corrections.digest_of(corrections.read_table(path)) if path.exists() else ""
+    if begun and begun.get("corrections", "") != table and any(shard.path.exists() for shard in shards):
+        raise InputError(f"{path} has changed since {folder} was begun: delete {folder} to make it with these corrections")
+    others = {name: fact for name, fact in manifest.items() if name != "corrections"}
+    return others | ({"corrections": table} if table else {})

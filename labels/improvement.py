@@ -1,0 +1,185 @@
+"""One round of learning from corrections: a data folder with the corrected labels, a run on it, and the comparison.
+
+The folder of round N is `data/NAME-N`, a copy of the folder whose labels are corrected. The run `runs/NAME-N` starts from
+the weights of the earlier run. The folder appears when it is complete, so that an interrupted round goes on with the labels
+that it began with. The comparison is on the test split of the original folder, which no correction changes.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common import files
+from common.errors import say
+from common.processes import run_script
+from dataset import corrections, records
+from dataset.corrections import Decisions
+from dataset.relabel import data_fingerprint, made_from, relabel
+from evaluation.compare import comparison, table
+from inference.tagger import Tagger
+from labels.collecting import Collected
+from model import run_folder
+from model.config import Config, as_options
+from model.run_folder import Run
+
+RESULT = "improvement.json"  # in the new run folder, when the round is complete
+COPIES = 2  # how often an epoch draws a corrected picture
+FEW_LABELS = 0.01  # of the training labels: if fewer change, only the output layer is trained
+RATE = 0.25  # learning rate, as a fraction of that of the earlier run
+# A cycle has three epochs, and more where a few pictures are an epoch.
+EPOCHS, MIN_UPDATES, MAX_EPOCHS = 3, 200, 40
+
+
+@dataclass(frozen=True)
+class Round:
+    """The folders of a round.
+
+    Attributes:
+        before: folder of the run that it starts from.
+        base: data folder whose labels are corrected.
+        data: data folder with the corrected labels.
+        run: folder of the new run.
+    """
+
+    before: Path
+    base: Path
+    data: Path
+    run: Path
+
+    @property
+    def facts(self) -> dict:
+        """What the data folder was made from: `run`, `corrections` (a hash), `tags` (their names) and `changed`."""
+        made = made_from(self.data)
+        return made[1] if made else {}
+
+
+def base_of(run: Run) -> Path:
+    """Return the data folder whose labels are corrected: that of the run, or the one that an earlier round corrected."""
+    data = Path(run.data)
+    while (made := made_from(data)) and "corrections" in made[1]:
+        data = made[0]
+    return data
+
+
+def start_of(run: Run) -> Run:
+    """Return the run itself, or the one that its round started from, if the round is not complete without the comparison."""
+    data = Path(run.data)
+    made = made_from(data)
+    is_round = made and "run" in made[1] and data.name == run.folder.resolve().name
+    if not made or not is_round or (run.folder / RESULT).exists():
+        return run
+    return run_folder.load(run.folder.with_name(made[1]["run"]))
+
+
+def unfinished(run: Run) -> Round | None:
+    """Return the round that started from a run and was interrupted, or None."""
+    base, name = base_of(run), _name(run)
+    for data in sorted(base.parent.glob(f"{name}-*")):
+        number = data.name.removeprefix(f"{name}-")
+        this = Round(run.folder, base, data, run.folder.with_name(data.name))
+        if not number.isdecimal() or not (data / "manifest.json").exists() or (this.run / RESULT).exists():
+            continue
+        if this.facts.get("run") == run.folder.resolve().name:
+            return this
+    return None
+
+
+def _name(run: Run) -> str:
+    """Return the name of the first run of a series of rounds."""
+    return re.sub(r"-\d+$", "", run.folder.name) if (run.folder / RESULT).exists() else run.folder.resolve().name
+
+
+def begin(run: Run, collected: Collected) -> Round | None:
+    """Write the data folder of the next round; return None if the run has learned all corrections already.
+
+    Args:
+        run: the run that the round starts from.
+        collected: the corrections of the data folder `base_of(run)`.
+    """
+    base, corrected = base_of(run), collected.of_split("train")
+    digest = corrections.digest_of(corrected)
+    made = made_from(Path(run.data))
+    if not corrected or (made and made[1].get("corrections") == digest):
+        return None
+    number = 2
+    name = _name(run)
+    while any((folder.with_name(f"{name}-{number}")).exists() for folder in (base.parent / name, run.folder)):
+        number += 1
+    new = Round(run.folder, base, base.parent / f"{name}-{number}", run.folder.with_name(f"{name}-{number}"))
+    facts = {"corrections": digest, "run": run.folder.resolve().name, "tags": sorted({each.tag for each in corrected})}
+    write_data(base, new.data, Decisions(corrected), facts)
+    return new
+
+
+def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None:
+    """Write a copy of a data folder whose training labels are corrected; corrected pictures are stored `COPIES` times.
+
+    Args:
+        base: the data folder.
+        out: the new one.
+        decisions: the corrections of training pictures.
+        facts: `corrections`, a hash of them, and more that the manifest of the new folder holds under `relabelled`.
+    """
+    tags = records.read_tags(base / "tags.csv")
+    rows = corrections.correctable((tag.name for tag in tags), (tag.category for tag in tags))
+    labels, copies, changed = [], [], 0
+    for record in records.read(base, "train"):
+        decided = decisions.of_picture(record.id, record.md5)
+        labels.append(corrections.corrected_labels(record.labels, decided, rows))
+        copies.append(COPIES if decided else 1)
+        changed += sum((rows[tag] in record.tags) != has_tag for tag, has_tag in decided.items() if tag in rows)
+    weighted = f"{copies.count(COPIES):,} corrected pictures are drawn {COPIES} times an epoch"
+    say(f"{out}: {changed:,} of {sum(map(len, labels)):,} training labels change; {weighted}")
+    relabel(base, out, labels, {"from": data_fingerprint(base), "changed": changed} | facts, copies)
+
+
+def few_changes(data: Path) -> bool:
+    """Return whether so few labels of a corrected data folder changed that the output layer alone is trained."""
+    manifest = files.read_json(data / "manifest.json")
+    return manifest["relabelled"]["changed"] < FEW_LABELS * manifest["splits"]["train"]["labels"]
+
+
+def training_config(run: Run, few: bool) -> Config:
+    """Return the configuration of the new run: a short cycle from the weights of the earlier run.
+
+    Args:
+        run: the earlier run.
+        few: see `few_changes`. The trunk is then frozen, and only the output layer trained, which takes seconds. Otherwise,
+            the trunk is frozen for the first epoch and then trained as well.
+    """
+    epochs = min(max(EPOCHS, math.ceil(MIN_UPDATES / run.updates_per_epoch)), MAX_EPOCHS)
+    return replace(
+        run.config,
+        init=str(run.folder),
+        init_output=True,
+        teacher="",
+        epochs=epochs,
+        learning_rate=RATE * run.config.learning_rate,
+        freeze=few,
+        unfreeze_after=0 if few else 1,
+    )
+
+
+def finish(this: Round, options: Sequence[str]) -> str:
+    """Train the run of a round, or go on with it, and return its comparison with the earlier run as text.
+
+    Args:
+        this: the round, whose data folder is complete.
+        options: further options of train.py.
+
+    Raises:
+        InputError: training failed.
+    """
+    before = run_folder.load(this.before)
+    if before.added_outputs():
+        names = ", ".join(sorted(before.added_outputs()))
+        say(f"{this.run} does not get the tags that train.py --teach added to {this.before}: teach them again: {names}")
+    if not (this.run / "model.keras").exists():
+        settings = as_options(training_config(before, few_changes(this.data)))
+        run_script("train.py", "--data", str(this.data), "--run", str(this.run), *settings, *options)
+    taggers = [Tagger.open(folder) for folder in (this.before, this.run)]
+    result = comparison(taggers, this.base, "test", this.facts["tags"])
+    files.write_json(this.run / RESULT, result)
+    return f"{table(result)}\nDetails: {this.run / RESULT}"

@@ -14,7 +14,7 @@ import argparse
 import datetime
 import os
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from common.errors import InputError, say
 from dataset.boards.board import BOARDS, COLLECTIONS, Settings, open_board
 from dataset.build.parts import Part
 from dataset.records import CATEGORIES, RATINGS
-from dataset.tag_text import SEPARATORS, TagReader
+from dataset.tag_text import SEPARATORS
 
 if TYPE_CHECKING:
     from dataset.build.selection import Options
@@ -275,23 +275,16 @@ def board_settings(options: "Options", arguments: argparse.Namespace, out: Path)
         InputError: an address or a rate cannot be used, or a table of rules cannot be read.
     """
     from dataset.boards.e621 import Access
-    from dataset.boards.filters import Filters
-    from dataset.boards.tag_table import Columns
     from dataset.tag_names import TagNames
 
-    user, caches = arguments.user or os.environ.get("E6TAG_USER", ""), out.parent / ".exports"
-    typed = TagNames.read(arguments.exclude or ()).typed
-    return Settings(
-        images=options.image_folders,
-        table=Path(options.csv) if options.csv else None,
-        columns=Columns(options.numbers or (), options.id_column or "", options.tags_column or ""),
-        reader=TagReader(options.separator or "", bool(options.keep_case)),
-        tags_path=options.tags_path or "tags",
-        rules=(options.aliases, options.implications),
-        access=Access.to(options.board_url, user, arguments.rate, caches) if options.board_url else None,
-        filters=Filters(**options.filters, typed=typed) if options.filters else None,
-        strict=bool(options.strict),
-    )
+    settings = options.board_settings()
+    if settings.filters:  # names that are typed have to be those of tags; the manifest does not record how they were given
+        typed = TagNames.read(arguments.exclude or ()).typed
+        settings = replace(settings, filters=replace(settings.filters, typed=typed))
+    if options.board_url:
+        user, caches = arguments.user or os.environ.get("E6TAG_USER", ""), out.parent / ".exports"
+        settings = replace(settings, access=Access.to(options.board_url, user, arguments.rate, caches))
+    return settings
 
 
 if __name__ == "__main__":

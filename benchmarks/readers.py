@@ -106,7 +106,8 @@ def _write_sidecars(folder: Path, posts: int) -> None:
                 post = {"category": "danbooru", "id": number, "rating": "gsqe"[number % 4], "score": number % 50}
                 post |= {"parent_id": number - 1 if number % 7 == 1 else None, "is_deleted": False, "md5": f"{number:032x}"}
                 post |= {"tag_string": " ".join(tags), "tags": tags, "tags_general": tags[2:], "tags_artist": tags[:2]}
-                (subfolder / f"{number}.png").write_bytes(PNG + number.to_bytes(4, "big"))  # distinct files
+                (subfolder / f"{number}.png").write_bytes(PNG)
+                os.truncate(subfolder / f"{number}.png", 10_000 + number)  # files of distinct sizes, which need no disk
                 (subfolder / f"{number}.png.json").write_text(json.dumps(post, indent=4))
 
 

@@ -215,7 +215,8 @@ def usable(tags: Iterable[str], where: str) -> list[str]:
         ValueError: one holds control characters, or a half of a character.
     """
     tags = [tag.strip() for tag in tags]
-    if strange := [tag for tag in tags if NOT_IN_TAGS.search(tag)]:
+    if NOT_IN_TAGS.search("".join(tags)):
+        strange = [tag for tag in tags if NOT_IN_TAGS.search(tag)]
         raise ValueError(f"{where}: expected tags without control characters. Received: {_short(strange[0])}")
     return [sys.intern(tag) for tag in tags if tag]  # they repeat: one text for each saves memory
 

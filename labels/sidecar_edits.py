@@ -1,4 +1,4 @@
-"""Corrections that people made in the text files beside their pictures, for a data folder of the board `folder`.
+"""Corrections that people made in the text files beside their pictures, for a data folder of a board with texts.
 
 What test.py wrote into these files is no correction. Its journal (`inference.annotations`) has the text of each file before
 and after, so that its tags are told from people's.
@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import say
-from dataset.boards.folder import FolderBoard, paths_beside
+from dataset.boards.board import open_board
+from dataset.boards.folder import paths_beside
+from dataset.build.selection import Options
 from dataset.corrections import Correction, time_of
 from dataset.tag_text import TagReader, without_namespace
 from inference.annotations import JOURNAL, read_journal
 
+WITH_TEXTS = ("folder", "hydrus")  # boards whose pictures have their tags in a text file
 SOURCE = "text beside the picture"
 Names = frozenset[str]
 
@@ -37,20 +40,21 @@ def edits(options: Mapping, labels: Mapping[str, Names], tags: Iterable[str]) ->
         labels: id of each picture ▶ its tags in the data folder.
         tags: the tags that can be corrected.
     """
-    if options.get("board") != "folder" or options.get("csv") or not options.get("images"):
+    if options.get("board") not in WITH_TEXTS or options.get("csv"):
         return []
-    folder = Path(options["images"])
-    if not folder.is_dir():
-        say(f"{folder}, the folder of the pictures, is not there: the texts beside the pictures are not compared")
+    made_with = Options(**options)
+    if missing := [folder for folder in made_with.image_folders if not folder.is_dir()]:
+        say(f"{missing[0]}, a folder of the pictures, is not there: the texts beside the pictures are not compared")
         return []
-    reader = TagReader(options.get("separator") or "", bool(options.get("keep_case")))
+    settings = made_with.board_settings()
     spelling = {_key(tag): tag for tag in tags}  # underscores may have become spaces since, where most texts have them
-    current = {post.id: _known(post.tags, spelling) for post in FolderBoard(folder, None, reader=reader).posts()}
-    texts = {}
-    for post_id in current.keys() & labels.keys():
-        found = [path for path in paths_beside(folder / post_id) if path.is_file()]
-        if found:  # otherwise the picture has its tags from a copy of it
-            texts[post_id] = found[0]
+    current, texts = {}, {}
+    for post in open_board(made_with.board, settings).posts():
+        current[post.id] = _known(post.tags, spelling)
+        found = [path for path in paths_beside(Path(post.source)) if path.is_file()]
+        if found and post.id in labels:  # otherwise the picture has its tags from a copy of it
+            texts[post.id] = found[0]
+    reader = settings.reader or TagReader()
     written = _written_by_program(set(texts.values()), reader, spelling)
     corrections = []
     for post_id, path in sorted(texts.items()):

@@ -133,6 +133,19 @@ def test_edited_rules_are_kept(tmp_path):
     assert done.returncode == 0 and "was edited and is kept" in done.stderr
 
 
+def test_corrections_hold_in_what_is_added(tmp_path):
+    one, two = write(tmp_path / "one", range(1, 21)), write(tmp_path / "two", range(21, 26))
+    make(tmp_path / "data", "--images", one)
+    table = tmp_path / "data-corrections.csv"
+    table.write_text("md5,id,tag,decision,source,time\n,1.png,sky,yes,me,\n,two/21.png,long_hair,no,me,\n")
+    assert "new corrections" in add(tmp_path / "data", "--dry-run").stderr
+    assert add(tmp_path / "data", "--images", two).returncode == 0
+    tags = {record.id: record.tags for split in ("train", "val", "test") for record in read_split(tmp_path / "data", split)}
+    assert "sky" in tags["1.png"] and "long_hair" not in tags["two/21.png"]
+    assert "nothing to add" in add(tmp_path / "data").stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if "correct" in path.name) == ["data-corrections.csv"]
+
+
 def test_what_cannot_be_added_to_is_named(tmp_path):
     one = write(tmp_path / "one", range(1, 11))
     missing = add(tmp_path / "data", "--images", one)

@@ -22,12 +22,10 @@ from dataset.boards.picture_folders import PictureFolders
 from dataset.boards.post_filter import RATINGS, TagFilter, filter_rows
 from dataset.boards.post_table import PostTable, roots
 from dataset.boards.table_files import read_batches
-from dataset.boards.table_rows import WANTED, Rows, learn_tags
+from dataset.boards.table_rows import MD5_DIGITS, WANTED, Rows, learn_tags
 from dataset.boards.tag_rules import TagRules, read_rules
 from dataset.boards.visibility import SEXUAL, YOUNG
 from dataset.images import read_file
-
-MD5_DIGITS = 32
 
 
 class MetadataTableBoard:

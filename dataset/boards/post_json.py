@@ -87,7 +87,8 @@ def _tags(post: dict) -> tuple[list[str], dict[str, str]]:
         elif found is not None and not tags:
             tags = _names(found, key)
     for key, found in post.items():
-        if isinstance(key, str) and found and (matched := PER_CATEGORY.fullmatch(key)):
+        matched = PER_CATEGORY.fullmatch(key) if found and key.startswith("tag") else None
+        if matched and not (matched[2] and f"tags_{matched[2]}" in post):  # gallery-dl keeps both forms
             by_category.append((matched[1] or matched[2], _names(found, key)))
     categories = {}
     for name, names in by_category:

@@ -45,6 +45,7 @@ LETTERS = {"general": "g", "g": "g", "sensitive": "n", "safe": "s", "s": "s", "q
     "explicit": "e",
     "e": "e",
 }
+MD5_DIGITS = 32
 TRUE = ("true", "t", "1", "True")
 
 
@@ -64,6 +65,7 @@ class Rows:
         self.repeated = 0
         self._pictures = pictures
         self._keys = pa.array(list(pictures), pa.string())
+        self._has_md5s = any(len(key) == MD5_DIGITS for key in pictures)
         self._links: list[tuple[np.ndarray, np.ndarray]] = []
         self._is_danbooru: bool | None = None
 
@@ -77,20 +79,17 @@ class Rows:
         Raises:
             InputError: a column is missing or of a kind that cannot be read.
         """
-        columns, by_category = _columns(batch)
-        if missing := [name for name in ("id", "tag_string") if columns[name] is None]:
-            names = " and ".join(" or ".join(SYNONYMS[name]) for name in missing)
-            raise InputError(f"the table lacks the column {names}; its columns are {', '.join(batch.schema.names)[:200]}")
-        texts = {name: _filled(_text(column), name, len(batch)) for name, column in columns.items()}
+        texts = {name: _filled(_text(_column(batch, name)), name, len(batch)) for name in ("id", "md5", "parent_id")}
         self._remember_links(texts)
         if self._is_danbooru is None:
-            letters = pc.unique(texts["rating"]).to_pylist()
-            self._is_danbooru = bool(by_category) or "g" in letters or "general" in letters
-        mask = self._with_picture(texts)
-        texts = {name: column.filter(mask) for name, column in texts.items()}
+            letters = pc.unique(_filled(_text(_column(batch, "rating")), "rating", len(batch))).to_pylist()
+            is_by_category = not TAG_COLUMNS.keys().isdisjoint(map(str.lower, batch.schema.names))
+            self._is_danbooru = is_by_category or "g" in letters or "general" in letters
+        batch = batch.filter(self._with_picture(texts))  # before anything else is copied: few rows have a picture
+        columns, by_category = _columns(batch)
         for category, column in by_category.items():
-            _learn(rules, column.filter(mask), category)
-        return self._as_export(texts)
+            _learn(rules, column, category)
+        return self._as_export({name: _filled(_text(column), name, len(batch)) for name, column in columns.items()})
 
     def links(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of children and of their parents, of all rows: int64 (links,) each."""
@@ -105,10 +104,12 @@ class Rows:
 
     def _with_picture(self, texts: dict[str, pa.Array]) -> pa.Array:
         """Return which rows have a picture that no earlier row had, bool (rows,)."""
-        position = pc.coalesce(pc.index_in(texts["id"], self._keys), pc.index_in(texts["md5"], self._keys))
+        position = pc.index_in(texts["id"], self._keys)
+        if self._has_md5s:
+            position = pc.coalesce(position, pc.index_in(pc.utf8_lower(texts["md5"]), self._keys))
         taken = np.zeros(len(position), bool)
         rows = np.flatnonzero(pc.is_valid(position).to_numpy(zero_copy_only=False))
-        names = [self._keys[number.as_py()].as_py() for number in position.take(pa.array(rows))]
+        names = self._keys.take(position.drop_null()).to_pylist()
         for row, key, post_id in zip(rows.tolist(), names, texts["id"].take(pa.array(rows)).to_pylist(), strict=True):
             if not post_id.isdecimal() or len(post_id) > 18:
                 continue  # `pictures_without_row` has its picture
@@ -149,13 +150,16 @@ def learn_tags(batch: pa.RecordBatch, rules: TagRules) -> None:
 
 def _columns(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array | None], dict[str, pa.Array]]:
     """Return the columns that are used by their names in an export, and category ▶ texts of its tags."""
+    columns = {name: _column(batch, name) for name in SYNONYMS}
     found = {name.lower(): batch.column(name) for name in batch.schema.names}
-    columns = {name: _first(found, names) for name, names in SYNONYMS.items()}
     by_category = {
         category: _filled(_text(found[name]), name, len(batch)) for name, category in TAG_COLUMNS.items() if name in found
     }
     if columns["tag_string"] is None and by_category:
         columns["tag_string"] = pc.binary_join_element_wise(*by_category.values(), " ")
+    if missing := [name for name in ("id", "tag_string") if columns[name] is None]:
+        names = " and ".join(" or ".join(SYNONYMS[name]) for name in missing)
+        raise InputError(f"the table lacks the column {names}; its columns are {', '.join(batch.schema.names)[:200]}")
     return columns, by_category
 
 
@@ -165,8 +169,10 @@ def _learn(rules: TagRules, texts: pa.Array, category: str) -> None:
             rules.set_category(name, CATEGORIES[category])
 
 
-def _first(found: dict[str, pa.Array], names: tuple[str, ...]) -> pa.Array | None:
-    return next((found[name] for name in names if name in found), None)
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array | None:
+    """Return the column that has the name of an export's column, or one of its other names."""
+    found = {name.lower(): name for name in batch.schema.names}
+    return next((batch.column(found[other]) for other in SYNONYMS[name] if other in found), None)
 
 
 def _text(column: pa.Array | None) -> pa.Array | None:

@@ -15,7 +15,7 @@ from common.errors import InputError, say
 from common.files import only_writer
 from common.processes import import_quietly
 from common.progress import progress
-from dataset import images, implications, records
+from dataset import corrections, images, implications, records
 from dataset.boards.board import Board
 from dataset.boards.picture_source import is_newer
 from dataset.build.build import build
@@ -65,6 +65,8 @@ def add(open_board: Callable[[], Board], options: Options, folder: Path, dry_run
     say(f"reading the annotations of {board.name}")
     selection = select(board, options)
     changed = changes(selection, folder, manifest)
+    if manifest.get("corrections", "") != _digest_of_corrections(folder):
+        changed = f"{changed}, new corrections" if changed else "new corrections"
     if not changed:
         say(f"{folder} has everything that is there: nothing to add")
         return None
@@ -73,11 +75,13 @@ def add(open_board: Callable[[], Board], options: Options, folder: Path, dry_run
         return None
     with only_writer(folder.parent, f".lock-{folder.name}"):
         work = _work_folder(folder)
+        _bring_corrections(folder, work)
         _check_work(work, options, selection)
         _reuse(folder, manifest, selection, Spool(work / ".spool"))
         result = build(lambda: board, options, work)
         _keep_edited_rules(folder, work)
         _replace(folder, work)
+        corrections.table_path(work).unlink(missing_ok=True)
     return result
 
 
@@ -99,12 +103,28 @@ def restore(folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _bring_corrections(folder: Path, work: Path) -> None:
+    """Copy people's corrections to where `build` looks for them."""
+    path = corrections.table_path(folder)
+    corrections.table_path(work).unlink(missing_ok=True)
+    if path.exists():
+        shutil.copyfile(path, corrections.table_path(work))
+
+
+def _digest_of_corrections(folder: Path) -> str:
+    """Return a hash of people's corrections of a data folder, empty if there is no table."""
+    path = corrections.table_path(folder)
+    return corrections.digest_of(corrections.read_table(path)) if path.exists() else ""
+
+
 def _check_work(work: Path, options: Options, selection: Selection) -> None:
     """Remove what an interrupted call has left if the sources have changed since."""
     if not (work / "manifest.json").exists():
         return
     begun = files.read_json(work / "manifest.json")
-    if begun.get("selection") != selection.digest or begun.get("options") != asdict(options):
+    corrected = _digest_of_corrections(work)
+    facts = (begun.get("selection"), begun.get("options"), begun.get("corrections", corrected))
+    if facts != (selection.digest, asdict(options), corrected):
         shutil.rmtree(work)
 
 

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from common.processes import import_quietly
-from dataset import records
+from dataset import corrections, records
 from dataset.boards import picture_source
 from dataset.build.selection import Selection
 
@@ -31,11 +31,13 @@ def changes(selection: Selection, folder: Path, manifest: dict) -> str:
             md5s[record.id] = record.md5
     with (folder / "quarantine.csv").open(newline="", encoding="utf-8") as file:
         quarantined = {row["id"] for row in csv.DictReader(file)}
-    now = {
-        entry.post.id: {selection.tags[tag]: round((entry.labels or {}).get(tag, 1.0), 4) for tag in entry.tags}
-        for entries in selection.entries.values()
-        for entry in entries
-    }
+    decisions = corrections.Decisions(corrections.read_table(corrections.table_path(folder)))
+    rows = corrections.correctable(selection.tags, selection.categories)
+    now = {}
+    for entry in (entry for entries in selection.entries.values() for entry in entries):
+        decided = decisions.of_picture(entry.post.id, md5s.get(entry.post.id, entry.post.md5))
+        labels = corrections.corrected_labels(entry.labels or dict.fromkeys(entry.tags, 1.0), decided, rows)
+        now[entry.post.id] = {selection.tags[tag]: round(label, 4) for tag, label in labels.items()}
     replaced = {name for name in newer & stored.keys() if picture_source.md5(sources[name]) != md5s[name]}
     kinds = {
         "new": now.keys() - stored.keys() - quarantined,

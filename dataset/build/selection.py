@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError, say
-from dataset.boards.board import Board, Post
+from dataset.boards.board import Board, Post, Settings
 from dataset.boards.catalogue import Annotations
 from dataset.build.sampling import TRAIN, assign_splits, priorities, sample, vocabulary
 from dataset.records import CATEGORIES, RATING, RATING_TAGS, RATINGS, SPLITS
+from dataset.tag_text import TagReader
 
 VISIBLE_CATEGORIES = {CATEGORIES[name] for name in ("general", "copyright", "character", "species")}
 MAX_CAPTION_TAGS = 64  # tags in a caption that is made from tags
@@ -77,6 +78,26 @@ class Options:
     def image_folders(self) -> list[Path]:
         """The folders of the user's images."""
         return [Path(folder) for folder in ([self.images] if isinstance(self.images, str) else self.images or ())]
+
+    def board_settings(self) -> Settings:
+        """Return what the board needs to know; of e621, without how to reach it.
+
+        Raises:
+            InputError: a column or a filter cannot be used.
+        """
+        from dataset.boards.filters import Filters
+        from dataset.boards.tag_table import Columns
+
+        return Settings(
+            images=self.image_folders,
+            table=Path(self.csv) if self.csv else None,
+            columns=Columns(self.numbers or (), self.id_column or "", self.tags_column or ""),
+            reader=TagReader(self.separator or "", bool(self.keep_case)),
+            tags_path=self.tags_path or "tags",
+            rules=(self.aliases, self.implications),
+            filters=Filters(**self.filters) if self.filters else None,
+            strict=bool(self.strict),
+        )
 
     def with_images(self, folders: Iterable[Path]) -> "Options":
         """Return these options with further folders of images. One is recorded as a text, several as a list."""

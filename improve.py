@@ -47,7 +47,7 @@ def main() -> None:
         if listener:
             print(collected.summary(), flush=True)
         if (new := improvement.begin(source, collected)) is None:
-            print(f"{source.folder} has learned all corrections of training pictures: there is nothing to train")
+            print(f"{source.folder} has learned all corrections and pictures: there is nothing to train")
             return
         print(improvement.finish(new, training_options))
     print(f"{new.run} is trained; {source.folder} is unchanged. Next: {command('python', 'improve.py', '--run', new.run)}")

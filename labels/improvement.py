@@ -10,9 +10,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from common import files
-from common.errors import say
+from common.errors import command, say
 from common.processes import run_script
 from dataset import corrections, records
 from dataset.corrections import Decisions
@@ -91,8 +92,25 @@ def _name(run: Run) -> str:
     return re.sub(r"-\d+$", "", run.folder.name) if (run.folder / RESULT).exists() else run.folder.resolve().name
 
 
+def changed_data(run: Run, base: Path) -> str:
+    """Return in words how a data folder has changed since a run was trained on it; empty if it has not."""
+    made = made_from(Path(run.data))
+    trained_on = made[1].get("images") if made else run.train_images
+    images, tags = _images(base), [tag.name for tag in records.read_tags(base / "tags.csv")]
+    known = {tag.name for tag in run.tags}
+    new = sum(tag not in known for tag in tags)
+    if trained_on in (None, images) and not new:  # rounds of earlier versions do not say
+        return ""
+    return f"{images:,} training pictures instead of {trained_on or 0:,}" + (f", {new:,} new tags" if new else "")
+
+
+def _images(data: Path) -> int:
+    """Return the number of training pictures of a data folder."""
+    return files.read_json(data / "manifest.json")["splits"]["train"]["written"]
+
+
 def begin(run: Run, collected: Collected) -> Round | None:
-    """Write the data folder of the next round; return None if the run has learned all corrections already.
+    """Write the data folder of the next round; return None if the run has learned all corrections and pictures already.
 
     Args:
         run: the run that the round starts from.
@@ -101,14 +119,18 @@ def begin(run: Run, collected: Collected) -> Round | None:
     base, corrected = base_of(run), collected.of_split("train")
     digest = corrections.digest_of(corrected)
     made = made_from(Path(run.data))
-    if not corrected or (made and made[1].get("corrections") == digest):
+    changed = changed_data(run, base)
+    if not changed and (not corrected or (made and made[1].get("corrections") == digest)):
         return None
+    if changed:
+        say(f"{base} has changed since {run.folder} was trained: {changed}")
     number = 2
     name = _name(run)
     while any((folder.with_name(f"{name}-{number}")).exists() for folder in (base.parent / name, run.folder)):
         number += 1
     new = Round(run.folder, base, base.parent / f"{name}-{number}", run.folder.with_name(f"{name}-{number}"))
-    facts = {"corrections": digest, "run": run.folder.resolve().name, "tags": sorted({each.tag for each in corrected})}
+    facts: dict[str, Any] = {"corrections": digest, "run": run.folder.resolve().name, "added": bool(changed)}
+    facts |= {"tags": sorted({each.tag for each in corrected}), "images": _images(base)}
     write_data(base, new.data, Decisions(corrected), facts)
     return new
 
@@ -138,7 +160,8 @@ def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None
 def few_changes(data: Path) -> bool:
     """Return whether so few labels of a corrected data folder changed that the output layer alone is trained."""
     manifest = files.read_json(data / "manifest.json")
-    return manifest["relabelled"]["changed"] < FEW_LABELS * manifest["splits"]["train"]["labels"]
+    changed = manifest["relabelled"]["changed"]
+    return not manifest["relabelled"].get("added") and changed < FEW_LABELS * manifest["splits"]["train"]["labels"]
 
 
 def training_config(run: Run, few: bool) -> Config:
@@ -179,6 +202,11 @@ def finish(this: Round, options: Sequence[str]) -> str:
     if not (this.run / "model.keras").exists():
         settings = as_options(training_config(before, few_changes(this.data)))
         run_script("train.py", "--data", str(this.data), "--run", str(this.run), *settings, *options)
+    known = {tag.name for tag in before.tags}
+    if new := [tag.name for tag in records.read_tags(this.base / "tags.csv") if tag.name not in known]:
+        files.write_json(this.run / RESULT, {"new_tags": new})
+        advice = command("python", "eval.py", this.run)
+        return f"{this.before} lacks {len(new):,} tags such as {new[0]}, so that the two are not compared. Next: {advice}"
     taggers = [Tagger.open(folder) for folder in (this.before, this.run)]
     result = comparison(taggers, this.base, "test", this.facts["tags"])
     files.write_json(this.run / RESULT, result)

@@ -15,7 +15,8 @@ from model.presets import ARCHITECTURES
 
 EMBEDDING = "features"  # name of the layer whose output is the embedding
 ROBUST = "robust"  # name of the robust loss, and prefix of the names of its weights
-OUTPUTS = ("tags", "bottleneck", "added_output")  # prefixes of the names of the layers after the embedding
+TAGS = "tags"  # name of the output layer
+OUTPUTS = (TAGS, "bottleneck", "added_output")  # prefixes of the names of the layers after the embedding
 # The loss of each tag for every `--loss`. With `robust`, `losses.AdaptiveRobust` is applied to it.
 LOSSES = {
     "bce": losses.binary_cross_entropy,

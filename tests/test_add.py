@@ -83,9 +83,15 @@ def test_new_changed_and_removed_files_are_seen(tmp_path, read_from_files):
     assert without_manifest(tmp_path / "data") == without_manifest(tmp_path / "at once")
 
 
-@pytest.mark.parametrize(
-    "when", ["building", "before the old is moved", "before the new is moved", "before the old is removed"]
-)
+MOMENTS = [
+    "building",
+    pytest.param("before the old is moved", marks=pytest.mark.slow),
+    "before the new is moved",
+    pytest.param("before the old is removed", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("when", MOMENTS)
 def test_interrupted_and_run_again(tmp_path, monkeypatch, when):
     one, two = write(tmp_path / "one", range(1, 21)), write(tmp_path / "two", range(21, 26))
     make(tmp_path / "data", "--images", one)

@@ -27,6 +27,7 @@ PICTURES = [
     for number in range(1, 25)
 ]
 UNLINKED = ("szurubooru", "hydrus text", "hydrus json")  # forms that have no parents
+QUICK = ("danbooru", "philomena", "hydrus text", "tar", "parquet")  # a form of each board
 ALL = pytest.mark.parametrize("form", FORMS)
 
 
@@ -66,7 +67,7 @@ def expected(tmp_path_factory) -> dict[str, tuple]:
     return {record.md5: (record.image, record.tags) for record in made}
 
 
-@ALL
+@pytest.mark.parametrize("form", [pytest.param(form, marks=() if form in QUICK else pytest.mark.slow) for form in FORMS])
 def test_records_equal_those_of_a_folder(form, expected, tmp_path):
     (tmp_path / "pictures").mkdir()
     board, write = FORMS[form]

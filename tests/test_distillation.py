@@ -39,6 +39,7 @@ def _by_name(tagger, pictures):
 
 
 @uncompiled()
+@pytest.mark.slow
 def test_a_run_with_a_teacher_describes_it_and_deletes_its_targets(emoji_data, emoji_run, tmp_path):
     options = ("--data", emoji_data, "--run", tmp_path / "run", "--epochs", 1, "--batch-size", 32, "--image-size", 32)
     done = program("train.py", *options, "--teacher", emoji_run)

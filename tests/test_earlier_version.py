@@ -55,6 +55,7 @@ def test_its_run_predicts_the_same(home, expected):
     assert np.allclose(tagger.temperatures, expected["temperature"])
 
 
+@pytest.mark.slow
 def test_its_unfinished_run_resumes_to_the_same_weights(home, expected, monkeypatch, policy):
     import train
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from filelock import FileLock
 from common import files
 from common.errors import InputError
 from dataset import corrections, records
+from dataset.build.selection import Options
 from dataset.corrections import Correction
 from inference import annotations
 from inference.tagger import Tagger
@@ -134,6 +136,15 @@ def test_a_round_corrects_training_labels_alone_and_draws_them_more_often(home):
     assert improvement.unfinished(run) == new and improvement.base_of(run) == data
 
 
+def test_pictures_that_were_added_are_learned(home):
+    facts = files.read_json(Path("runs/emoji/config.json"))
+    assert improvement.begin(run_folder.load(Path("runs/emoji")), collecting.collect(Path("data/emoji"), [], [])) is None
+    files.write_json(Path("runs/emoji/config.json"), facts | {"train_images": facts["train_images"] - 1})  # trained before
+    new = improvement.begin(run_folder.load(Path("runs/emoji")), collecting.collect(Path("data/emoji"), [], []))
+    assert new is not None and labels_of(new.data) == labels_of(Path("data/emoji"))
+    assert not improvement.few_changes(new.data)  # the trunk learns them as well
+
+
 def test_a_second_round_starts_from_the_original_labels(home):
     """The run of the first round, whose training is left out."""
     data, tag = Path("data/emoji"), records.read_tags(Path("data/emoji/tags.csv"))[0].name
@@ -159,26 +170,32 @@ def test_a_second_round_starts_from_the_original_labels(home):
     assert second.run.name == "emoji-3" and labels_of(second.data) == before  # they thought better of it
 
 
-def test_edited_texts_are_corrections_and_the_programs_own_tags_are_not(tmp_path):
-    texts = {"a.png": "cat, dog", "b.png": "cat", "c.png": "dog"}
-    for number, (name, text) in enumerate(texts.items()):
-        (tmp_path / name).write_bytes(bytes(number + 1))
-        (tmp_path / name).with_suffix(".txt").write_text(text)
-    options = {"board": "folder", "images": str(tmp_path)}
-    labels = {name: frozenset(text.split(", ")) for name, text in texts.items()}
+@pytest.mark.parametrize("board, between, suffix", [("folder", ", ", ".txt"), ("hydrus", "\n", ".png.txt")])
+def test_edited_texts_are_corrections_and_the_programs_own_tags_are_not(board, between, suffix, tmp_path):
+    tags = {"a": ["cat", "dog"], "b": ["cat", "dog"], "more/c": ["dog", "cat"], "d": ["cat"], "more/e": ["dog"]}
+    texts = {name: tmp_path / f"{name}{suffix}" for name in tags}
+    (tmp_path / "more").mkdir()
+    for number, (name, names) in enumerate(tags.items()):
+        (tmp_path / f"{name}.png").write_bytes(bytes(number + 1))
+        texts[name].write_text(between.join(names))
+    folders, categories = [str(tmp_path)], ["general"]
+    options = asdict(Options(board, folders, None, 9, 9, 1, 32, 0, 5.0, 5.0, categories))
+    labels = {f"{name}.png": frozenset(names) for name, names in tags.items()}
 
     def found():
         known = sidecar_edits.edits(options, labels, {"cat", "dog", "red_fox"})
         return {(each.id, each.tag): each.has_tag for each in known}
 
     assert found() == {}
-    for name in texts:
-        annotations.write((tmp_path / name).with_suffix(".txt"), ["red_fox"], "append", "1.0")
+    for text in texts.values():
+        annotations.write(text, ["red_fox"], "append", "1.0", "comma" if board == "folder" else "newline")
     assert found() == {}
-    (tmp_path / "a.txt").write_text("dog, red fox")  # cat is wrong
-    (tmp_path / "b.txt").write_text("cat, dog")  # dog was missing, and what the program wrote is wrong
-    (tmp_path / "c.txt").unlink()
-    assert found() == {("a.png", "cat"): False, ("b.png", "dog"): True, ("b.png", "red_fox"): False}
+    texts["a"].write_text(between.join(["dog", "red fox"]))  # cat is wrong
+    texts["d"].write_text(between.join(["cat", "dog"]))  # dog was missing, and what the program wrote is wrong
+    texts["more/e"].unlink()
+    texts["more/c"].write_text(between.join(["dog", "red_fox"]))
+    expected = {("a.png", "cat"): False, ("d.png", "dog"): True, ("d.png", "red_fox"): False, ("more/c.png", "cat"): False}
+    assert found() == expected
 
 
 def test_proposals_find_hidden_labels_of_many_tags(emoji_data):

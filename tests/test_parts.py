@@ -63,14 +63,15 @@ def test_parts_in_one_folder_become_the_whole(pictures, tmp_path):
     shutil.copytree(tmp_path / "2", tmp_path / "one", dirs_exist_ok=True)
     joined = make(pictures, tmp_path / "one")
     assert by_split(tmp_path / "one") == by_split(tmp_path / "whole")
-    assert (tmp_path / "one" / "tags.csv").read_bytes() == (tmp_path / "whole" / "tags.csv").read_bytes()
+    for name in ("tags.csv", "implications.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     rows = [sorted((tmp_path / name / "quarantine.csv").read_text().splitlines()) for name in ("one", "whole")]
     assert rows[0] == rows[1]
     for split, counts in whole["splits"].items():
         assert counts | {"shards": 0} == joined["splits"][split] | {"shards": 0}
         assert joined["splits"][split]["shards"] == len(records.shard_paths(tmp_path / "one", split))
     names = {name for name in contents(tmp_path / "one") if not name.endswith(".tfrecord")}
-    assert names == {"manifest.json", "tags.csv", "quarantine.csv"}
+    assert names == {"manifest.json", "tags.csv", "implications.csv", "quarantine.csv"}
     before = contents(tmp_path / "one")
     assert make(pictures, tmp_path / "one") == joined
     assert contents(tmp_path / "one") == before

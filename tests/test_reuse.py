@@ -76,15 +76,22 @@ def test_what_would_make_a_run_better_is_said(init, train_images, stored_size, e
     assert len(hints) == len(expected) and all(words in hint for words, hint in zip(expected, hints, strict=True))
 
 
-def test_a_run_starts_from_the_outputs_of_another_with_the_same_tags(first_run, tmp_path):
+def test_a_run_starts_from_the_outputs_of_another(first_run, tmp_path):
     source, base = run_folder.load_network(first_run / "model.keras"), run_folder.load(first_run)
     run = replace(base, folder=tmp_path, config=replace(base.config, init=str(first_run), init_output=True, seed=7))
     network = train_run.build_network(run)
     transfer.load_trunk(run, network)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *source.input_shape[1:]), np.uint8)
     assert np.array_equal(network(pixels)["logit"], source(pixels)["logit"])
-    with pytest.raises(InputError, match="the same tags"):
-        transfer.load_trunk(replace(run, tags=run.tags[::-1]), network)
+    expected = source(pixels)["logit"].numpy()
+    transfer.load_trunk(replace(run, tags=run.tags[::-1]), network)
+    assert np.array_equal(network(pixels)["logit"], expected[:, ::-1])
+    more = [replace(run.tags[0], name="unheard_of"), *run.tags]
+    wider = train_run.build_network(replace(run, tags=more))
+    transfer.load_trunk(replace(run, tags=more), wider)
+    assert np.allclose(wider(pixels)["logit"][:, 1:], expected, atol=1e-5)
+    with pytest.raises(InputError, match="has none of them"):
+        transfer.load_trunk(replace(run, tags=[replace(tag, name=f"other {tag.name}") for tag in run.tags]), network)
     with pytest.raises(InputError, match="--init-output needs --init"):
         resolve({"init_output": True})
     settings = transfer.inherited_settings({"init": str(first_run), "init_output": True})
@@ -110,6 +117,7 @@ def test_frozen_stages_are_unchanged_and_the_others_are_not():
         transfer.begin_phase(replace(settings, frozen_stages=3), network, 0)
 
 
+@pytest.mark.slow
 def test_a_frozen_part_is_computed_once_with_the_result_of_computing_it_in_every_step(emoji_data, emoji_run, tmp_path):
     options = (*OPTIONS, "--init", emoji_run, "--frozen-stages", 1, "--recipe", "lean", "--optimizer", "sgd")
     networks = []

@@ -100,6 +100,7 @@ def test_emoticons_stay_as_they_are(face):
     ]
 
 
+@pytest.mark.slow
 def test_megabytes_of_signs_are_read_at_once():
     for sign in "!|;( \t":
         TagReader().read([("", f"a, {sign * 1_000_000} b")])

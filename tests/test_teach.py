@@ -71,6 +71,7 @@ def test_it_is_predicted_for_new_pictures_that_have_it(emoji_data, added, tmp_pa
     assert 0.8 < low <= area <= high <= 1.05 and f"expected AUC {area:.3f}" in added[1]
 
 
+@pytest.mark.slow
 def test_evaluation_works_as_before(emoji_data, emoji_run, added):
     before, after = (program("eval.py", folder, "--data", emoji_data, "--split", "val") for folder in (emoji_run, added[0]))
     assert after.returncode == 0 and "1 of the 13 tags" in after.stderr, after.stderr

@@ -36,6 +36,7 @@ def test_killed_at_random_steps_it_resumes_to_the_same_weights_and_history(emoji
     assert kill_and_resume.differences(first_run, folder) == []
 
 
+@pytest.mark.slow
 def test_stopped_with_control_c_it_names_the_command_that_resumes_it(emoji_data, first_run, tmp_path):
     folder = tmp_path / "run"
     command = kill_and_resume.command(emoji_data, folder, RUN_OPTIONS)

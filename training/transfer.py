@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from common.errors import InputError
+from common.errors import InputError, say
 from model import pretrained, run_folder, trunk_file
 from model.config import Config
-from model.network import EMBEDDING, OUTPUTS, TaggerNetwork
+from model.network import EMBEDDING, OUTPUTS, TAGS, TaggerNetwork
 from model.presets import FILE
 from model.pretrained import IMAGENET, PRETRAINED
 from model.run_folder import Run
@@ -96,25 +97,54 @@ def load_trunk(run: Run, network: TaggerNetwork) -> None:
 def load_output(run: Run, network: TaggerNetwork) -> None:
     """Load the weights of the output layer, and of the robust loss, from the run that a run starts from.
 
-    Outputs that `train.py --teach` added to that run are not among them.
+    Outputs are found by the names of their tags; tags that the other run does not have start afresh. Outputs that
+    `train.py --teach` added to that run are not among them.
 
     Raises:
-        InputError: that run has other tags, or another kind of output.
+        InputError: that run has none of the tags, or another kind of output.
     """
     other = run_folder.load(Path(run.config.init))
     source = run_folder.load_network(other.folder / "model.keras")
-    trained = [tag.name for tag in other.tags[: source.num_tags - source.num_added_outputs]]
-    if trained != [tag.name for tag in run.tags]:
-        raise InputError(f"--init-output needs a run with the same tags as {run.data}: {other.folder} has others")
+    trained = {tag.name: index for index, tag in enumerate(other.tags[: source.num_tags - source.num_added_outputs])}
+    names = [tag.name for tag in run.tags]
+    known = [index for index, name in enumerate(names) if name in trained]
+    if not known:
+        raise InputError(f"--init-output needs a run with tags of {run.data}: {other.folder} has none of them")
+    if new := [name for name in names if name not in trained]:
+        say(f"{len(new):,} of {len(names):,} tags are not among those of {other.folder} and start afresh, such as {new[0]}")
+    columns = [trained[names[index]] for index in known]
     try:
         for layer in network.layers:
             if layer.weights and layer.name.startswith(OUTPUTS):
-                layer.set_weights(source.get_layer(layer.name).get_weights())
+                weights = source.get_layer(layer.name).get_weights()
+                if layer.name == TAGS:
+                    pairs = zip(layer.get_weights(), weights, strict=True)
+                    weights = [_with_outputs(own, known, len(names), given, columns, len(trained)) for own, given in pairs]
+                layer.set_weights(weights)
     except ValueError:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in OUTPUT[:3])
         raise InputError(f"the output layer of {other.folder} is of another kind: leave {options} out") from None
     if network.robust is not None and source.robust is not None:
         network.robust.set_weights(source.robust.get_weights())
+
+
+def _with_outputs(
+    own: np.ndarray, rows: list[int], num_tags: int, given: np.ndarray, columns: list[int], num_given: int
+) -> np.ndarray:
+    """Return the weights of an output layer, some of whose outputs are those of another.
+
+    Args:
+        own: the weights, (…, tags × weights for each tag).
+        rows: the outputs that are replaced.
+        num_tags: number of tags.
+        given, columns, num_given: the other's weights, its outputs that take their place, and the number of its tags.
+
+    Raises:
+        ValueError: the two layers are of different kinds.
+    """
+    result = own.reshape(*own.shape[:-1], num_tags, -1).copy()  # (…, tags, weights for each tag)
+    result[..., rows, :] = given.reshape(*given.shape[:-1], num_given, -1)[..., columns, :]
+    return result.reshape(own.shape)
 
 
 def begin_phase(config: Config, network: TaggerNetwork, epoch: int, from_features: bool = False) -> None:

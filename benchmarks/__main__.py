@@ -38,6 +38,7 @@ SUBJECTS = (
     "metrics",
     "select",
     "readers",
+    "gpu",
     "pointing",
     "search",
     "frontends",

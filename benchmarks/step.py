@@ -42,7 +42,7 @@ def measure(options: argparse.Namespace) -> None:
     networks = {
         f"e6tag {options.preset}": _e6tag(config, options.tags),
         f"e6tag {options.preset}, noise": _e6tag(resolve(config.as_dict() | {"noise": "diagonal"}), options.tags),
-        PEER: _keras_resnet(config.image_size, options.tags),
+        PEER: keras_resnet(config.image_size, options.tags),
     }
     flops = {name: 3 * forward_flops(network) for name, network in networks.items()}  # backward: twice the forward pass
     random = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace) -> None:
         return lambda: network.fit(pixels, labels, config.batch_size, shuffle=False, verbose=0)
 
     runs = {name: steps(network) for name, network in networks.items()}
-    if (torch_steps := _torchvision_steps(pixels, labels, config.batch_size, precision)) is not None:
+    if (torch_steps := torchvision_steps(pixels, labels, config.batch_size, precision)) is not None:
         runs["torchvision ResNet-50"] = torch_steps
         flops["torchvision ResNet-50"] = flops[PEER]
     seconds = side_by_side(runs, options.rounds)
@@ -88,7 +88,7 @@ def _e6tag(config, num_tags: int) -> keras.Model:
     return network
 
 
-def _keras_resnet(side: int, num_tags: int) -> keras.Model:
+def keras_resnet(side: int, num_tags: int) -> keras.Model:
     network = keras.applications.ResNet50(
         weights=None, input_shape=(side, side, 3), classes=num_tags, classifier_activation=None
     )
@@ -97,7 +97,7 @@ def _keras_resnet(side: int, num_tags: int) -> keras.Model:
     return network
 
 
-def _torchvision_steps(pixels: np.ndarray, labels: np.ndarray, batch_size: int, precision: str):
+def torchvision_steps(pixels: np.ndarray, labels: np.ndarray, batch_size: int, precision: str):
     """Return a function that makes the same steps with PyTorch, eager and channels last; None if torchvision is missing."""
     try:
         import torch

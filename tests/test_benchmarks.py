@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from benchmarks import __main__, ablation, fine_tuning, labels, stability, tables, transfer, trials
+from benchmarks import __main__, ablation, fine_tuning, gpu, labels, stability, tables, transfer, trials
 from benchmarks.reporting import RESULTS, Table
 from common import files
 from common.errors import InputError
@@ -94,6 +94,21 @@ def test_ablation_reuses_finished_runs_and_names_a_row_that_failed(emoji_data, f
 def test_an_unknown_row_is_named(emoji_data):
     with pytest.raises(InputError, match="Received: sigmoid"):
         run_ablation("--data", emoji_data, "--rows", "sigmoid")
+
+
+@pytest.mark.slow
+def test_the_report_about_a_gpu_has_every_row_without_one(tmp_path):
+    options = ("--preset", "test", "--steps", "2", "--batch-size", "8", "--minutes", "30")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "benchmarks", "gpu", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment)
+    [path] = (tmp_path / RESULTS).glob("gpu-*.json")
+    rows = {gpu.name_of(row["case"]): row["result"] for row in files.read_json(path)["figures"]["rows"]}
+    assert len(rows) == len(done.stdout.splitlines()) - 2 == 10
+    assert all(rows[f"test, {name}"]["images_per_second"] > 0 for name in ("float32", "bfloat16", "float16"))
+    assert rows["test, bfloat16, recomputed"]["peak_mb"] > 0 and rows["largest batch of test"]["batch_size"] > 0
+    assert rows["a killed run of test"]["largest_difference_of_weights"] == 0
+    assert files.read_json(path)["machine"]["cpu"]
 
 
 def test_a_folder_is_made_larger_for_stability(emoji_data, tmp_path, monkeypatch):

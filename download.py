@@ -52,6 +52,8 @@ def main() -> None:
     from dataset.build.summary import print_summary
 
     options = recorded_options(out).with_images(arguments.images) if arguments.add else options_from(arguments)
+    if arguments.add and arguments.board not in (options.board, "e621"):
+        raise InputError(f"--add: {out} was made with --board {options.board}, received --board {arguments.board}")
     settings = board_settings(options, arguments, out)
     say(
         f"{options.board} ▶ {out}: up to {options.tags:,} tags of at least {options.min_positives:,} groups, "
@@ -119,10 +121,7 @@ def parse_arguments() -> argparse.Namespace:
     add_e621_arguments(parser)
     arguments = parser.parse_args()
     if arguments.add:
-        allowed = ("add", "board", "out", "images", "user", "rate", "dry_run")
-        given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
-        if others := [name for name in given if name not in allowed and name != "part"]:
-            raise InputError(f"--add uses the options of the data folder: leave out --{others[0].replace('_', '-')}")
+        check_only_images(arguments, parser)
         return arguments
     check_arguments(arguments, parser)
     return arguments
@@ -196,6 +195,14 @@ def add_e621_arguments(parser: Parser) -> None:
     group.add_argument(
         "--no-default-exclude", dest="default_exclude", action="store_false", default=None, help="do not leave out comic"
     )
+
+
+def check_only_images(arguments: argparse.Namespace, parser: Parser) -> None:
+    """Raise an InputError if --add comes with an option that belongs to the data folder already."""
+    allowed = ("add", "board", "out", "images", "user", "rate", "dry_run", "part")
+    given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
+    if others := [name for name in given if name not in allowed]:
+        raise InputError(f"--add uses the options of the data folder: leave out --{others[0].replace('_', '-')}")
 
 
 def check_arguments(arguments: argparse.Namespace, parser: Parser) -> None:

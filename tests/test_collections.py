@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
@@ -188,29 +187,3 @@ def test_pools_are_groups_unless_they_are_large(tmp_path):
     with_json(tmp_path, pictures, post)
     groups = {post.id: post.group for post in open_board("gallery-dl", Settings([tmp_path])).posts()}
     assert len({groups[f"{number}.png"] for number in (1, 2, 3)}) == 1 and len(set(groups.values())) == 97
-
-
-@pytest.mark.parametrize("form", ["danbooru", "philomena", "hydrus text", "tar", "parquet"])
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_rules_of_a_board_hold(form, suffix, tmp_path):
-    rows = [("tall_hat", "hat", "active"), ("hat", "worn_on_head", "active"), ("worn_on_head", "clothing", "deleted")]
-    aliases, implications = (tmp_path / f"{name}{suffix}" for name in ("aliases", "implications"))
-    for path, chosen in ((aliases, rows[:1]), (implications, rows[1:])):
-        columns = ("antecedent_name", "consequent_name", "status")
-        lines = [",".join(row) for row in (columns, *chosen)]
-        if suffix == ".jsonl":
-            lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in chosen]
-        path.write_text("\n".join(lines))
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    pictures = [Drawn(1, ["tall_hat"]), Drawn(2, ["blue_sky"])]
-    board, write = FORMS[form]
-    settings = Settings([folder], write(folder, pictures), rules=(str(aliases), str(implications)))
-    opened_board = open_board(board, settings)
-    posts = found(opened_board, pictures)
-    space = " " if form == "philomena" else "_"
-    assert {tag.replace(" ", "_") for tag in posts[1].tags} == {"hat", "worn_on_head", "ann"}
-    assert opened_board.implied("hat") == (f"worn{space}on{space}head",)
-    with pytest.raises(InputError, match="lacks the column antecedent_name"):
-        aliases.write_text("a,b\n1,2\n" if suffix == ".csv" else '{"a": 1}\n')
-        list(open_board(board, settings).posts())

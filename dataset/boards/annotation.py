@@ -35,6 +35,7 @@ class Annotation:
         date: its day, such as 2020-12-31; empty if unknown.
         is_public: whether its board still shows it.
         labels: as in `Post`.
+        other_names: further names of its tags, such as those before aliases: they count where posts are restricted.
     """
 
     id: str = ""
@@ -51,6 +52,7 @@ class Annotation:
     date: str = ""
     is_public: bool = True
     labels: dict[str, float] = field(default_factory=dict)
+    other_names: tuple[str, ...] = ()
 
 
 def in_one_line(error: Exception) -> str:
@@ -94,7 +96,7 @@ def reason_to_skip(picture: Annotation, filters: Filters, excluded: set[str]) ->
         return "no score"
     if filters.min_score is not None and picture.score is not None and picture.score < filters.min_score:
         return LOWER_SCORE
-    if is_restricted(picture.tags, picture.rating):
+    if is_restricted((*picture.tags, *picture.other_names), picture.rating):
         return HIDDEN
     if not excluded.isdisjoint(picture.tags):
         return EXCLUDED

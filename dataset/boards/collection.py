@@ -142,7 +142,7 @@ class Collection:
         for name, each in images.items():
             tags = tuple(dict.fromkeys(other for tag in each.tags for other in known[tag]))
             categories = {known[tag][0]: category for tag, category in each.categories.items() if tag in known}
-            images[name] = replace(each, tags=tags, categories=categories)
+            images[name] = replace(each, tags=tags, categories=categories, other_names=(*each.other_names, *each.tags))
         return images
 
     def _spaced(self, tag: str) -> str:
@@ -167,7 +167,9 @@ class Collection:
             added = [tag for tag in images[name].tags if tag not in kept[original].tags]
             ratings = {kept[original].rating, images[name].rating} - {""}
             rating = ratings.pop() if len(ratings) == 1 else UNKNOWN_RATING if ratings else ""
-            kept[original] = replace(kept[original], tags=(*kept[original].tags, *added), rating=rating)
+            others = (*kept[original].other_names, *images[name].other_names)
+            tags = (*kept[original].tags, *added)
+            kept[original] = replace(kept[original], tags=tags, rating=rating, other_names=others)
             gets = f", which gets its tags {', '.join(added)}" if added else ""
             differs = ", which counts as not rated: the two ratings differ" if rating == UNKNOWN_RATING else ""
             self.rejected.append((name, f"copy: same bytes as {original}{gets}{differs}"))

@@ -1,7 +1,7 @@
 """Which posts of a board are eligible, and why the others are left out."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 
 from dataset.boards.visibility import ratings_of
@@ -45,7 +45,7 @@ class Filters:
 
     @classmethod
     def asked(
-        cls, board: str, ratings: Iterable[str], exclude: TagNames, by_default: bool, **limits: str | int | None
+        cls, board: str, ratings: Collection[str], exclude: TagNames, by_default: bool, **limits: str | int | None
     ) -> "Filters | None":
         """Return the filters for what a user asks of a board; None if every post that may be used is.
 

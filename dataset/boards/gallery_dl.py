@@ -54,8 +54,8 @@ class GalleryDlBoard(Collection):
         post: dict | list[str] | None
         for name, path in progress(images.items(), description="metadata", unit="files", leave=False):
             try:
-                json_files += (found := _json_beside(path)) is not None
-                kind, post = ("a JSON file beside it", found) if found is not None else ("a .jsonl file", lines.find(path))
+                json_files += (sidecar := _json_beside(path)) is not None
+                kind, post = ("a JSON file beside it", _load(sidecar)) if sidecar else ("a .jsonl file", lines.find(path))
                 if post is None:
                     kind, post = "a text file beside it", _text_beside(path)
                 read[name] = replace(_annotation(post), id=name, source=str(path))
@@ -83,18 +83,24 @@ def _annotation(post: dict | list[str] | None) -> Annotation:
     return read_post(post)
 
 
-def _json_beside(picture: Path) -> dict | None:
-    """Return the object in a picture's JSON file, or None."""
-    for path in (picture.with_name(f"{picture.name}.json"), picture.with_suffix(".json")):
-        try:
-            data = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        post = json.loads(decode_text(data))
-        if not isinstance(post, dict):
-            raise ValueError(f"{path.name}: expected an object. Received: {str(post)[:60]}")
-        return post
+def _json_beside(picture: Path) -> Path | None:
+    """Return a picture's JSON file, or None."""
+    for suffix in (".json", ".JSON"):
+        for path in (picture.with_name(f"{picture.name}{suffix}"), picture.with_suffix(suffix)):
+            if path.is_file():
+                return path
     return None
+
+
+def _load(sidecar: Path) -> dict:
+    """Return the object in a JSON file."""
+    data = sidecar.read_bytes()
+    if not data.strip():
+        raise ValueError(f"{sidecar.name}: expected an object. Received an empty file")
+    post = json.loads(decode_text(data))
+    if not isinstance(post, dict):
+        raise ValueError(f"{sidecar.name}: expected an object. Received: {str(post)[:60]}")
+    return post
 
 
 def _text_beside(picture: Path) -> list[str] | None:

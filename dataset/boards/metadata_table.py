@@ -22,9 +22,9 @@ from dataset.boards.picture_folders import PictureFolders
 from dataset.boards.post_filter import RATINGS, TagFilter, filter_rows
 from dataset.boards.post_table import PostTable, roots
 from dataset.boards.table_files import read_batches
-from dataset.boards.table_rows import MD5_DIGITS, WANTED, Rows, learn_tags
+from dataset.boards.table_rows import MD5_DIGITS, RATING, WANTED, Rows, learn_tags, ratings_in
 from dataset.boards.tag_rules import TagRules, read_rules
-from dataset.boards.visibility import SEXUAL, YOUNG
+from dataset.boards.visibility import names_young
 from dataset.images import read_file
 
 
@@ -104,11 +104,16 @@ class MetadataTableBoard:
         """Read the rows that have a picture and pass the filters."""
         self._images, rejected, _ = self._folders.find()
         self.rejected += rejected
-        rows = Rows(self._named_pictures())
         try:
+            ratings: set[str] = set()
+            columns: set[str] = set()
+            for batch in read_batches(self._path, RATING):
+                ratings |= ratings_in(batch)
+                columns |= set(map(str.lower, batch.schema.names))
+            rows = Rows(self._named_pictures(), ratings, columns)
             table = self._filtered(rows)
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise InputError(f"{self._path} has cells that cannot be read: {' '.join(str(error).split())[:200]}") from None
+        except (pa.ArrowException, UnicodeDecodeError, ValueError) as error:
+            raise InputError(f"{self._path} cannot be used: {' '.join(str(error).split())[:300]}") from None
         self._names = rows.picture_of_post
         table.groups.frombytes(roots(np.array(table.ids), *rows.links()).tobytes())
         self._report(table, rows)
@@ -120,7 +125,7 @@ class MetadataTableBoard:
         if self._filters.exclude:  # patterns and misspelled names need to know the tags
             for batch in progress(read_batches(self._path, WANTED), description="tags", unit="blocks", leave=False):
                 learn_tags(batch, self._rules)
-        tag_filter = TagFilter(self._rules, self._filters, YOUNG | SEXUAL)
+        tag_filter = TagFilter(self._rules, self._filters, names_young)
         with progress(unit="posts", scaled=True, description="posts") as bar:
             for batch in read_batches(self._path, WANTED):
                 bar.update(len(batch))

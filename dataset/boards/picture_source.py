@@ -65,8 +65,12 @@ def md5(source: str) -> str:
 
 
 def is_newer(source: str, seconds: float) -> bool:
-    """Return whether a file on this machine was changed after a time; False for addresses and missing files."""
+    """Return whether a file on this machine was written or put there after a time; False for addresses and missing files.
+
+    Copies keep the time of the last change, but not that of the file's entry (`st_ctime`), except on Windows.
+    """
     try:
-        return file_of(source).stat().st_mtime > seconds
+        status = file_of(source).stat()
+        return max(status.st_mtime, status.st_ctime) > seconds
     except OSError:
         return False

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,7 @@ RATINGS = {"s": "safe", "q": "questionable", "e": "explicit", "g": "general", "n
 FILE_TYPES = ("jpg", "png", "gif", "webp")
 FALSE = pa.scalar("f")
 # The site hides posts with this tag and a rating other than s from visitors without an account. No option selects them.
-RESTRICTED = frozenset(("young",))
+RESTRICTED = "young"
 VALID_PATTERNS = {
     "id": r"^\d{1,18}$",
     "created_at": r"^\d{4}-\d\d-\d\d",
@@ -98,12 +99,12 @@ class TagFilter:
     Args:
         rules: the board's aliases and implications.
         filters: the user's filters.
-        restricted: tags that no post with a rating other than safe may have.
+        is_restricted: whether no post with a rating other than safe may have a tag.
     """
 
-    def __init__(self, rules: TagRules, filters: Filters, restricted: frozenset[str] = RESTRICTED):
+    def __init__(self, rules: TagRules, filters: Filters, is_restricted: Callable[[str], bool] = RESTRICTED.__eq__):
         excluded = filters.names_to_exclude().among(rules.known_names(), "--exclude")
-        self._spellings = Spellings(rules, sorted(excluded.union(filters.exclude)), restricted)
+        self._spellings = Spellings(rules, sorted(excluded.union(filters.exclude)), is_restricted)
         self._min_tags = max(1, filters.min_tags)
 
     def filter_rows(self, rows: pa.Table, skipped: Counter) -> tuple[pa.Table, PostTags]:
@@ -144,15 +145,15 @@ class Spellings:
     Args:
         rules: the board's aliases and implications.
         exclude: tags that get the flag `IS_EXCLUDED`.
-        restricted: tags that get the flag `IS_RESTRICTED`.
+        is_restricted: whether a tag gets the flag `IS_RESTRICTED`.
     """
 
-    def __init__(self, rules: TagRules, exclude: list[str], restricted: frozenset[str]):
+    def __init__(self, rules: TagRules, exclude: list[str], is_restricted: Callable[[str], bool]):
         self._rules = rules
         self._excluded_names = frozenset(exclude)
         self._excluded = frozenset(rules.expand(name)[0] for name in exclude)
-        self._restricted_names = restricted
-        self._restricted = frozenset(rules.expand(name)[0] for name in sorted(restricted))
+        self._is_restricted = is_restricted
+        self._restricted = rules.expand(RESTRICTED)[0]
         self._number: dict[str, int] = {}
         self._flags = bytearray()
         self._ends = array("q", [0])  # spelling `i` expands to _expansions[_ends[i]:_ends[i + 1]]
@@ -194,7 +195,8 @@ class Spellings:
         names = spelling.split()  # one, unless white space other than a space separates tags
         expansion = tuple(dict.fromkeys(tag for name in names for tag in self._rules.expand(name)))
         # Checked before and after aliases: neither a renamed tag nor a misleading alias lets a post through.
-        restricted = not self._restricted_names.isdisjoint(names) or not self._restricted.isdisjoint(expansion)
+        expanded = (*names, *(self._rules.names[tag] for tag in expansion))
+        restricted = any(map(self._is_restricted, expanded)) or self._restricted in expansion
         excluded = not self._excluded_names.isdisjoint(names) or not self._excluded.isdisjoint(expansion)
         self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | (not names) * IS_BLANK)
         self._expansions.extend(expansion)

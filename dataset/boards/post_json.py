@@ -51,7 +51,8 @@ def read_post(post: object) -> Annotation:
     if is_philomena:
         tags, categories, rating = _without_prefixes(tags)
     else:
-        word = post.get("rating") or post.get("safety") or ""
+        given = (post.get("rating"), post.get("safety"))
+        word = next((rating for rating in given if rating not in (None, "")), "")
         is_danbooru = "tag_string" in post or "is_banned" in post or _text(post, "category") in DANBOORU
         rating = read_rating(word, is_danbooru) if isinstance(word, str) else UNKNOWN_RATING
     board = _text(post, "category")
@@ -66,6 +67,7 @@ def read_post(post: object) -> Annotation:
         rating=rating,
         key=_key(board, post.get("id")),
         parent=_key(board, parent or post.get("duplicate_of")),
+        other_names=tuple(_other_names(post)),
         pools=tuple(f"{board} {pool}" for pool in _pools(post)),
         md5=md5.lower() if re.fullmatch("[0-9a-fA-F]{32}", md5) else "",
         score=_score(post.get("score")),
@@ -88,7 +90,7 @@ def _tags(post: dict) -> tuple[list[str], dict[str, str]]:
             tags = _names(found, key)
     for key, found in post.items():
         matched = PER_CATEGORY.fullmatch(key) if found and key.startswith("tag") else None
-        if matched and not (matched[2] and f"tags_{matched[2]}" in post):  # gallery-dl keeps both forms
+        if matched and not (matched[2] and post.get(f"tags_{matched[2]}")):  # gallery-dl keeps both forms
             by_category.append((matched[1] or matched[2], _names(found, key)))
     categories = {}
     for name, names in by_category:
@@ -108,10 +110,18 @@ def _named(tag: dict) -> tuple[str, list[str]]:
     return str(category), _names([name], "tags")
 
 
+def _other_names(post: dict) -> Iterator[str]:
+    """Yield the further names of szurubooru's tags."""
+    tags = post.get("tags")
+    for tag in tags if isinstance(tags, list) else ():
+        names = tag.get("names") if isinstance(tag, dict) else None
+        yield from (name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
 def _names(found: object, key: str) -> list[str]:
     """Return the tags in a list, or in a text that separates them by commas or else by spaces."""
     if isinstance(found, str):
-        found = found.split(", ") if ", " in found else found.split()
+        found = found.split(",") if ", " in found or " " not in found.strip() else found.split()
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise ValueError(f"{key}: expected a list of tags, or a text. Received: {_short(found)}")
     return usable(found, key)

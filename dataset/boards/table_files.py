@@ -50,8 +50,8 @@ def _batches(path: Path, wanted: frozenset[str]) -> Iterator[pa.RecordBatch]:
             yield from arrow_json.open_json(stream, arrow_json.ReadOptions(block_size=BLOCK_BYTES))
     elif suffix in (".csv", ".tsv"):
         with pa.input_stream(str(path)) as stream:
-            header = stream.read(2**16).split(b"\n")[0].decode("utf-8-sig").strip()
-        delimiter = max(",\t;", key=header.count)
+            header = stream.read(2**16).split(b"\n")[0].decode("utf-8-sig", "replace").strip()
+        delimiter = max(",\t;|", key=header.count)
         columns = [name.strip('" ') for name in header.split(delimiter)]
         with pa.input_stream(str(path)) as stream:
             yield from arrow_csv.open_csv(

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.errors import InputError
-from dataset.boards.post_filter import COLUMNS
+from common.errors import say
+from dataset.boards.post_filter import COLUMNS, VALID_PATTERNS
 from dataset.boards.post_json import CATEGORY_OF
 from dataset.boards.tag_rules import TagRules
 from dataset.records import CATEGORIES
@@ -27,6 +27,7 @@ SYNONYMS = {
     "score": ("score",),
 }
 TAG_COLUMNS = {f"tag_string_{name}": category for name, category in CATEGORY_OF.items()}
+RATING = frozenset(("rating", *TAG_COLUMNS))  # what tells the board from others
 WANTED = frozenset(name for names in SYNONYMS.values() for name in names) | TAG_COLUMNS.keys()
 # What a cell that is missing or empty counts as: no date and no score pass no limit.
 MISSING = {
@@ -54,20 +55,23 @@ class Rows:
 
     Args:
         pictures: id or MD5 in the name of a picture, in small letters ▶ id of the picture.
+        ratings: the different ratings of the table, in small letters. They tell which board's `s` it is.
+        columns: names of the table's columns, in small letters.
 
     Attributes:
         picture_of_post: id of a post ▶ id of its picture.
         repeated: number of rows of a post that the table has already.
     """
 
-    def __init__(self, pictures: dict[str, str]):
+    def __init__(self, pictures: dict[str, str], ratings: set[str], columns: set[str]):
         self.picture_of_post: dict[int, str] = {}
         self.repeated = 0
+        self._taken: set[str] = set()  # ids of pictures
         self._pictures = pictures
         self._keys = pa.array(list(pictures), pa.string())
         self._has_md5s = any(len(key) == MD5_DIGITS for key in pictures)
         self._links: list[tuple[np.ndarray, np.ndarray]] = []
-        self._is_danbooru: bool | None = None
+        self._letters = _letters(ratings, columns)
 
     def usable(self, batch: pa.RecordBatch, rules: TagRules) -> pa.RecordBatch:
         """Return the rows that have a picture, with the columns of an export.
@@ -77,14 +81,10 @@ class Rows:
             rules: learns the categories of tags.
 
         Raises:
-            InputError: a column is missing or of a kind that cannot be read.
+            ValueError: a column is missing. Errors of pyarrow: one is of a kind that cannot be read.
         """
         texts = {name: _filled(_text(_column(batch, name)), name, len(batch)) for name in ("id", "md5", "parent_id")}
         self._remember_links(texts)
-        if self._is_danbooru is None:
-            letters = pc.unique(_filled(_text(_column(batch, "rating")), "rating", len(batch))).to_pylist()
-            is_by_category = not TAG_COLUMNS.keys().isdisjoint(map(str.lower, batch.schema.names))
-            self._is_danbooru = is_by_category or "g" in letters or "general" in letters
         batch = batch.filter(self._with_picture(texts))  # before anything else is copied: few rows have a picture
         columns, by_category = _columns(batch)
         for category, column in by_category.items():
@@ -113,9 +113,10 @@ class Rows:
         for row, key, post_id in zip(rows.tolist(), names, texts["id"].take(pa.array(rows)).to_pylist(), strict=True):
             if not post_id.isdecimal() or len(post_id) > 18:
                 continue  # `pictures_without_row` has its picture
-            if int(post_id) in self.picture_of_post:
+            if int(post_id) in self.picture_of_post or self._pictures[key] in self._taken:
                 self.repeated += 1
                 continue
+            self._taken.add(self._pictures[key])
             self.picture_of_post[int(post_id)] = self._pictures[key]
             taken[row] = True
         return pa.array(taken)
@@ -123,7 +124,7 @@ class Rows:
     def _as_export(self, texts: dict[str, pa.Array]) -> pa.RecordBatch:
         """Return texts with the names, letters and kinds of an export."""
         words = pc.utf8_lower(texts["rating"])
-        letters = LETTERS | ({"s": "n"} if self._is_danbooru else {})
+        letters = self._letters
         rating = pc.fill_null(pa.array(list(letters.values())).take(pc.index_in(words, pa.array(list(letters)))), "u")
         hidden = pc.or_(pc.is_in(texts["is_deleted"], pa.array(TRUE)), pc.is_in(texts["is_banned"], pa.array(TRUE)))
         flags = {"is_deleted": hidden, "is_pending": pc.is_in(texts["is_pending"], pa.array(TRUE))}
@@ -138,6 +139,24 @@ class Rows:
         children, parents = pair
         if len(children):
             self._links.append((children, parents))
+
+
+def ratings_in(batch: pa.RecordBatch) -> set[str]:
+    """Return the different ratings of some rows, in small letters."""
+    texts = _filled(_text(_column(batch, "rating")), "rating", len(batch))
+    return set(pc.unique(pc.utf8_lower(texts)).to_pylist())
+
+
+def _letters(ratings: set[str], columns: set[str]) -> dict[str, str]:
+    """Return a board's word for a rating ▶ its letter in `post_filter.RATINGS`, for a table with some ratings."""
+    is_danbooru = "g" in ratings or "general" in ratings
+    # Tags by category, and nothing but s: e621's have species.
+    is_danbooru |= not TAG_COLUMNS.keys().isdisjoint(columns) and "tag_string_species" not in columns
+    letters = LETTERS | ({"s": "n"} if is_danbooru else {})
+    if ratings & {"g", "general"} and "safe" in ratings:
+        say("rating:safe of some rows counts as rating:general, which others have: both are the mildest")
+        letters["safe"] = "g"
+    return letters
 
 
 def learn_tags(batch: pa.RecordBatch, rules: TagRules) -> None:
@@ -159,7 +178,10 @@ def _columns(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array | None], dict[st
         columns["tag_string"] = pc.binary_join_element_wise(*by_category.values(), " ")
     if missing := [name for name in ("id", "tag_string") if columns[name] is None]:
         names = " and ".join(" or ".join(SYNONYMS[name]) for name in missing)
-        raise InputError(f"the table lacks the column {names}; its columns are {', '.join(batch.schema.names)[:200]}")
+        received = ", ".join(batch.schema.names)[:200]
+        raise ValueError(
+            f"expected the columns {names}, separated by commas, semicolons, tabs or pipes. Received: {received}"
+        )
     return columns, by_category
 
 
@@ -180,7 +202,7 @@ def _text(column: pa.Array | None) -> pa.Array | None:
     if column is None or pa.types.is_string(column.type):
         return column
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        values = pc.replace_substring(pc.cast(column.flatten(), pa.string()), " ", "_")
+        values = pc.fill_null(pc.replace_substring(pc.cast(column.flatten(), pa.string()), " ", "_"), "")
         sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
         offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int32))
         return pc.binary_join(pa.ListArray.from_arrays(offsets, values), " ")
@@ -194,4 +216,20 @@ def _filled(column: pa.Array | None, name: str, length: int) -> pa.Array:
     missing = MISSING.get(name, "")
     if column is None:
         return pa.array([missing] * length, pa.string())
-    return pc.if_else(pc.or_kleene(pc.is_null(column), pc.equal(column, "")), missing, column)
+    column = pc.if_else(pc.or_kleene(pc.is_null(column), pc.equal(column, "")), missing, column)
+    if name == "score":
+        column = pc.replace_substring_regex(column, r"\.\d*$", "")
+    if name in TAG_COLUMNS or name == "tag_string":
+        column = _separated_by_spaces(pc.utf8_lower(column))
+    if name in VALID_PATTERNS and name != "id":
+        column = pc.if_else(pc.match_substring_regex(column, VALID_PATTERNS[name]), column, missing)
+    return column
+
+
+def _separated_by_spaces(tags: pa.Array) -> pa.Array:
+    """Return tags that are separated by commas with spaces between them, and underscores in them."""
+    has_commas = pc.match_substring(tags, ",")
+    if not pc.any(has_commas).as_py():
+        return tags
+    names = pc.replace_substring_regex(tags, r"\s*,\s*", ",")
+    return pc.if_else(has_commas, pc.replace_substring(pc.replace_substring(names, " ", "_"), ",", " "), tags)

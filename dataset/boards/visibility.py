@@ -1,12 +1,15 @@
 """Ratings as boards write them, and the posts that are never used, whatever the options."""
 
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections.abc import Collection
 
 from common.errors import InputError
 from dataset.records import RATINGS
 
 UNKNOWN_RATING = "unknown"  # a rating that cannot be read, or several of one picture
 MILDEST = ("general", "safe")
+WORD = re.compile(r"[^\W\d_]+")
 # Words of boards ▶ rating. Danbooru's `s` is sensitive, and that of other boards is safe.
 WORDS = {name: name for name in RATINGS} | {
     "g": "general",
@@ -17,12 +20,14 @@ WORDS = {name: name for name in RATINGS} | {
     "sketchy": "questionable",
     "unsafe": "explicit",
 }
-# Names of young characters: e621's tag, its aliases, and what other boards call them.
-YOUNG = frozenset(
-    ("young", "youngster", "child", "children", "kid", "kids", "toddler", "infant", "baby", "babies", "minor", "minors")
-) | {"underage", "aged_down", "age_regression"}
-# Names that boards give to such pictures only where they are sexual.
-SEXUAL = frozenset(("cub", "loli", "lolicon", "shota", "shotacon", "straight_shota", "toddlercon", "toddlerkon", "foalcon"))
+# Words in the names of tags for young characters, on e621 and on other boards; the second are used only where it is sexual.
+SEXUAL = frozenset(("loli", "lolis", "lolicon", "shota", "shotas", "shotacon", "toddlercon", "toddlerkon", "foalcon"))
+YOUNG = SEXUAL | {"young", "younger", "youngster", "child", "children", "toddler", "toddlers", "infant", "infants"}
+YOUNG |= {"preteen", "underage", "cub", "cubs", "foal", "foals"}
+# Names that mean something else as a part of others.
+YOUNG_NAMES = frozenset(
+    ("kid", "kids", "baby", "babies", "minor", "minors", "aged_down", "age_regression", "little_girl", "little_boy")
+)
 
 
 def read_rating(word: str, danbooru: bool = False) -> str:
@@ -38,7 +43,7 @@ def read_rating(word: str, danbooru: bool = False) -> str:
     return WORDS.get(word, UNKNOWN_RATING) if word else ""
 
 
-def ratings_of(asked: Iterable[str], is_e621: bool) -> list[str]:
+def ratings_of(asked: Collection[str], is_e621: bool) -> list[str]:
     """Return what `Filters.ratings` should be for ratings as the user writes them.
 
     Args:
@@ -58,17 +63,28 @@ def ratings_of(asked: Iterable[str], is_e621: bool) -> list[str]:
     return [name for name in RATINGS if name in names]
 
 
-def is_restricted(tags: Iterable[str], rating: str) -> bool:
+def is_restricted(tags: Collection[str], rating: str) -> bool:
     """Return whether a post must not be used: its tags name a young character, and it is rated other than safe.
 
     e621 hides such posts from visitors without an account, Danbooru from those without a paid one. A post without a rating
     counts as safe unless its tags are those of sexual pictures.
 
     Args:
-        tags: names of the post's tags, with spaces or underscores.
+        tags: names of the post's tags, in any spelling.
         rating: one of `RATINGS`, `UNKNOWN_RATING`, or empty if the collection has no ratings.
     """
     if rating in MILDEST:
         return False
-    names = {tag.lower().replace(" ", "_") for tag in tags}
-    return not names.isdisjoint(SEXUAL) or (bool(rating) and not names.isdisjoint(YOUNG))
+    names = {re.sub(r"[\s-]+", "_", unicodedata.normalize("NFKC", tag).lower().rpartition(":")[2]) for tag in tags}
+    # Whatever separates tags, here each word counts, also of texts that were taken for one tag.
+    words = {word for tag in tags for word in WORD.findall(unicodedata.normalize("NFKC", tag).lower())}
+    if not rating and not words.isdisjoint(("explicit", "questionable", "nsfw")):
+        rating = UNKNOWN_RATING
+    if not words.isdisjoint(SEXUAL):
+        return True
+    return bool(rating) and not (words.isdisjoint(YOUNG) and names.isdisjoint(YOUNG_NAMES))
+
+
+def names_young(tag: str) -> bool:
+    """Return whether a tag names a young character; see `is_restricted`."""
+    return is_restricted([tag], UNKNOWN_RATING)

@@ -23,6 +23,7 @@ from dataset.boards.picture_folders import PictureFolders
 from dataset.boards.post_json import read_post
 from dataset.tag_text import TagReader, usable
 
+PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 TEXTS = (".json", ".txt", ".caption")  # of the tags beside a picture, the first choice first
 MAX_TEXT_BYTES = 2**24
 
@@ -61,8 +62,12 @@ class WebDatasetBoard(Collection):
         tars = [
             (prefix + path.relative_to(folder).as_posix(), path)
             for folder, prefix in zip(self._folders.folders, self._folders.prefixes, strict=True)
-            for path in sorted(folder.rglob("*.tar"))
+            for path in sorted(folder.rglob("*"))
+            if path.suffix.lower() == ".tar" and path.is_file()
         ]
+        packed = [path for folder in self._folders.folders for path in folder.rglob("*") if path.suffix.lower() in PACKED]
+        if packed:
+            say(f"{len(packed):,} compressed files are not read, such as {packed[0]}: decompress them to .tar first")
         if not tars:
             raise InputError(f"{self._folders} contains no tar files: expected files named .tar, not compressed")
         found: list[Annotation] = []
@@ -82,16 +87,18 @@ class WebDatasetBoard(Collection):
         """Yield the annotation of each picture of a tar, and the text of its tags if they are not in JSON."""
         files = _files(path)
         suffixes, others = picture_files.suffixes(), Counter[str]()
-        names = {member.casefold(): member for member in files}
+        folded = {member.casefold(): member for member in files}
         for member, (offset, size) in files.items():
             suffix = PurePosixPath(member).suffix.lower()
             if suffix not in suffixes:
                 others[suffix] += suffix not in TEXTS
                 continue
             here = Annotation(id=f"{name}/{member}", source=picture_source.in_tar(path, offset, size))
-            key = _key(member)
-            beside = next((names[key + text] for text in TEXTS if key + text in names), None)
-            if beside is None:
+            key = str(PurePosixPath(member).with_suffix(""))
+            wanted = [key + text for text in TEXTS]
+            # Two keys may differ in capitals alone.
+            found = [name for name in wanted if name in files] or [folded.get(name.casefold(), "") for name in wanted]
+            if not (beside := next(filter(None, found), "")):
                 yield here, None
                 continue
             try:
@@ -117,11 +124,6 @@ def _annotation(content: object) -> Annotation:
     return read_post(content)
 
 
-def _key(member: str) -> str:
-    """Return what the files of one picture have in common: the path up to the last dot of its name."""
-    return str(PurePosixPath(member).with_suffix("")).casefold()
-
-
 def _limited(place: tuple[int, int]) -> tuple[int, int]:
     if place[1] > MAX_TEXT_BYTES:
         raise ValueError(f"expected at most {MAX_TEXT_BYTES:,} bytes of tags, received {place[1]:,}")
@@ -144,6 +146,9 @@ def _files(path: Path) -> dict[str, tuple[int, int]]:
         if any(picture_source.read_part(path, end, tarfile.BLOCKSIZE)):
             raise tarfile.ReadError("something else than a file follows")
     except tarfile.TarError as error:
+        if not files and picture_source.read_part(path, 0, 4)[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5"):
+            say(f"{path} is compressed and not read: decompress it first")
+            return files
         say(f"{path} is damaged after {len(files):,} files, which are used: {error}")
     except OSError as error:
         say(f"{path} cannot be read after {len(files):,} files, which are used: {error.strerror or error}")
@@ -161,9 +166,23 @@ def _index(path: Path) -> dict[str, tuple[int, int]] | None:
             raise ValueError("a file lies outside the tar")
         if content.get("filesize", size) != size:
             raise ValueError(f"made for a tar of {content['filesize']} bytes, this one has {size:,}")
+        _check_index(path, files)
         return files
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         say(f"{index} is not used as an index: {error!r}; {path.name} is searched instead")
         return None
+
+
+def _check_index(path: Path, files: dict[str, tuple[int, int]]) -> None:
+    """Raise a ValueError unless the files of an index follow each other in the tar, from its start to its end."""
+    block, end = tarfile.BLOCKSIZE, 0
+    for name, (offset, size) in sorted(files.items(), key=lambda item: item[1]):
+        header = picture_source.read_part(path, end, block) if offset == end + block else b""
+        stored = header[:100].rstrip(b"\0").decode("utf-8", "replace")
+        if not stored or not name.endswith(stored) or header[124:135].strip(b" \0") != f"{size:011o}".encode():
+            raise ValueError(f"{name} is not where the index says, or something lies before it")
+        end = offset + -(-size // block) * block
+    if any(picture_source.read_part(path, end, block)):
+        raise ValueError("the tar has more files")

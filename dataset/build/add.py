@@ -17,7 +17,7 @@ from common.processes import import_quietly
 from common.progress import progress
 from dataset import corrections, images, implications, records
 from dataset.boards.board import Board
-from dataset.boards.picture_source import is_newer
+from dataset.boards.picture_source import is_newer, md5
 from dataset.build.build import build
 from dataset.build.changes import changes
 from dataset.build.fetch_pictures import Picture, Spool
@@ -142,7 +142,9 @@ def _reuse(folder: Path, manifest: dict, selection: Selection, spool: Spool) -> 
             for path in records.shard_paths(folder, split):
                 for record in records.read_shard(path):
                     number, post = number_of.get(record.id, (-1, None))
-                    if post is None or (post.md5 and post.md5 != record.md5) or is_newer(post.source, made):
+                    if post is None or (post.md5 and post.md5 != record.md5):
+                        continue
+                    if is_newer(post.source, made) and md5(post.source) != record.md5:
                         continue
                     if spool.find(number, post) is None:
                         spool.save(number, Picture(record.id, record.md5, thumbnail(record.image).hex()), record.image)

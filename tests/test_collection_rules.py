@@ -1,0 +1,121 @@
+"""Rules, names and odd files in collections: what the forms of test_collections have in common is tested there."""
+
+import csv
+import json
+
+import pytest
+from test_collections import found
+from written_collections import FORMS, Drawn, with_tar
+
+from common.errors import InputError
+from dataset.boards.board import Settings, open_board
+from dataset.boards.filters import HIDDEN
+from dataset.boards.visibility import UNKNOWN_RATING, is_restricted
+
+
+@pytest.mark.parametrize("form", ["danbooru", "philomena", "hydrus text", "tar", "parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rules_of_a_board_hold(form, suffix, tmp_path):
+    rows = [("tall_hat", "hat", "active"), ("hat", "worn_on_head", "active"), ("worn_on_head", "clothing", "deleted")]
+    aliases, implications = (tmp_path / f"{name}{suffix}" for name in ("aliases", "implications"))
+    for path, chosen in ((aliases, rows[:1]), (implications, rows[1:])):
+        columns = ("antecedent_name", "consequent_name", "status")
+        lines = [",".join(row) for row in (columns, *chosen)]
+        if suffix == ".jsonl":
+            lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in chosen]
+        path.write_text("\n".join(lines))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    pictures = [Drawn(1, ["tall_hat"]), Drawn(2, ["blue_sky"])]
+    board, write = FORMS[form]
+    settings = Settings([folder], write(folder, pictures), rules=(str(aliases), str(implications)))
+    opened_board = open_board(board, settings)
+    posts = found(opened_board, pictures)
+    space = " " if form == "philomena" else "_"
+    assert {tag.replace(" ", "_") for tag in posts[1].tags} == {"hat", "worn_on_head", "ann"}
+    assert opened_board.implied("hat") == (f"worn{space}on{space}head",)
+    with pytest.raises(InputError, match="lacks the column antecedent_name"):
+        aliases.write_text("a,b\n1,2\n" if suffix == ".csv" else '{"a": 1}\n')
+        list(open_board(board, settings).posts())
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "female:lolicon",
+        "age:young",
+        "aged-down",
+        "young girl",
+        "Ｌｏｌｉ",
+        "oppai_loli",
+        "young_(lore)",
+        "YOUNG",
+        "loli,cat",
+        "little girl",
+    ],
+)
+def test_a_name_counts_however_it_is_written(tag, tmp_path):
+    for rating in ("questionable", "explicit", UNKNOWN_RATING):
+        assert is_restricted(["hat", tag], rating)
+    assert not is_restricted(["hat", tag], "safe") and not is_restricted(["youngstown", "childhood"], "explicit")
+    assert is_restricted(["young; hat; rating:explicit"], "") and is_restricted(["loli solo"], "")
+    assert not is_restricted(["child", "lion cub"], "")  # of people's own photographs
+
+
+@pytest.mark.parametrize("form", ["danbooru", "philomena", "hydrus text", "tar", "parquet"])
+def test_an_alias_does_not_let_a_post_through(form, tmp_path):
+    pictures = [
+        Drawn(1, ["hat", "loli"], rating="explicit"),
+        Drawn(2, ["hat", "young"], rating="explicit"),
+        Drawn(3, ["hat"]),
+    ]
+    (tmp_path / "pictures").mkdir()
+    table = FORMS[form][1](tmp_path / "pictures", pictures)
+    aliases = tmp_path / "aliases.csv"
+    aliases.write_text("antecedent_name,consequent_name,status\nloli,petite,active\nyoung,youthful,active\n")
+    board = open_board(FORMS[form][0], Settings([tmp_path / "pictures"], table, rules=(str(aliases), None)))
+    assert found(board, pictures).keys() == {3} and board.skipped[HIDDEN] == 2
+
+
+def test_tables_with_commas_capitals_gaps_and_late_letters(tmp_path):
+    pictures = [Drawn(number, []) for number in range(1, 7)]
+    (tmp_path / "pictures").mkdir()
+    for drawn in pictures:
+        (tmp_path / "pictures" / f"{drawn.number}.png").write_bytes(drawn.png())
+    rows = [
+        ("1", "loli, solo", "e", "x"),
+        ("2", "Loli hat", "e", "3.5"),
+        ("3", "Long Hair, hat", "e", ""),
+        ("4", "child hat", "s", "1"),
+    ]
+    rows += [
+        ("5", "hat", "safe", "-2"),
+        *((str(number), "hat", "s", "1") for number in range(100, 40_100)),
+        ("6", "hat", "g", "1"),
+    ]
+    table = tmp_path / "posts.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "tag_string", "rating", "score"), *rows])
+    posts = {post.id: post for post in open_board("table", Settings([tmp_path / "pictures"], table)).posts()}
+    tags = {name: set(post.tags) for name, post in posts.items()}
+    assert tags == {"3.png": {"long_hair", "hat"}, "5.png": {"hat"}, "6.png": {"hat"}}
+    assert posts["5.png"].rating == posts["6.png"].rating == "general"
+
+
+def test_an_index_that_does_not_fit_is_not_used(tmp_path, capsys):
+    pictures = [Drawn(number, ["hat"]) for number in range(1, 7)]
+    with_tar(tmp_path, pictures, True)
+    path = tmp_path / "0000.json"
+    true = json.loads(path.read_text())
+    members = list(true["files"].items())
+    moved = {name: entry | {"offset": entry["offset"] + 512} for name, entry in members}
+    for files in ({}, dict(members[:2]), dict(members[2:]), moved, {"1.png": {"offset": 1e400, "size": 1}}, []):
+        path.write_text(json.dumps(true | {"files": files}))
+        assert found(open_board("webdataset", Settings([tmp_path])), pictures).keys() == set(range(1, 7))
+        assert f"{path} is not used as an index" in capsys.readouterr().err
+    path.write_text(json.dumps(true))
+    (tmp_path / "0001.tar").rename(tmp_path / "0001.TAR")
+    (tmp_path / "2.tar.gz").write_bytes(b"\x1f\x8b00")
+    assert found(open_board("webdataset", Settings([tmp_path])), pictures).keys() == set(range(1, 7))
+    said = capsys.readouterr().err
+    assert "not used as an index" not in said.replace("0001.json", "") and "1 compressed files are not read" in said

@@ -52,7 +52,9 @@ def test_missing_weights_are_named_with_what_to_install(monkeypatch):
         efficientnet_lite.load_imagenet(32)
 
 
-@pytest.mark.parametrize("preset", ["lite0", "mobilenet", pytest.param("efficientnet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "preset", ["lite0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet", "efficientnet"))]
+)
 def test_a_network_has_the_trunk_and_an_embedding(preset):
     config = resolve({"preset": preset, "image_size": 64, "noise": "none"})
     network = TaggerNetwork(3, config.as_dict())

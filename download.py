@@ -210,8 +210,9 @@ def check_arguments(arguments: argparse.Namespace, parser: Parser) -> None:
     for name in ("tags", "positives", "min_positives", "size"):
         if getattr(arguments, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be 1 or more, received {getattr(arguments, name)}")
-    if arguments.posts < 0:
-        raise InputError(f"--posts must be 0 or more, received {arguments.posts}")
+    for name in ("posts", "min_tags"):
+        if (getattr(arguments, name) or 0) < 0:
+            raise InputError(f"--{name.replace('_', '-')} must be 0 or more, received {getattr(arguments, name)}")
     if arguments.out and arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"--out {arguments.out} is a file: expected a folder, or the name of a new one")
     if not (arguments.val >= 0 and arguments.test >= 0 and arguments.val + arguments.test < 100):

@@ -117,7 +117,7 @@ class Decisions:
             if correction.id:
                 self._by_id.setdefault(correction.id, {}).setdefault(correction.tag, correction.has_tag)
 
-    def of_picture(self, post_id: str, md5: str) -> dict[str, bool]:
+    def decided_about(self, post_id: str, md5: str) -> dict[str, bool]:
         """Return tag ▶ whether the picture has it, for the tags that people decided."""
         return self._by_id.get(post_id, {}) | self._by_md5.get(md5, {})
 

@@ -50,7 +50,7 @@ def questions_for(tagger: Tagger, collected: Collected, number: int) -> list[Que
     names = [tag.name for tag in tags]
     columns = [column for column, name in enumerate(names) if name in collected.pictures.tags]
     observed, askable = predicted.labels.copy(), np.ones(predicted.labels.shape, bool)
-    for correction in collected.of_split("train"):
+    for correction in collected.in_splits("train"):
         pair = rows[correction.id], names.index(correction.tag)
         observed[pair], askable[pair] = correction.has_tag, False
     probability = predicted.probability[:, columns].astype(np.float32)

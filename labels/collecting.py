@@ -68,7 +68,7 @@ class Collected:
     added: list[Correction]
     pictures: Pictures
 
-    def of_split(self, *splits: str) -> list[Correction]:
+    def in_splits(self, *splits: str) -> list[Correction]:
         """Return the corrections of pictures of these splits and of tags of the data folder."""
         known = self.pictures
         return [each for each in self.table if each.tag in known.tags and known.split.get(each.id) in splits]
@@ -79,7 +79,7 @@ class Collected:
 
     def summary(self) -> str:
         """Describe what was corrected, in a few lines."""
-        placed = self.of_split(*records.SPLITS)
+        placed = self.in_splits(*records.SPLITS)
         changing = sum(map(self.changes_label, placed))
         pictures = len({correction.id for correction in placed})
         lines = [
@@ -88,7 +88,7 @@ class Collected:
         ]
         if placed:
             lines += _table(placed)
-        if held_out := len(self.of_split(*HELD_OUT)):
+        if held_out := len(self.in_splits(*HELD_OUT)):
             lines.append(
                 f"{held_out:,} are about validation or test pictures: they stay in the table, and neither training nor the "
                 "comparison uses them"

@@ -116,7 +116,7 @@ def begin(run: Run, collected: Collected) -> Round | None:
         run: the run that the round starts from.
         collected: the corrections of the data folder `base_of(run)`.
     """
-    base, corrected = base_of(run), collected.of_split("train")
+    base, corrected = base_of(run), collected.in_splits("train")
     digest = corrections.digest_of(corrected)
     made = made_from(Path(run.data))
     changed = changed_data(run, base)
@@ -148,7 +148,7 @@ def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None
     rows = corrections.correctable((tag.name for tag in tags), (tag.category for tag in tags))
     labels, copies, changed = [], [], 0
     for record in records.read(base, "train"):
-        decided = decisions.of_picture(record.id, record.md5)
+        decided = decisions.decided_about(record.id, record.md5)
         labels.append(corrections.corrected_labels(record.labels, decided, rows))
         copies.append(COPIES if decided else 1)
         changed += sum((rows[tag] in record.tags) != has_tag for tag, has_tag in decided.items() if tag in rows)

@@ -4,8 +4,7 @@ import csv
 import json
 
 import pytest
-from test_collections import found
-from written_collections import FORMS, Drawn, with_tar
+from written_collections import FORMS, Drawn, posts_by_number, with_tar
 
 from common.errors import InputError
 from dataset.boards.board import Settings, open_board
@@ -30,7 +29,7 @@ def test_rules_of_a_board_hold(form, suffix, tmp_path):
     board, write = FORMS[form]
     settings = Settings([folder], write(folder, pictures), rules=(str(aliases), str(implications)))
     opened_board = open_board(board, settings)
-    posts = found(opened_board, pictures)
+    posts = posts_by_number(opened_board, pictures)
     space = " " if form == "philomena" else "_"
     assert {tag.replace(" ", "_") for tag in posts[1].tags} == {"hat", "worn_on_head", "ann"}
     assert opened_board.implied("hat") == (f"worn{space}on{space}head",)
@@ -74,7 +73,7 @@ def test_an_alias_does_not_let_a_post_through(form, tmp_path):
     aliases = tmp_path / "aliases.csv"
     aliases.write_text("antecedent_name,consequent_name,status\nloli,petite,active\nyoung,youthful,active\n")
     board = open_board(FORMS[form][0], Settings([tmp_path / "pictures"], table, rules=(str(aliases), None)))
-    assert found(board, pictures).keys() == {3} and board.skipped[HIDDEN] == 2
+    assert posts_by_number(board, pictures).keys() == {3} and board.skipped[HIDDEN] == 2
 
 
 def test_tables_with_commas_capitals_gaps_and_late_letters(tmp_path):
@@ -111,11 +110,11 @@ def test_an_index_that_does_not_fit_is_not_used(tmp_path, capsys):
     moved = {name: entry | {"offset": entry["offset"] + 512} for name, entry in members}
     for files in ({}, dict(members[:2]), dict(members[2:]), moved, {"1.png": {"offset": 1e400, "size": 1}}, []):
         path.write_text(json.dumps(true | {"files": files}))
-        assert found(open_board("webdataset", Settings([tmp_path])), pictures).keys() == set(range(1, 7))
+        assert posts_by_number(open_board("webdataset", Settings([tmp_path])), pictures).keys() == set(range(1, 7))
         assert f"{path} is not used as an index" in capsys.readouterr().err
     path.write_text(json.dumps(true))
     (tmp_path / "0001.tar").rename(tmp_path / "0001.TAR")
     (tmp_path / "2.tar.gz").write_bytes(b"\x1f\x8b00")
-    assert found(open_board("webdataset", Settings([tmp_path])), pictures).keys() == set(range(1, 7))
+    assert posts_by_number(open_board("webdataset", Settings([tmp_path])), pictures).keys() == set(range(1, 7))
     said = capsys.readouterr().err
     assert "not used as an index" not in said.replace("0001.json", "") and "1 compressed files are not read" in said

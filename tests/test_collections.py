@@ -1,17 +1,16 @@
 """Collections that people have: each form gives the same records, keeps what the board says, and drops what it must."""
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 import pytest
 from conftest import program
 from data_folders import read_split
-from written_collections import FORMS, Drawn, danbooru, e621, with_json, with_texts
+from written_collections import FORMS, Drawn, danbooru, e621, posts_by_number, with_json, with_texts
 
 from common.errors import InputError
 from dataset import records
-from dataset.boards.board import Board, Post, Settings, open_board
+from dataset.boards.board import Board, Settings, open_board
 from dataset.boards.filters import HIDDEN, Filters
 
 PICTURES = [
@@ -36,16 +35,6 @@ def opened(folder: Path, form: str, pictures: list[Drawn], filters: Filters | No
     board, write = FORMS[form]
     table = write(folder, pictures)
     return open_board(board, Settings([folder], table, tags_path="tags/downloader", filters=filters))
-
-
-def found(board: Board, pictures: list[Drawn]) -> dict[int, Post]:
-    """Number of a picture ▶ its post."""
-    number_of = {drawn.md5: drawn.number for drawn in pictures}
-    return {number_of[_md5(board, post)]: post for post in board.posts()}
-
-
-def _md5(board: Board, post: Post) -> str:
-    return hashlib.md5(board.image_bytes(post, 64), usedforsecurity=False).hexdigest()
 
 
 def build(out: Path, board: str, *options) -> list:
@@ -93,7 +82,7 @@ def test_records_equal_those_of_a_folder(form, expected, tmp_path):
 
 @ALL
 def test_variants_are_one_group(form, tmp_path):
-    posts = found(opened(tmp_path / "pictures", form, PICTURES), PICTURES)
+    posts = posts_by_number(opened(tmp_path / "pictures", form, PICTURES), PICTURES)
     if form in UNLINKED:
         assert len({post.group for post in posts.values()}) == len(PICTURES)
     else:
@@ -122,7 +111,7 @@ def test_posts_that_must_not_be_used_never_are(form, tmp_path):
         for ratings in ([], ["explicit"], ["safe", "questionable", "explicit", "general", "sensitive"]):
             board = opened(folder, form, pictures, Filters(ratings=ratings, exclude=[]))
             with contextlib.suppress(InputError):  # nothing is left
-                posts = found(board, pictures)
+                posts = posts_by_number(board, pictures)
                 rating = {drawn.number: drawn.rating for drawn in pictures}
                 assert {rating[number] for number in posts} == {"safe"}, name
             if "explicit" in ratings or not ratings:
@@ -131,7 +120,7 @@ def test_posts_that_must_not_be_used_never_are(form, tmp_path):
 
 def test_danbooru_s_is_not_safe(tmp_path):
     pictures = [Drawn(1, ["hat", "child"], rating="sensitive"), Drawn(2, ["hat", "child"], rating="safe"), Drawn(3, ["hat"])]
-    assert found(opened(tmp_path / "pictures", "danbooru", pictures), pictures).keys() == {2, 3}
+    assert posts_by_number(opened(tmp_path / "pictures", "danbooru", pictures), pictures).keys() == {2, 3}
 
 
 @ALL
@@ -150,7 +139,7 @@ def test_filters(form, tmp_path):
             with pytest.raises(InputError, match="another rating"):
                 list(board.posts())
             continue
-        assert found(board, pictures).keys() == wanted
+        assert posts_by_number(board, pictures).keys() == wanted
     has_facts = not form.startswith("hydrus")
     for filters, wanted in (
         (Filters([], [], min_score=4), {4, 5, 6, 7}),
@@ -158,7 +147,7 @@ def test_filters(form, tmp_path):
     ):
         board = opened(folder, form, pictures, filters)
         if has_facts:
-            assert found(board, pictures).keys() == wanted
+            assert posts_by_number(board, pictures).keys() == wanted
         else:
             with pytest.raises(InputError, match=r"no score|no date"):
                 list(board.posts())
@@ -169,7 +158,7 @@ def test_filters(form, tmp_path):
 @pytest.mark.parametrize("form", [form for form in FORMS if form not in UNLINKED])
 def test_hidden_posts_are_left_out(form, tmp_path):
     pictures = [Drawn(number, ["hat"], is_deleted=number == 2) for number in range(1, 5)]
-    assert found(opened(tmp_path / "pictures", form, pictures), pictures).keys() == {1, 3, 4}
+    assert posts_by_number(opened(tmp_path / "pictures", form, pictures), pictures).keys() == {1, 3, 4}
 
 
 def test_boards_are_mixed(tmp_path, capsys):
@@ -183,7 +172,10 @@ def test_boards_are_mixed(tmp_path, capsys):
 
 def test_pools_are_groups_unless_they_are_large(tmp_path):
     pictures = [Drawn(number, ["hat"]) for number in range(1, 100)]
-    post = lambda drawn: e621(drawn) | {"pools": [7] if drawn.number < 4 else [8]}  # noqa: E731
-    with_json(tmp_path, pictures, post)
+
+    def with_pool(drawn: Drawn) -> dict:
+        return e621(drawn) | {"pools": [7] if drawn.number < 4 else [8]}
+
+    with_json(tmp_path, pictures, with_pool)
     groups = {post.id: post.group for post in open_board("gallery-dl", Settings([tmp_path])).posts()}
     assert len({groups[f"{number}.png"] for number in (1, 2, 3)}) == 1 and len(set(groups.values())) == 97

@@ -182,20 +182,20 @@ def test_edited_texts_are_corrections_and_the_programs_own_tags_are_not(board, b
     options = asdict(Options(board, folders, None, 9, 9, 1, 32, 0, 5.0, 5.0, categories))
     labels = {f"{name}.png": frozenset(names) for name, names in tags.items()}
 
-    def found():
+    def edits_by_picture():
         known = sidecar_edits.edits(options, labels, {"cat", "dog", "red_fox"})
         return {(each.id, each.tag): each.has_tag for each in known}
 
-    assert found() == {}
+    assert edits_by_picture() == {}
     for text in texts.values():
         annotations.write(text, ["red_fox"], "append", "1.0", "comma" if board == "folder" else "newline")
-    assert found() == {}
+    assert edits_by_picture() == {}
     texts["a"].write_text(between.join(["dog", "red fox"]))  # cat is wrong
     texts["d"].write_text(between.join(["cat", "dog"]))  # dog was missing, and what the program wrote is wrong
     texts["more/e"].unlink()
     texts["more/c"].write_text(between.join(["dog", "red_fox"]))
     expected = {("a.png", "cat"): False, ("d.png", "dog"): True, ("d.png", "red_fox"): False, ("more/c.png", "cat"): False}
-    assert found() == expected
+    assert edits_by_picture() == expected
 
 
 @pytest.mark.parametrize(

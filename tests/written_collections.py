@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from PIL import Image
 
+from dataset.boards.board import Board, Post
+
 
 @dataclass
 class Drawn:
@@ -209,3 +211,13 @@ FORMS = {
     "json lines": ("table", lambda folder, pictures: with_table(folder, pictures, ".jsonl")),
     "csv": ("table", lambda folder, pictures: with_table(folder, pictures, ".csv")),
 }
+
+
+def posts_by_number(board: Board, pictures: list[Drawn]) -> dict[int, Post]:
+    """Return the number of each picture that a board has ▶ its post. The file tells which one it is."""
+    number_of = {drawn.md5: drawn.number for drawn in pictures}
+    posts = {}
+    for post in board.posts():
+        digest = hashlib.md5(board.image_bytes(post, 64), usedforsecurity=False)
+        posts[number_of[digest.hexdigest()]] = post
+    return posts

@@ -30,7 +30,6 @@ class Annotation:
         rating: one of `records.RATINGS`, `UNKNOWN_RATING`, or empty if the collection has none.
         key, parent: names of its post and of the post of which it is a variant, such as `e621:12`.
         pools: names of the stories of which it is a page.
-        md5: MD5 of the file on its board.
         score: its score; None if unknown.
         date: its day, such as 2020-12-31; empty if unknown.
         is_public: whether its board still shows it.
@@ -47,7 +46,6 @@ class Annotation:
     key: str = ""
     parent: str = ""
     pools: tuple[str, ...] = ()
-    md5: str = ""
     score: int | None = None
     date: str = ""
     is_public: bool = True

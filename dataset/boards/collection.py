@@ -5,47 +5,47 @@ groups, lose copies and ratings among the tags, and pass the filters.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.errors import InputError, say
 from common.progress import progress
-from dataset import recovery
 from dataset.boards import picture_source
 from dataset.boards.annotation import Annotation, reason_to_skip
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue, make_catalogue
-from dataset.boards.filters import (
-    Filters,
-)
+from dataset.boards.filters import Filters
 from dataset.boards.groups import group_names
+from dataset.boards.local_board import LocalBoard
 from dataset.boards.visibility import UNKNOWN_RATING, read_rating
 from dataset.records import CATEGORIES, RATING_TAGS
+from dataset.tag_text import TagReader
 
 if TYPE_CHECKING:
     from dataset.boards.tag_rules import TagRules
 
 
-class Collection:
-    """A board of pictures on this machine; see `Board` for the interface.
+class Collection(LocalBoard):
+    """A board of pictures that are annotated one by one; see `Board` for the interface.
 
     Args:
-        filters: which pictures are used; None: all that may be.
-        strict: refuse images that are cut short, instead of using what is there of them.
+        folders, filters, strict: see `LocalBoard`.
+        reader: how tags are separated and spelled; None: as `TagReader` decides.
     """
 
-    name = ""
-    remote = False
-    attribution = ""
-
-    def __init__(self, filters: Filters | None = None, strict: bool = False):
-        self.skipped: dict[str, int] = {}
-        self.rejected: list[tuple[str, str]] = []
-        self._filters = filters or Filters(ratings=[], exclude=[])
-        self._strict = strict
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        reader: TagReader | None = None,
+        filters: Filters | None = None,
+        strict: bool = False,
+    ):
+        super().__init__(folders, filters, strict)
+        self._reader = reader or TagReader()
         self._categories: dict[str, str] = {}  # tag ▶ category, where that is not `general`
         self._annotations: dict[str, Annotation] | None = None
         self._posts: list[Post] = []
@@ -78,20 +78,8 @@ class Collection:
             months=months if months.any() else None,
         )
 
-    def image_bytes(self, post: Post, size: int) -> bytes:
-        return recovery.read_whole(picture_source.read(post.source), post.source, self._strict)
-
-    def planned_bytes(self, post: Post, size: int) -> int:
-        return 0
-
-    def rate(self, post: Post) -> float:
-        return 0.0
-
     def category(self, tag: str) -> int:
         return CATEGORIES[self._categories.get(tag, "general")]
-
-    def tag_id(self, tag: str) -> int | None:
-        return None
 
     def implied(self, tag: str) -> tuple[str, ...]:
         return tuple(self._spaced(name) for name in self._rules.implied(tag.replace(" ", "_"))) if self._rules else ()
@@ -115,12 +103,12 @@ class Collection:
         if not tagged:
             first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
             raise InputError(f"none of the {len(found):,} images of {self.where_tags_are()}{first}")
-        names, linked = group_names(tagged.values()), tagged
+        names, with_tags = group_names(tagged.values()), len(tagged)
         tagged, md5s = self._without_copies(self._with_ratings(tagged))
         tagged = self._filtered(tagged)
         if not tagged:
             counts = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items())
-            raise InputError(f"no picture is left of the {len(linked):,} with tags: {counts}")
+            raise InputError(f"no picture is left of the {with_tags:,} with tags: {counts}")
         self._categories = _most_common_categories(tagged.values())
         for name, each in tagged.items():
             rating = "" if each.rating == UNKNOWN_RATING else each.rating

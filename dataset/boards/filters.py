@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from dataset.boards.visibility import ratings_of
 from dataset.tag_names import TagNames
@@ -45,7 +46,7 @@ class Filters:
 
     @classmethod
     def asked(
-        cls, board: str, ratings: Collection[str], exclude: TagNames, by_default: bool, **limits: str | int | None
+        cls, board: str, ratings: Collection[str], exclude: TagNames, by_default: bool, **limits: Any
     ) -> "Filters | None":
         """Return the filters for what a user asks of a board; None if every post that may be used is.
 
@@ -63,7 +64,7 @@ class Filters:
         filters = cls(
             ratings=ratings_of(ratings or (["s"] if is_e621 else []), is_e621),
             exclude=sorted({*exclude.typed, *exclude.listed, *(EXCLUDED_BY_DEFAULT if is_e621 and by_default else ())}),
-            **{name: value for name, value in limits.items() if value is not None},  # type: ignore[arg-type]
+            **{name: value for name, value in limits.items() if value is not None},
         )
         return filters if is_e621 or filters != cls(ratings=[], exclude=[]) else None
 

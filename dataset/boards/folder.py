@@ -12,7 +12,6 @@ from dataset.boards.annotation import Annotation
 from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
 from dataset.boards.image_finder import ImageFinder
-from dataset.boards.picture_folders import PictureFolders
 from dataset.boards.tag_table import Columns, read_table
 from dataset.tag_text import TEXT_SUFFIXES, TagReader, without_namespace
 
@@ -42,14 +41,11 @@ class FolderBoard(Collection):
         strict: bool = False,
         filters: Filters | None = None,
     ):
-        super().__init__(filters, strict)
-        if not folders:
-            raise InputError("--board folder needs --images DIR, the folder of your images")
+        super().__init__(folders, reader, filters, strict)
         columns = columns or Columns()
         if table is None and (columns.numbers or columns.id or columns.tags):
             raise InputError("--numbers, --id-column and --tags-column need --csv FILE, the table with those columns")
-        self._folders = PictureFolders(folders)
-        self._table, self._columns, self._reader = table, columns, reader or TagReader()
+        self._table, self._columns = table, columns
         self._numbers = tuple(columns.numbers)
 
     def where_tags_are(self) -> str:

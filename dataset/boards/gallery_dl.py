@@ -15,32 +15,14 @@ from common.files import decode_text
 from common.progress import progress
 from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
 from dataset.boards.collection import Collection
-from dataset.boards.filters import Filters
-from dataset.boards.picture_folders import PictureFolders
 from dataset.boards.post_json import read_post
-from dataset.tag_text import TagReader, usable
+from dataset.tag_text import usable
 
 
 class GalleryDlBoard(Collection):
-    """Pictures with the metadata that gallery-dl wrote; see `Board` for the interface.
-
-    Args:
-        folders: folders of the pictures.
-        reader: how tags are spelled; None: as `TagReader` decides.
-        filters, strict: see `Collection`.
-
-    Raises:
-        InputError: a folder is missing.
-    """
+    """Pictures with the metadata that gallery-dl wrote; see `Board` for the interface."""
 
     name = "gallery-dl"
-
-    def __init__(
-        self, folders: Sequence[Path], reader: TagReader | None = None, filters: Filters | None = None, strict: bool = False
-    ):
-        super().__init__(filters, strict)
-        self._folders = PictureFolders(folders)
-        self._reader = reader or TagReader()
 
     def where_tags_are(self) -> str:
         return f"{self._folders} has tags in a file that gallery-dl wrote beside it (--write-metadata)"

@@ -15,7 +15,6 @@ from common.progress import progress
 from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
 from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
-from dataset.boards.picture_folders import PictureFolders
 from dataset.tag_text import TagReader, usable
 
 
@@ -23,13 +22,8 @@ class HydrusBoard(Collection):
     """Files with hydrus' sidecars; see `Board` for the interface.
 
     Args:
-        folders: folders of the files.
+        folders, reader, filters, strict: see `Collection`.
         tags_path: keys that lead to the tags in a JSON sidecar, separated by slashes, such as `tags/downloader`.
-        reader: how tags are spelled; None: as `TagReader` decides.
-        filters, strict: see `Collection`.
-
-    Raises:
-        InputError: a folder is missing.
     """
 
     name = "hydrus"
@@ -42,10 +36,8 @@ class HydrusBoard(Collection):
         filters: Filters | None = None,
         strict: bool = False,
     ):
-        super().__init__(filters, strict)
-        self._folders = PictureFolders(folders)
+        super().__init__(folders, reader, filters, strict)
         self._tags_path = tags_path
-        self._reader = reader or TagReader()
 
     def where_tags_are(self) -> str:
         return f"{self._folders} has tags in a sidecar of hydrus beside it, such as a.jpg.txt or a.jpg.json"

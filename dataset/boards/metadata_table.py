@@ -14,50 +14,43 @@ import pyarrow as pa
 
 from common.errors import InputError
 from common.progress import progress
-from dataset import recovery
 from dataset.boards.board import Post
 from dataset.boards.catalogue import Catalogue
 from dataset.boards.filters import Filters
-from dataset.boards.picture_folders import PictureFolders
+from dataset.boards.local_board import LocalBoard
 from dataset.boards.post_filter import RATINGS, TagFilter, filter_rows
 from dataset.boards.post_table import PostTable, roots
 from dataset.boards.table_files import read_batches
 from dataset.boards.table_rows import MD5_DIGITS, RATING, WANTED, Rows, learn_tags, ratings_in
 from dataset.boards.tag_rules import TagRules, read_rules
 from dataset.boards.visibility import names_young
-from dataset.images import read_file
 
 
-class MetadataTableBoard:
+class MetadataTableBoard(LocalBoard):
     """The posts of a table that have a picture and pass the filters; see `Board` for the interface.
 
     A post's id is the path of its picture relative to its folder.
 
     Args:
-        folders: folders of the pictures.
+        folders, filters, strict: see `LocalBoard`.
         table: a Parquet, JSON lines or CSV file, or a folder of Parquet files.
-        filters: which posts are used; None: all that may be.
-        strict: refuse images that are cut short, instead of using what is there of them.
 
     Raises:
         InputError: a folder or the table is missing.
     """
 
     name = "table"
-    remote = False
-    attribution = ""
 
     def __init__(self, folders: Sequence[Path], table: Path | None, filters: Filters | None = None, strict: bool = False):
         if table is None:
             raise InputError("--board table needs --table FILE, a table of posts in Parquet, JSON lines or CSV")
         if not table.exists():
             raise InputError(f"--table {table} is missing")
-        self.skipped: dict[str, int] = {}
-        self.rejected: list[tuple[str, str]] = []
-        self._folders, self._path, self._strict = PictureFolders(folders), table, strict
-        filters = filters or Filters(ratings=[], exclude=[])
-        letters = [letter for letter, name in RATINGS.items() if not filters.ratings or name in filters.ratings]
-        self._filters = replace(filters, ratings=letters)
+        super().__init__(folders, filters, strict)
+        ratings = self._filters.ratings
+        letters = [letter for letter, name in RATINGS.items() if not ratings or name in ratings]
+        self._filters = replace(self._filters, ratings=letters)
+        self._path = table
         self._rules = TagRules((), (), ())
         self._table: PostTable | None = None
         self._images: dict[str, Path] = {}
@@ -73,20 +66,8 @@ class MetadataTableBoard:
         catalogue = self._table.catalogue("")
         return replace(catalogue, post=lambda number: self._post(catalogue.post(number)))
 
-    def image_bytes(self, post: Post, size: int) -> bytes:
-        return recovery.read_whole(read_file(post.source), post.source, self._strict)
-
-    def planned_bytes(self, post: Post, size: int) -> int:
-        return 0
-
-    def rate(self, post: Post) -> float:
-        return 0.0
-
     def category(self, tag: str) -> int:
         return max(0, self._rules.category(tag))
-
-    def tag_id(self, tag: str) -> int | None:
-        return None
 
     def implied(self, tag: str) -> tuple[str, ...]:
         return self._rules.implied(tag)

@@ -102,7 +102,7 @@ class TagFilter:
         is_restricted: whether no post with a rating other than safe may have a tag.
     """
 
-    def __init__(self, rules: TagRules, filters: Filters, is_restricted: Callable[[str], bool] = RESTRICTED.__eq__):
+    def __init__(self, rules: TagRules, filters: Filters, is_restricted: Callable[[str], bool]):
         excluded = filters.names_to_exclude().among(rules.known_names(), "--exclude")
         self._spellings = Spellings(rules, sorted(excluded.union(filters.exclude)), is_restricted)
         self._min_tags = max(1, filters.min_tags)

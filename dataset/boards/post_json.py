@@ -58,9 +58,6 @@ def read_post(post: object) -> Annotation:
     board = _text(post, "category")
     related = post.get("relationships")
     parent = post.get("parent_id") or (related.get("parent_id") if isinstance(related, dict) else None)
-    file = post.get("file") if isinstance(post.get("file"), dict) else {}
-    assert isinstance(file, dict)
-    md5 = _text(post, "md5") or _text(post, "checksumMD5") or _text(file, "md5")
     return Annotation(
         tags=tuple(tags),
         categories=categories,
@@ -69,7 +66,6 @@ def read_post(post: object) -> Annotation:
         parent=_key(board, parent or post.get("duplicate_of")),
         other_names=tuple(_other_names(post)),
         pools=tuple(f"{board} {pool}" for pool in _pools(post)),
-        md5=md5.lower() if re.fullmatch("[0-9a-fA-F]{32}", md5) else "",
         score=_score(post.get("score")),
         date=_date(post),
         is_public=_is_public(post),

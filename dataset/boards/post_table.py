@@ -16,7 +16,7 @@ from dataset.boards.board import Post
 from dataset.boards.catalogue import Annotations, Catalogue
 from dataset.boards.database_export import read_batches
 from dataset.boards.filters import Filters
-from dataset.boards.post_filter import COLUMNS, FILE_TYPES, RATINGS, PostTags, TagFilter, filter_rows
+from dataset.boards.post_filter import COLUMNS, FILE_TYPES, RATINGS, RESTRICTED, PostTags, TagFilter, filter_rows
 from dataset.boards.tag_rules import TagRules
 from dataset.records import CATEGORIES
 
@@ -119,7 +119,7 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
         InputError: the file is damaged.
     """
     table = PostTable(rules.names)
-    tag_filter = TagFilter(rules, filters)
+    tag_filter = TagFilter(rules, filters, lambda tag: tag == RESTRICTED)
     children, parents = array("q"), array("q")
     waiting: list[pa.RecordBatch] = []
 

@@ -7,7 +7,7 @@ of each file (`{"files": {NAME: {"offset": …, "size": …}}}`), the tar is not
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -18,10 +18,8 @@ from dataset import picture_files
 from dataset.boards import picture_source
 from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
 from dataset.boards.collection import Collection
-from dataset.boards.filters import Filters
-from dataset.boards.picture_folders import PictureFolders
 from dataset.boards.post_json import read_post
-from dataset.tag_text import TagReader, usable
+from dataset.tag_text import usable
 
 PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 TEXTS = (".json", ".txt", ".caption")  # of the tags beside a picture, the first choice first
@@ -32,28 +30,9 @@ class WebDatasetBoard(Collection):
     """The pictures in tar files; see `Board` for the interface.
 
     A post's id is the path of the tar relative to its folder, and the name of the picture in the tar.
-
-    Args:
-        folders: folders of the tar files.
-        reader: how tags in text files are separated and spelled; None: as `TagReader` decides.
-        filters, strict: see `Collection`.
-
-    Raises:
-        InputError: a folder is missing.
     """
 
     name = "webdataset"
-
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        reader: TagReader | None = None,
-        filters: Filters | None = None,
-        strict: bool = False,
-    ):
-        super().__init__(filters, strict)
-        self._folders = PictureFolders(folders)
-        self._reader = reader or TagReader()
 
     def where_tags_are(self) -> str:
         return f"the tar files of {self._folders} has tags in a .json or .txt file of the same name beside it"

@@ -35,7 +35,7 @@ def changes(selection: Selection, folder: Path, manifest: dict) -> str:
     rows = corrections.correctable(selection.tags, selection.categories)
     now = {}
     for entry in (entry for entries in selection.entries.values() for entry in entries):
-        decided = decisions.of_picture(entry.post.id, md5s.get(entry.post.id, entry.post.md5))
+        decided = decisions.decided_about(entry.post.id, md5s.get(entry.post.id, entry.post.md5))
         labels = corrections.corrected_labels(entry.labels or dict.fromkeys(entry.tags, 1.0), decided, rows)
         now[entry.post.id] = {selection.tags[tag]: round(label, 4) for tag, label in labels.items()}
     replaced = {name for name in newer & stored.keys() if picture_source.md5(sources[name]) != md5s[name]}

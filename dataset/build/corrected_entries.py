@@ -29,7 +29,7 @@ def correct_entries(folder: Path, selection: Selection, splits: Sequence[str], m
     entries: dict[str, list] = {split: [] for split in selection.entries}
     sections = [split for split, members in selection.entries.items() for _ in members]
     for section, (number, entry) in zip(sections, numbered_entries(selection), strict=True):
-        decided = decisions.of_picture(entry.post.id, md5s[number])
+        decided = decisions.decided_about(entry.post.id, md5s[number])
         labels = corrections.corrected_labels(entry.labels or dict.fromkeys(entry.tags, 1.0), decided, rows)
         applied += sum(tag in rows for tag in decided)
         corrected[splits[number]] += sum(

@@ -38,13 +38,18 @@ class WebDatasetBoard(Collection):
         return f"the tar files of {self._folders} has tags in a .json or .txt file of the same name beside it"
 
     def annotations(self) -> Iterator[Annotation]:
-        tars = [
-            (prefix + path.relative_to(folder).as_posix(), path)
+        files = [
+            (folder, prefix, path)
             for folder, prefix in zip(self._folders.folders, self._folders.prefixes, strict=True)
             for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() == ".tar" and path.is_file()
+            if path.is_file()
         ]
-        packed = [path for folder in self._folders.folders for path in folder.rglob("*") if path.suffix.lower() in PACKED]
+        tars = [
+            (prefix + path.relative_to(folder).as_posix(), path)
+            for folder, prefix, path in files
+            if path.suffix.lower() == ".tar"
+        ]
+        packed = [path for _, _, path in files if path.suffix.lower() in PACKED]
         if packed:
             say(f"{len(packed):,} compressed files are not read, such as {packed[0]}: decompress them to .tar first")
         if not tars:

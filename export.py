@@ -2,15 +2,14 @@
 
 import importlib.util
 import os
-import shutil
 from pathlib import Path
 
 from command import Parser, run
 from common.errors import InputError, say
 from common.processes import import_quietly
 
-FORMATS = ("onnx", "suite", "keras", "trunk", "timm", "cl", "safetensors", "savedmodel", "litert", "int8")
-ONNX_FORMATS = {"onnx", "suite", "trunk", "timm", "cl"}
+FORMATS = ("onnx", "suite", "run", "keras", "trunk", "timm", "cl", "safetensors", "savedmodel", "litert", "int8")
+ONNX_FORMATS = {"onnx", "suite", "run", "trunk", "timm", "cl"}
 SIDE, MAX_SIDE = 448, 4096  # pixels; many front ends send pictures of 448 px, whatever the file says
 
 
@@ -25,15 +24,12 @@ def main() -> None:
     from inference.export.front_end_files import rating_note
     from inference.tagger import Tagger
     from model import run_folder
-    from model.onnx_trunk import OnnxTrunk
 
     path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
     tagger = with_added_tags(Tagger.open(path), options.added_tags)
     data = options.data or Path(tagger.run.data)
-    if not tagger.has_gradients:
+    if tagger.is_onnx:
         raise InputError(f"--run has to be a run folder, which holds the network itself. Received: {options.run}")
-    if any(isinstance(layer, OnnxTrunk) for layer in tagger.network.layers):
-        raise InputError(f"the trunk of {tagger.run.folder} is an ONNX file, which export.py cannot write into another file")
     split, pixels, labels = formats.read_pictures(tagger, data, options.pictures)
     image_size = tagger.run.config.image_size
     side = max(SIDE, image_size) if options.side is None else options.side
@@ -44,17 +40,16 @@ def main() -> None:
     out = options.out or tagger.run.folder / "export"
     if out.exists() and not out.is_dir():
         raise InputError(f"--out has to be a folder. Received the file {out}")
-    out.mkdir(parents=True, exist_ok=True)
     say(f"checked on {len(pixels)} pictures of the {split} split")
     if tagger.run.config.resize != "pad":
         resize = tagger.run.config.resize
         say(f"warning: front ends put pictures on a white square, but this run was trained with --resize {resize}")
     if {"onnx", "timm", "cl"} & set(options.format):
         say(f"{rating_note(tagger)} (docs/export.md says what front ends make of it)")
-    for left_over in out.glob(".partial-*"):  # of an export that was killed
-        shutil.rmtree(left_over)
     for name in dict.fromkeys(options.format):
-        export = formats.write_checked(tagger, name, side, out, pixels)
+        folder = tagger.run.folder if name == "run" else out
+        folder.mkdir(parents=True, exist_ok=True)
+        export = formats.write_checked(tagger, name, side, folder, pixels)
         change = ""
         if name == "int8":
             before, after = (ranking(labels, scores)["auc_roc_macro"] for scores in (export.expected, export.received))
@@ -81,6 +76,8 @@ def parse_arguments():
     parser.add_argument("--data", type=Path, help="data folder to check with (default: the run's own)")
     parser.add_argument("--pictures", type=int, default=512, help="pictures of the test split to check with (default: 512)")
     options = parser.parse_args()
+    if "run" in options.format and (options.out or options.added_tags):
+        raise InputError("--format run writes model.onnx into --run as it is: --out and --added-tags go with other formats")
     if options.pictures < 1:
         raise InputError(f"--pictures has to be at least 1. Received: {options.pictures}")
     check_libraries(options.format)

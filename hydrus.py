@@ -45,7 +45,7 @@ def tag(client, service: str, files: dict[int, str], options) -> int:
     from model import run_folder
 
     path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
-    tagger = with_added_tags(Tagger.open(path, options.device), options.added_tags)
+    tagger = with_added_tags(Tagger.open(path, options.device, onnx=True), options.added_tags)
     excluded = TagNames.read(options.exclude).among([tag.name for tag in tagger.run.tags], "--exclude")
     style = Style(exclude=frozenset(excluded), replace=hydrus_names(tagger.run.tags), spaces=True)
     results = ResultBuilder(style, options.threshold, options.category)

@@ -26,7 +26,7 @@ def main() -> None:
     from model import run_folder
 
     path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
-    tagger = with_added_tags(Tagger.open(path, options.device), options.added_tags)
+    tagger = with_added_tags(Tagger.open(path, options.device, onnx=True), options.added_tags)
     file = model_file(path)
     hosts = [*LOOPBACK, "[::1]"] if options.host in LOOPBACK else ["*"]
     events = options.events or file.with_name("events.sqlite")

@@ -160,7 +160,7 @@ def open_tagger(options):
     from model import run_folder
 
     path = options.run or run_folder.newest(Path("runs"), "model.keras", "train.py")
-    return with_added_tags(Tagger.open(path, options.device), options.added_tags)
+    return with_added_tags(Tagger.open(path, options.device, onnx=True), options.added_tags)
 
 
 def make_result_builder(options, tagger):

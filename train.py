@@ -24,6 +24,7 @@ def main() -> None:
     import_quietly("keras")
     import_quietly("tensorflow")  # reads the shards, whatever the backend
     from dataset import images
+    from inference.export.run_copy import write_run_copy
     from model import devices
     from training import lr_finder, run_table, train_run, transfer
 
@@ -50,9 +51,13 @@ def main() -> None:
         print(lr_finder.find_learning_rate(plan))
     elif (folder / "model.keras").exists():
         train_run.check_finished(folder)
+        if options.onnx and not (folder / "model.onnx").exists():
+            write_run_copy(folder)
         say(f"{folder} is trained already, with these options; for another run, give another --run")
     else:
         train_run.run(plan, options.cache, options.checkpoint_minutes)
+        if options.onnx:
+            write_run_copy(folder)
         print(f"{folder} is trained. Next: {command('python', 'eval.py', folder)}")
 
 
@@ -99,6 +104,12 @@ def parser() -> Parser:
     options.add_argument("--negatives", type=Path, help="with --teach: pictures without it (default: training pictures)")
     options.add_argument("--values", type=Path, help="with --teach: a CSV with the columns id and NAME, a number to predict")
     options.add_argument("--out", type=Path, help="with --teach: write the tag into this file, and leave --run as it is")
+    options.add_argument(
+        "--onnx",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write model.onnx as well, with which test.py and serve.py start faster (default: yes)",
+    )
     options.add_argument("--list", action="store_true", help="list the runs under runs/, and stop")
     for entry in (entry for entry in fields(Config) if entry.metadata["is_option"]):
         help_text = (

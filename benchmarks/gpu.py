@@ -223,7 +223,7 @@ def _resume(case: dict) -> dict:
         subprocess.run(download, capture_output=True, check=True)
 
         def train(run: str) -> list[str]:
-            options = ["--data", str(folder / "data"), "--run", str(folder / run), "--preset", case["network"]]
+            options = ["--data", str(folder / "data"), "--run", str(folder / run), "--no-onnx", "--preset", case["network"]]
             return [sys.executable, str(root / "train.py"), *options, "--epochs", "2", "--batch-size", "16"]
 
         subprocess.run(train("undisturbed"), capture_output=True, check=True)

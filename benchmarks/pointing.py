@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.reporting import Table, as_json, report
 from inference.export import formats
-from inference.saliency import gather_tag_logits, heat_map, split_network
+from inference.saliency import heat_map
 from inference.tagger import Tagger
 
 BATCH = 100
@@ -26,20 +26,23 @@ Maps = np.ndarray  # (batch, height, width)
 
 def attention(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> Maps:
     """Return the attention weights, averaged over the attention heads; they are the same for every tag."""
-    to_features, head, _ = split_network(network)
-    _, weights = head.attend(to_features(pixels, training=False))
-    return keras.ops.convert_to_numpy(weights).mean(axis=1)
+    to_features, head, _ = _split(network)
+    features = to_features(pixels, training=False)
+    weights, _ = head.attend(features)  # (batch, heads, positions)
+    return keras.ops.convert_to_numpy(weights).mean(axis=1).reshape(features.shape[:3])
+
+
+def gradient_times_activation(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> Maps:
+    """Return the gradient of the logit at each value of the feature map, times the value, summed over channels."""
+    features, gradient = _gradient(network, pixels, tags)
+    return np.sum((gradient * features).numpy(), axis=-1)
 
 
 def grad_cam(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> Maps:
     """Return Grad-CAM (Selvaraju et al., arXiv 1610.02391): channels weighted by their mean gradient. The negative parts,
     which the paper sets to 0, stay: a map without positive parts has a maximum too."""
-    to_features, head, to_logit = split_network(network)
-    features = to_features(pixels, training=False)
-    with tf.GradientTape() as tape:
-        tape.watch(features)
-        logit = gather_tag_logits(to_logit(head(features), training=False), tags)
-    weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2), keepdims=True)
+    features, gradient = _gradient(network, pixels, tags)
+    weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
     return np.sum((weights * features).numpy(), axis=-1)
 
 
@@ -48,13 +51,14 @@ def saliency(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> Maps
     values = network.get_layer("rescale")(pixels)
     with tf.GradientTape() as tape:
         tape.watch(values)
-        logit = gather_tag_logits(_after_rescaling(network)(values, training=False), tags)
+        logit = tf.gather(_after_rescaling(network)(values, training=False), tags, axis=1, batch_dims=1)
     gradient = tf.reduce_sum(tf.abs(tape.gradient(logit, values)), axis=-1, keepdims=True)
     return tf.nn.avg_pool2d(gradient, 9, 1, "SAME").numpy()[..., 0]
 
 
 METHODS = {
-    "gradient × activation": heat_map,
+    "contributions": heat_map,
+    "gradient × activation": gradient_times_activation,
     "Grad-CAM": grad_cam,
     "saliency": saliency,
     "attention": attention,
@@ -132,6 +136,23 @@ def _composites(pixels: np.ndarray, labels: np.ndarray, number: int) -> tuple[np
         rows = [np.concatenate([small[a], small[b]], axis=1) for a, b in (four[:2], four[2:])]
         composites.append(np.concatenate(rows))
     return np.stack(composites), np.array(tags), np.array(quarters)
+
+
+def _gradient(network: keras.Model, pixels: np.ndarray, tags: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the feature map and the gradient of the tags' logits at it, (batch, height, width, channels) both."""
+    to_features, head, to_logit = _split(network)
+    features = to_features(pixels, training=False)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        logit = tf.gather(to_logit(head(features), training=False), tags, axis=1, batch_dims=1)
+    return features, tape.gradient(logit, features)
+
+
+@functools.lru_cache(maxsize=4)
+def _split(network: keras.Model) -> tuple[keras.Model, keras.layers.Layer, keras.Model]:
+    """Return three parts of a network: pixels ▶ feature map, the pooling head, embedding ▶ logits."""
+    head = network.get_layer("features")
+    return keras.Model(network.input, head.input), head, keras.Model(head.output, network.output["logit"])
 
 
 @functools.lru_cache(maxsize=4)

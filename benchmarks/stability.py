@@ -102,6 +102,7 @@ def _train(data: Path, short_name: str, name: str, size: Size, jobs: int) -> dic
     sized = resized(data, size.tags, size.images)
     say(f"{name}: {folder}")
     arguments = ["--data", str(sized), "--run", str(folder), "--epochs", str(size.epochs), *size.options.split()]
+    arguments.append("--no-onnx")
     if error := trials.program("train.py", arguments, jobs):
         return error.partition(":")[0]
     last = read_history(folder)[-1]

@@ -81,7 +81,7 @@ def run_all(trials: list[Trial], jobs: int) -> dict[Trial, dict | str]:
 def training_options(trial: Trial) -> list[str]:
     """Return the options of train.py for a trial."""
     folders = ["--data", str(trial.data), "--run", str(trial.folder)]
-    return [*folders, *trial.options, "--epochs", str(trial.epochs), "--seed", str(trial.seed)]
+    return [*folders, "--no-onnx", *trial.options, "--epochs", str(trial.epochs), "--seed", str(trial.seed)]
 
 
 def _figures(trial: Trial, jobs: int) -> dict | str:

@@ -157,7 +157,7 @@ def trunk_fingerprint(tagger: Tagger) -> str:
     An ONNX file has that of the run that it was exported from, or an empty string if an earlier version wrote it.
     """
     run, network = tagger.run, tagger.network
-    if not tagger.has_gradients:
+    if tagger.is_onnx:
         return network.trunk_fingerprint
     settings = {name: getattr(run.config, name) for name in TRUNK_SETTINGS} | {"stored_size": run.stored_size}
     digest = hashlib.sha256(json.dumps([settings, network.trunk_structure], sort_keys=True).encode())

@@ -70,10 +70,11 @@ class Prediction:
         """Standard deviations (tags,) of the probabilities, each from the frame with the highest probability.
 
         Raises:
-            InputError: the network has no noise layer, or is an ONNX file.
+            InputError: the network has no noise layer, or is an ONNX file for other programs.
         """
         if "variance" not in self.scores:
-            raise InputError("uncertainty needs the run folder of a run that was trained with --noise diagonal or low-rank")
+            expected = "a run folder, or its model.onnx, of a run that was trained with --noise diagonal or low-rank"
+            raise InputError(f"uncertainty needs {expected}")
         best = self.scores["probability"].argmax(axis=0)
         return np.sqrt(self.scores["variance"][best, np.arange(len(best))])
 

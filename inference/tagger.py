@@ -6,7 +6,7 @@ for tags in tagger.tag(["cat.png", "dog.jpg"]):
     print(tags)  # {"animal": 0.93, "cat": 0.81, …}, the most probable first
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import length_hint
@@ -48,15 +48,27 @@ def read_run(path: str | Path) -> Run:
     return onnx_network.load(file, onnx_session.CPU)[0] if file.suffix == ".onnx" else run_folder.load(file.parent)
 
 
+def _load_keras(file: Path, device: str | None):
+    """Return the network of a `model.keras`."""
+    if device == onnx_session.CPU:
+        use_cpu()
+    network = run_folder.load_network(file)
+    if device:
+        from model import devices  # imports Keras
+
+        devices.say_if_not(device, str(file.parent))
+    return network
+
+
 @dataclass(frozen=True)
 class Tagger:
     """A network with its tags and thresholds.
 
     Attributes:
         run: contents of the run folder; it has as many tags as the network has outputs.
-        network: a `model.network.TaggerNetwork`, or an `OnnxNetwork`, which returns probabilities only.
+        network: a `model.network.TaggerNetwork` or an `OnnxNetwork`.
         thresholds: probability from which each tag is predicted, float32 (tags,).
-        temperatures: divisor of each tag's logit, float32 (tags,); 1 for an ONNX file, which divides them itself.
+        temperatures: divisor of each tag's logit, float32 (tags,).
     """
 
     run: Run
@@ -73,13 +85,15 @@ class Tagger:
             )
 
     @classmethod
-    def open(cls, path: str | Path, device: str | None = None) -> "Tagger":
-        """Open a run folder, or a `model.onnx` that export.py wrote, which needs no TensorFlow.
+    def open(cls, path: str | Path, device: str | None = None, onnx: bool = False) -> "Tagger":
+        """Open a run folder, or a `model.onnx`, which needs no TensorFlow.
 
         Args:
             path: the folder or the file.
-            device: one of `onnx_session.PROVIDERS`; None: a GPU if there is one, else the CPU. A run folder has no other
-                choice, and its GPU can be left out only before its backend is imported.
+            device: one of `onnx_session.PROVIDERS`; None: a GPU if there is one, else the CPU. The Keras file of a run
+                folder has no other choice, and its GPU can be left out only before its backend is imported.
+            onnx: use the `model.onnx` of a run folder, where it has one and ONNX Runtime can use the device. It opens in a
+                tenth of the time, but cannot be trained on.
 
         Raises:
             InputError: the run is missing, unfinished or damaged.
@@ -88,13 +102,7 @@ class Tagger:
         if file.suffix == ".onnx":
             return cls(*onnx_network.load(file, device))
         run = run_folder.load(file.parent)
-        if device == onnx_session.CPU:
-            use_cpu()
-        network = run_folder.load_network(file)
-        if device:
-            from model import devices  # imports Keras
-
-            devices.say_if_not(device, str(path))
+        network = (onnx_network.copy_of(file, device) if onnx else None) or _load_keras(file, device)
         # While `train.py --teach` adds a tag, tags.csv may have one more than the network.
         run = replace(run, tags=run.tags[: network.num_tags])
         if (side_pixels := network.input_shape[1]) != run.config.image_size:
@@ -104,35 +112,21 @@ class Tagger:
         return cls(run, network, *run_folder.load_thresholds(run))
 
     @property
-    def has_gradients(self) -> bool:
-        """Whether the network can be differentiated, as heat maps need; an ONNX file cannot."""
-        return not isinstance(self.network, OnnxNetwork)
+    def is_onnx(self) -> bool:
+        """Whether ONNX Runtime computes the network, not Keras."""
+        return isinstance(self.network, OnnxNetwork)
 
-    @property
-    def has_feature_map(self) -> bool:
-        """Whether the network has positions, which heat maps show; a trunk out of a file may not."""
-        return self.has_gradients and self.network.has_feature_map
+    def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return embeddings and probabilities.
 
-    @cached_property
-    def embed(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """A function that returns embeddings and probabilities.
+        Args:
+            pixels: uint8 (batch, image_size, image_size, 3).
 
-        Its argument is uint8 (batch, image_size, image_size, 3). It returns the embeddings, float32 (batch, channels), and
-        the probabilities at the run's temperatures, float32 (batch, tags).
+        Returns:
+            The embeddings, float32 (batch, channels), and the probabilities at the run's temperatures, (batch, tags).
         """
-        if not self.has_gradients:
-            return self.network.embed
-        import keras
-
-        outputs = {"features": self.network.get_layer("features").output, "logit": self.network.output["logit"]}
-        network = keras.Model(self.network.input, outputs)
-
-        def embed(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            outputs = network.predict_on_batch(pixels)
-            features, logit = (keras.ops.convert_to_numpy(outputs[key]).astype(np.float32) for key in ("features", "logit"))
-            return features, sigmoid(logit / self.temperatures)
-
-        return embed
+        features, scores = self.network.embed(pixels)
+        return features, self._at_temperatures(scores)["probability"]
 
     def pixels(self, data: bytes) -> np.ndarray:
         """Return the network's input for an encoded picture, with the same pixels as from a shard.
@@ -166,18 +160,19 @@ class Tagger:
                 More than `BATCH` pictures are divided into parts of that size.
 
         Returns:
-            Arrays of float32 (batch, tags): `probability` at the run's temperatures; for a run folder also `logit`, at
-            temperature 1; with a noise layer also `variance`, that of the probability.
+            Arrays of float32 (batch, tags): `probability` at the run's temperatures; `logit`, at temperature 1, except from
+            an ONNX file for other programs; with a noise layer also `variance`, that of the probability.
         """
         if compiled and len(pixels) > BATCH:
             parts = [self.scores(pixels[start : start + BATCH], compiled) for start in range(0, len(pixels), BATCH)]
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         scores = self.network.predict_on_batch(pixels) if compiled else self.network(pixels, training=False)
-        if "logit" not in scores:  # an ONNX file divides by the temperature itself; Keras may not be installed
-            return scores
-        from keras import ops
+        return self._at_temperatures({name: np.asarray(value) for name, value in scores.items()})
 
-        scores = {name: ops.convert_to_numpy(value) for name, value in scores.items()}
+    def _at_temperatures(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return scores with the probabilities, and their variance, at the run's temperatures."""
+        if "logit" not in scores:  # an ONNX file for other programs divides by the temperatures itself
+            return scores
         scores["probability"] = sigmoid(scores["logit"] / self.temperatures)
         if "variance" in scores:
             scores["variance"] = rescaled_variance(scores["variance"], scores["logit"], self.temperatures)

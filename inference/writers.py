@@ -14,6 +14,7 @@ from common.files import atomic_path, decode_text
 from dataset.tag_text import decide
 from inference import annotations, sidecars
 from inference.frames import Prediction
+from inference.saliency import heat_map, overlay
 from inference.sources import Source
 from inference.tagger import Tagger
 
@@ -182,28 +183,25 @@ class OverlayWriter:
     """Saves heat maps of one tag in the working directory; of an animation, for the frame with the highest probability.
 
     Args:
-        tagger: run with gradients.
+        tagger: the run.
         tag: name of the tag.
 
     Raises:
-        InputError: the run does not have the tag, or has no gradients.
+        InputError: the run does not have the tag, or has no feature map.
     """
 
     def __init__(self, tagger: Tagger, tag: str):
         names = [entry.name for entry in tagger.run.tags]
         if tag not in names:
             raise InputError(f"{tag} is not one of the run's {len(names)} tags")
-        if not tagger.has_gradients:
-            raise InputError("--explain needs gradients, which an ONNX file does not have: pass the run folder to --run")
-        if not tagger.has_feature_map:
-            raise InputError(f"--explain shows positions of a feature map, and the trunk of {tagger.run.folder} has none")
+        if not tagger.network.has_feature_map:
+            reason = "the trunk has none, or the file does not give them"
+            raise InputError(f"--explain shows positions of a feature map. Received {tagger.run.folder}: {reason}")
         self.network, self.tag, self.index = tagger.network, tag, names.index(tag)
         self.saved: Counter[str] = Counter()
 
     def write(self, prediction: Prediction) -> str:
         """Save the heat map of a picture, and return a line that says so. Pictures of the same name are numbered."""
-        from inference.saliency import heat_map, overlay  # which import Keras
-
         frame = prediction.frames[prediction.scores["probability"][:, self.index].argmax()]
         [heat] = heat_map(self.network, frame[None], self.index)
         stem, tag = Path(prediction.source.name).stem[:MAX_STEM], self.tag[:MAX_TAG]

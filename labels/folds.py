@@ -59,7 +59,7 @@ def out_of_fold(run: Run, data: Path, ids: list[str], num_folds: int, options: l
             if config.init != IMAGENET:  # so may the run that provides the initial weights
                 config = replace(config, init="", freeze=False, unfreeze_after=0, frozen_stages=0)
             settings = as_options(config)
-            run_script("train.py", "--data", str(fold_data), "--run", str(folder), *settings, *options)
+            run_script("train.py", "--data", str(fold_data), "--run", str(folder), "--no-onnx", *settings, *options)
         tagger = Tagger.open(folder)
         scores = score.score(tagger.network, fold_data, "val", run.config, tagger.temperatures)
         probability[folds == fold] = scores.probability

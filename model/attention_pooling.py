@@ -46,18 +46,30 @@ class AttentionPooling(layers.Layer):
 
     def call(self, feature_map):
         pooled = ops.mean(feature_map, axis=(1, 2))  # (batch, channels)
-        attended, _ = self.attend(feature_map)
-        return pooled + self.project(attended)
+        weights, value = self.attend(feature_map)
+        attended = ops.einsum("bhp,bphs->bhs", weights, value)  # (batch, heads, size)
+        return pooled + self.project(ops.reshape(attended, (-1, self.num_heads * self.head_size)))
+
+    def contributions(self, feature_map):
+        """Return what each position adds to the output, (batch, height, width, channels).
+
+        The output is the sum over the positions, and the bias of the projection.
+        """
+        _, height, width, _ = feature_map.shape
+        weights, value = self.attend(feature_map)
+        attended = ops.einsum("bhp,bphs->bphs", weights, value)  # (batch, positions, heads, size)
+        attended = ops.reshape(attended, (-1, height, width, self.num_heads * self.head_size))
+        return feature_map / (height * width) + ops.matmul(attended, self.project.kernel)
 
     def attend(self, feature_map):
-        """Return the output of the attention heads and their attention weights.
+        """Return the attention weights and the values of the positions.
 
         Args:
             feature_map: (batch, height, width, channels).
 
         Returns:
-            The outputs of all heads (batch, num_heads · head_size), before the projection, and the weights
-            (batch, num_heads, height, width), which sum to 1 over the positions.
+            The weights (batch, num_heads, positions), which sum to 1 over the positions, and the values
+            (batch, positions, num_heads, head_size).
         """
         _, height, width, channels = feature_map.shape
         positions = self.norm(ops.reshape(feature_map, (-1, height * width, channels)))  # (batch, positions, channels)
@@ -66,13 +78,26 @@ class AttentionPooling(layers.Layer):
         shape = (-1, height * width, self.num_heads, self.head_size)  # (batch, positions, heads, size)
         key, value = (ops.reshape(layer(positions), shape) for layer in (self.key, self.value))
         scores = ops.einsum("bhs,bphs->bhp", query, key) / math.sqrt(self.head_size)
-        weights = ops.softmax(scores, axis=-1)  # (batch, heads, positions)
-        attended = ops.einsum("bhp,bphs->bhs", weights, value)  # (batch, heads, size)
-        attended = ops.reshape(attended, (-1, self.num_heads * self.head_size))  # (batch, heads * size)
-        return attended, ops.reshape(weights, (-1, self.num_heads, height, width))
+        return ops.softmax(scores, axis=-1), value
 
     def compute_output_spec(self, feature_map):
         return keras.KerasTensor((feature_map.shape[0], feature_map.shape[-1]), self.compute_dtype)
 
     def get_config(self):
         return super().get_config() | {"num_heads": self.num_heads, "head_size": self.head_size}
+
+
+def contributions(head: layers.Layer, feature_map):
+    """Return what each position adds to the output of a global head, average pooling or `AttentionPooling`.
+
+    Args:
+        head: the head.
+        feature_map: (batch, height, width, channels).
+
+    Returns:
+        (batch, height, width, channels).
+    """
+    if isinstance(head, AttentionPooling):
+        return head.contributions(feature_map)
+    _, height, width, _ = feature_map.shape
+    return feature_map / (height * width)

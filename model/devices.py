@@ -1,8 +1,10 @@
 """The devices that the backend computes on: which there are, their names, and their number formats."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -168,6 +170,17 @@ def _compute_capability() -> float:
 
     major, minor = torch.cuda.get_device_capability()
     return major + minor / 10
+
+
+@contextlib.contextmanager
+def float32_layers() -> Iterator[None]:
+    """Build the layers of a block in float32, and later ones as before."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def use_precision(name: str) -> None:

@@ -1,6 +1,7 @@
 """The network: from uint8 pixels to the probability of each tag, and its loss."""
 
 from collections.abc import Callable
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras import layers, ops
 from common import numbers
 from heteroscedastic import HeteroscedasticSigmoid
 from model import losses, pretrained, resnet, trunk_file
-from model.attention_pooling import AttentionPooling
+from model.attention_pooling import AttentionPooling, contributions
 from model.config import Config, from_dict
 from model.presets import ARCHITECTURES
 
@@ -86,6 +87,49 @@ class TaggerNetwork(keras.Model):
         It maps (batch, image_size, image_size, 3) to (batch, channels).
         """
         return keras.Model(self.input, self.get_layer(EMBEDDING).output)
+
+    @property
+    def tag_weights(self) -> np.ndarray:
+        """Weights of the embedding's channels in each tag's logit, without noise: float32 (channels, num_tags)."""
+        names = {layer.name for layer in self.layers}
+        output = self.get_layer(TAGS)
+        dense = output.mean_layer if isinstance(output, HeteroscedasticSigmoid) else output
+        weights = ops.convert_to_numpy(dense.kernel)
+        if "bottleneck" in names:
+            weights = ops.convert_to_numpy(self.get_layer("bottleneck").kernel) @ weights
+        added = [self.get_layer(f"added_output{position + 1}").kernel for position in range(self.num_added_outputs)]
+        return np.concatenate([weights, *map(ops.convert_to_numpy, added)], axis=1)
+
+    def contributions(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what each position of the feature map adds to the embedding.
+
+        Args:
+            pixels: uint8 (batch, image_size, image_size, 3).
+
+        Returns:
+            float32 (batch, height, width, channels).
+        """
+        return ops.convert_to_numpy(self._to_contributions(pixels, training=False))
+
+    def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the embeddings, float32 (batch, channels), and a dictionary of `logit`, float32 (batch, num_tags).
+
+        The graph is compiled for each size of a batch.
+
+        Args:
+            pixels: uint8 (batch, image_size, image_size, 3).
+        """
+        features, logit = map(np.asarray, self._to_embedding.predict_on_batch(pixels))
+        return features.astype(np.float32), {"logit": logit}
+
+    @cached_property
+    def _to_embedding(self) -> keras.Model:
+        return keras.Model(self.input, [self.get_layer(EMBEDDING).output, self.output["logit"]])
+
+    @cached_property
+    def _to_contributions(self) -> keras.Model:
+        head = self.get_layer(EMBEDDING)
+        return keras.Model(self.input, contributions(head, head.input))
 
     def with_added_outputs(self, weights: np.ndarray, biases: np.ndarray, position: int | None = None) -> "TaggerNetwork":
         """Return a copy of the network with added outputs, new or replaced.

@@ -18,6 +18,15 @@ PROVIDERS = {  # device ▶ the name of its provider in ONNX Runtime
 GPUS = ("cuda", "directml", "rocm")
 
 
+def can_use(device: str | None) -> bool:
+    """Return whether ONNX Runtime is installed and offers a device, one of `PROVIDERS`; None stands for any."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        return False
+    return device is None or PROVIDERS[device] in onnxruntime.get_available_providers()
+
+
 def open_session(network: Path | bytes, name: str, device: str | None = None, options=None):
     """Open a network with ONNX Runtime. One line names the device that computes it if that is not the expected one.
 

@@ -4,6 +4,7 @@ config.json      configuration of the run, and facts about its data: folder, sto
 tags.csv         the vocabulary, as in the data folder
 implications.csv rules about the tags, as in the data folder; edited rules hold from the next prediction on
 model.keras      the network, uncompiled
+model.onnx       the same network for ONNX Runtime, which starts faster; see `inference.onnx_network`
 checkpoint-*.npz state of an unfinished run, see `training.checkpoints`
 thresholds.csv   for each tag the lowest probability when it is predicted, and the temperature that divides its logit
 calibration.json how temperature and thresholds were chosen
@@ -247,6 +248,15 @@ def check_network(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         damage = f"{path} is damaged: expected a whole .keras file, received {path.stat().st_size:,} bytes"
         raise InputError(f"{damage}: delete it and run the same train.py command again")
+
+
+def digest(path: Path) -> str:
+    """Return the checksums of what a `.keras` file holds, without reading all of it; empty if it is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return " ".join(f"{entry.CRC:08x}" for entry in archive.infolist() if entry.filename != "metadata.json")
+    except (OSError, zipfile.BadZipFile):
+        return ""
 
 
 def load_network(path: Path) -> "keras.Model":

@@ -91,7 +91,7 @@ class JointSpace:
 
     Args:
         path: a run folder or an ONNX file; the projections are in `search/` beside the network's file.
-        device: see `Tagger.open`.
+        device: see `Tagger.open`; the `model.onnx` of a run folder is used where there is one.
 
     Raises:
         InputError: the network's file is missing.
@@ -152,7 +152,7 @@ class JointSpace:
     @cached_property
     def tagger(self) -> Tagger:
         """The run with its network."""
-        return Tagger.open(self.path, self.device)
+        return Tagger.open(self.path, self.device, onnx=True)
 
     @cached_property
     def _sentence_features(self) -> Callable[[list[str]], np.ndarray]:

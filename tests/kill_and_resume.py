@@ -37,7 +37,7 @@ def main() -> None:
 
 def command(data: Path, folder: Path, options: list[str]) -> list[str]:
     """The training command; checkpoints come several times a second, so that kills fall between and into them."""
-    script = [sys.executable, str(ROOT / "train.py"), "--data", str(data), "--run", str(folder)]
+    script = [sys.executable, str(ROOT / "train.py"), "--data", str(data), "--run", str(folder), "--no-onnx"]
     return [*script, "--checkpoint-minutes", "0.002", *map(str, options)]
 
 

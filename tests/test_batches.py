@@ -119,4 +119,4 @@ def test_frames_of_animations_are_computed_in_batches_of_one_size(emoji_onnx, tm
     predictions = list(opened.predict(sources.find([str(tmp_path)]), max_frames=40))
     assert sizes == {tagger.BATCH} and [len(found.seconds) for found in predictions] == [5, 8, 5, 8, 1, 5, 8, 40, 3]
     for found in predictions:
-        assert np.allclose(found.scores["probability"], compute(np.stack(found.frames))["probability"], atol=1e-5)
+        assert np.allclose(found.scores["logit"], compute(np.stack(found.frames))["logit"], atol=1e-4)

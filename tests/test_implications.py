@@ -187,7 +187,8 @@ def test_an_exported_run_obeys_the_same_rules(first_run, emoji_onnx, tmp_path):
     model = onnx.load(emoji_onnx)
     columns = {index: index for index in range(len(run.tags)) if index != 1}  # what follows by way of a missing tag stays
     for kept, left in ((range(len(run.tags)), {}), (columns, {one: {three}})):
-        content = onnx_network.metadata(replace(run, rules=rules), np.full(12, 0.5), {index: index for index in kept}, "")
+        facts = replace(run, rules=rules), np.full(12, 0.5), np.ones(12), {index: index for index in kept}, ""
+        content = onnx_network.metadata(*facts)
         onnx.helper.set_model_props(model, {onnx_network.METADATA: content})
         onnx.save(model, tmp_path / "model.onnx")
         exported = Tagger.open(tmp_path / "model.onnx")

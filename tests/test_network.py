@@ -129,8 +129,24 @@ def test_the_head_starts_as_average_pooling():
     head = network.get_layer("features")
     values = np.random.default_rng(4).normal(size=(2, 3, 5, head.input.shape[-1])).astype(np.float32)
     assert np.allclose(ops.convert_to_numpy(head(values)), values.mean(axis=(1, 2)), atol=1e-6)
-    _, where = head.attend(ops.convert_to_tensor(values))
-    assert np.allclose(ops.convert_to_numpy(where).sum(axis=(2, 3)), 1, atol=1e-5)
+    weights, _ = head.attend(ops.convert_to_tensor(values))
+    assert np.allclose(ops.convert_to_numpy(weights).sum(axis=-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"head": "pool"}, {"bottleneck": 4, "noise": "diagonal"}])
+def test_contributions_of_positions_add_up_to_the_logit(changes):
+    network, chance = small_network(3, **changes), np.random.default_rng(5)
+    for layer in network.layers:
+        layer.set_weights([weight + chance.normal(0, 0.1, weight.shape) for weight in layer.get_weights()])
+    embedding, _ = network.embed(pixels(2))
+    head = network.get_layer("features")
+    bias = ops.convert_to_numpy(head.project.bias) if hasattr(head, "project") else 0
+    assert np.allclose(network.contributions(pixels(2)).sum(axis=(1, 2)) + bias, embedding, atol=1e-4)
+    output = network.get_layer("tags")
+    mean = getattr(output, "mean_layer", output)
+    read = keras.Model(network.input, output.input)(pixels(2))
+    logit = ops.convert_to_numpy(mean(read)) - ops.convert_to_numpy(mean.bias)
+    assert np.allclose(embedding @ network.tag_weights, logit, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"loss": "robust", "noise": "low-rank"}])

@@ -205,8 +205,9 @@ def test_many_pictures_give_what_each_gives_alone(emoji_run, emoji_pictures):
         assert (prediction.uncertainty >= 0).all() and (prediction.uncertainty <= 0.5).all()
 
 
-def test_a_run_gives_explanations_and_uncertainties(emoji_run, emoji_pictures, tmp_path):
-    tagger = Tagger.open(emoji_run)
+@pytest.mark.parametrize("onnx", [False, True])
+def test_a_run_gives_explanations_and_uncertainties(emoji_run, emoji_pictures, tmp_path, onnx):
+    tagger = Tagger.open(emoji_run, onnx=onnx)
     pixels = np.stack([tagger.pixels(path.read_bytes()) for path in emoji_pictures[:2]])
     tags = np.arange(len(tagger.run.tags))
     every = heat_map(tagger.network, np.repeat(pixels[:1], len(tags), axis=0), tags)  # (tags, height, width)
@@ -233,10 +234,12 @@ def test_a_network_cut_off_is_called_damaged(emoji_run, tmp_path):
         run_folder.load_network(tmp_path / "model.keras")
 
 
-def test_what_an_export_cannot_do_is_named(tag, folder):
-    for option in (("--uncertainty",), ("--explain", "animal")):
-        done = tag(folder / "a.jpg", *option, code=1)
-        assert len(done.stderr.strip().splitlines()) == 1 and ("run folder" in done.stderr or "not one of" in done.stderr)
+def test_what_an_export_for_other_programs_cannot_do_is_named(emoji_onnx, emoji_run, folder):
+    name = Tagger.open(emoji_run).run.tags[0].name
+    for option in (("--uncertainty",), ("--explain", name)):
+        done = program("test.py", folder / "a.jpg", *option, "--run", emoji_onnx.parent.parent / "model.onnx")
+        assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert "run folder" in done.stderr or "feature map" in done.stderr
 
 
 def test_tagging_from_an_export_imports_neither_tensorflow_nor_keras(emoji_onnx, folder):

@@ -29,6 +29,7 @@ from dataset.boards.tag_table import Columns, read_table
 from dataset.records import CATEGORIES
 from inference import added_tags
 from inference.added_tags import AddedTag
+from inference.export.run_copy import NUM_PICTURES, write_run_copy
 from inference.frames import Unreadable, in_batches, read_ahead
 from inference.sources import Source, find
 from inference.tagger import BATCH, Tagger
@@ -90,6 +91,8 @@ def teach(
         tag.write(path)
         if not out:
             _add(tagger, tag)
+            if (folder / "model.onnx").exists():
+                write_run_copy(folder, _pixels(tagger, pictures))
     return f"{name}: {describe(head)}\n{path} has it for other runs with the same trunk"
 
 
@@ -164,6 +167,12 @@ def embed(tagger: Tagger, sources: Iterable[Source], title: str) -> Examples:
         features.append(tagger.embed(pixels)[0][: len(frames)])
         thumbnails += [near_duplicates.image_thumbnail(Image.fromarray(frame)) for frame in frames]
     return Examples(names, np.concatenate(features) if features else np.empty((0, 0), np.float32), thumbnails)
+
+
+def _pixels(tagger: Tagger, pictures: Path) -> np.ndarray:
+    """Return the network's input for the first of a folder's pictures, uint8 (pictures, image_size, image_size, 3)."""
+    read = read_ahead(itertools.islice(find([str(pictures)]), NUM_PICTURES), partial(tagger.read, max_frames=1))
+    return np.stack([picture.frames[0] for picture in read if not isinstance(picture, Unreadable)])
 
 
 def _negatives(run: Run, folder: Path | None) -> tuple[Iterable[Source], int]:

@@ -26,7 +26,8 @@ What happens when train.py is called, in order:
 12. `finish` takes the last weights or their average, whichever is better on the validation split (`_average_is_better`),
     and makes the float32 network that will be served (`served_network`). `evaluate.calibrate` fits temperature and
     thresholds on it.
-13. `run_folder.save_network` writes `model.keras`, and `remove_leftovers` deletes what only an unfinished run needs.
+13. `run_folder.save_network` writes `model.keras`, and `remove_leftovers` deletes what only an unfinished run needs. After
+    that, train.py has `model.onnx` written (`inference.export.run_copy`).
 """
 
 import contextlib
@@ -247,12 +248,8 @@ def _average_is_better(run: Run, val_images: int) -> bool:
 
 def served_network(network: TaggerNetwork) -> TaggerNetwork:
     """Return a copy in float32 and without the optimizer, which `model.keras` holds."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with devices.float32_layers():
         copy = TaggerNetwork.from_config(network.get_config())
-    finally:
-        keras.config.set_dtype_policy(policy)
     copy.set_weights(network.get_weights())
     return copy
 

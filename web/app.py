@@ -71,17 +71,8 @@ def build(tagger: Tagger, version: str, events_path: Path, hosts: list[str], lim
     return app
 
 
-def _can_draw_heat_maps(tagger: Tagger) -> bool:
-    if not tagger.has_feature_map:  # perhaps an ONNX file, without Keras
-        return False
-    import keras
-
-    return keras.backend.backend() == "tensorflow"
-
-
 def _add_prediction_routes(app: FastAPI, service: Service) -> None:
     names = {tag.name for tag in service.tags}
-    has_heat = _can_draw_heat_maps(service.tagger)
 
     @app.post(
         "/evaluate",
@@ -117,8 +108,8 @@ def _add_prediction_routes(app: FastAPI, service: Service) -> None:
     async def heat(request: Request) -> JSONResponse:
         """Heat map of a tag in an uploaded picture."""
         files, fields = await read_form(request, service.limits)
-        if not has_heat:
-            raise HTTPException(404, "heat maps need gradients: serve the run folder, with the TensorFlow backend")
+        if not service.tagger.network.has_feature_map:
+            raise HTTPException(404, "this network has no feature map, or its file does not give one: serve the run folder")
         if fields.get("tag") not in names:
             raise HTTPException(400, "tag has to be one of the model's")
         resize = service.tagger.run.config.resize
@@ -141,14 +132,12 @@ def _add_event_routes(app: FastAPI, events: Events, names: set[str]) -> None:
 
 
 def _add_state_routes(app: FastAPI, service: Service) -> None:
-    has_heat = _can_draw_heat_maps(service.tagger)
-
     @app.get("/model", response_model=Model)
     def model() -> dict:
         """The tags with their categories, thresholds and implications, and what the server can do."""
         return {
             "version": app.version,
-            "heat": has_heat,
+            "heat": service.tagger.network.has_feature_map,
             "search": any(getattr(route, "path", "") == "/search" for route in app.routes),
             "upload_bytes": service.limits.upload_bytes,
             "tags": {
@@ -190,5 +179,5 @@ def version_of(tagger: Tagger, sources: Sequence[Path]) -> str:
         sources: the file of the network, and then the files of its added tags.
     """
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + tagger.thresholds.tobytes())
-    name = sources[0].parent.name if tagger.has_gradients else sources[0].stem
+    name = sources[0].stem if sources[0].suffix == ".onnx" else sources[0].parent.name
     return f"{name}-{digest.hexdigest()[:8]}"

@@ -15,6 +15,7 @@ from dataset.images import ImageError
 from dataset.records import CATEGORIES, NUMBER, RATING, Tag
 from inference.frames import read_frames
 from inference.ratings import DANBOORU_RATINGS
+from inference.saliency import heat_map
 from inference.tagger import BATCH, Tagger
 from web.batcher import Batcher, settle
 from web.prometheus import Metrics
@@ -142,8 +143,6 @@ class Service:
             HTTPException: as for `tag`.
         """
         with self._working_on(1):
-            from inference.saliency import heat_map
-
             index = self._index_of[tag]
             loop = asyncio.get_running_loop()
             try:

@@ -25,6 +25,7 @@ from inference.export.front_end_files import front_end_rows
 from inference.export.model_card import write_card
 from inference.export.onnx_files import Reader
 from inference.tagger import Tagger
+from model.onnx_trunk import OnnxTrunk
 
 BATCH = 32
 MAX_DIFFERENCE = 1e-3  # of probabilities; of embeddings, relative to their largest value
@@ -54,6 +55,7 @@ def formats(tagger: Tagger, side: int) -> dict[str, Format]:
         "onnx": Format("model.onnx", partial(onnx_files.write_wd, tagger, side=side), read_wd),
         "timm": Format("timm/model.onnx", partial(onnx_files.write_timm, tagger, side=side), read_own),
         "cl": Format("cl/model.onnx", partial(onnx_files.write_cl, tagger, side=side), read_own),
+        "run": Format("model.onnx", partial(onnx_files.write_suite, tagger), onnx_files.read_suite),
         "suite": Format("suite/model.onnx", partial(onnx_files.write_suite, tagger), onnx_files.read_suite),
         "trunk": Format("trunk/trunk.onnx", partial(onnx_files.write_trunk, tagger), onnx_files.read_trunk),
         "keras": Format("keras/model.keras", partial(keras_files.write_keras, tagger), keras_files.read_keras),
@@ -121,10 +123,14 @@ def write_checked(tagger: Tagger, name: str, side: int, out: Path, pixels: np.nd
         pixels: pictures from `read_pictures`.
 
     Raises:
-        InputError: the outputs differ by more than `MAX_DIFFERENCE`.
+        InputError: the outputs differ by more than `MAX_DIFFERENCE`, or the trunk is an ONNX file.
     """
+    if any(isinstance(layer, OnnxTrunk) for layer in tagger.network.layers):
+        raise InputError(f"the trunk of {tagger.run.folder} is an ONNX file, which cannot be written into another file")
     chosen = formats(tagger, side)[name]
     final = out / chosen.file
+    for left_over in out.glob(".partial-*"):  # of an export that was killed
+        shutil.rmtree(left_over)
     for path in (final, *(out / parent for parent in final.relative_to(out).parents)):
         if path.exists() and path.is_dir() != (path != final or name == "savedmodel"):
             raise InputError(f"{path} is in the way: move it, or give another --out")

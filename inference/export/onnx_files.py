@@ -4,7 +4,8 @@ model.onnx          of the WD taggers: float32 (batch, side, side, 3), BGR, 0 to
 timm/model.onnx     of multi-label taggers made with timm: float32 (batch, 3, side, side), RGB, -1 to 1 ▶ `prediction`,
                     `embedding`, `logits`
 cl/model.onnx       of the CL taggers: float32 (batch, 3, side, side), BGR, -1 to 1 ▶ `logits`
-suite/model.onnx    of test.py, serve.py and search.py: the network's own image size; all tags of the run, numbers too
+suite/model.onnx    of test.py, serve.py and search.py: the network's own image size; all tags of the run, numbers too; the
+                    further outputs of `inference.onnx_network`. train.py writes such a file into the run folder as well
 trunk/trunk.onnx    the same input ▶ `embedding`
 
 Many front ends send pictures of 448 px, whatever the network's size is: the graphs average their pixels.
@@ -23,7 +24,7 @@ from inference.added_tags import trunk_fingerprint
 from inference.export.front_end_files import Row, front_end_rows, write_cl_files, write_timm_files, write_wd_files
 from inference.export.model_card import card_text
 from inference.export.plain_network import plain_network
-from inference.onnx_network import EMBEDDING, INPUT, PROBABILITIES
+from inference.onnx_network import CONTRIBUTIONS, EMBEDDING, INPUT, LOGIT, PROBABILITIES, TAG_WEIGHTS, VARIANCE
 from inference.tagger import Tagger
 
 SMALLEST = 1e-7  # probability of a placeholder, where the output is a logit
@@ -70,13 +71,14 @@ def write_cl(tagger: Tagger, path: Path, side: int) -> None:
 
 
 def write_suite(tagger: Tagger, path: Path) -> None:
-    """Write `suite/model.onnx`."""
+    """Write `suite/model.onnx`, or the `model.onnx` of a run folder."""
     side = tagger.run.config.image_size
     image = keras.Input((side, side, 3), name=INPUT)
-    outputs = _outputs(tagger, image[..., ::-1])
+    outputs = _outputs(tagger, image[..., ::-1], for_suite=True)
     columns = {index: index for index in range(len(tagger.run.tags))}
     tensors = {PROBABILITIES: outputs["probability"], EMBEDDING: outputs["embedding"]}
-    _convert(tagger, image, tensors, path, _metadata(tagger, columns))
+    tensors |= {name: outputs[name] for name in (LOGIT, VARIANCE, CONTRIBUTIONS) if name in outputs}
+    _convert(tagger, image, tensors, path, _metadata(tagger, columns), {TAG_WEIGHTS: tagger.network.tag_weights})
 
 
 def write_trunk(tagger: Tagger, path: Path) -> None:
@@ -128,7 +130,7 @@ def read_rows(path: Path, rows: Sequence[Row], num_tags: int) -> Reader:
 
 
 def _metadata(tagger: Tagger, columns: dict[int, int]) -> str:
-    return onnx_network.metadata(tagger.run, tagger.thresholds, columns, trunk_fingerprint(tagger))
+    return onnx_network.metadata(tagger.run, tagger.thresholds, tagger.temperatures, columns, trunk_fingerprint(tagger))
 
 
 def _session(path: Path):
@@ -159,15 +161,26 @@ def _averaged(image, side: int, tagger: Tagger):
     return ops.reshape(columns, (-1, image_size, image_size, 3))
 
 
-def _outputs(tagger: Tagger, image) -> dict:
+def _outputs(tagger: Tagger, image, for_suite: bool = False) -> dict:
     """Return the outputs of `plain_network` for RGB, 0 to 255, float32 (batch, image_size, image_size, 3)."""
-    network = plain_network(tagger)
+    network = plain_network(tagger, for_suite)
     after_rescaling = keras.Model(network.get_layer("rescale").output, network.output)
     return after_rescaling(network.get_layer("rescale")(image))
 
 
-def _convert(tagger: Tagger, image, tensors: dict, path: Path, metadata: str = "") -> None:
-    """Write a network to ONNX with a free batch dimension, named outputs, the model card and the suite's metadata."""
+def _convert(
+    tagger: Tagger, image, tensors: dict, path: Path, metadata: str = "", constants: dict[str, np.ndarray] | None = None
+) -> None:
+    """Write a network to ONNX with a free batch dimension, named outputs, the model card and the suite's metadata.
+
+    Args:
+        tagger: run to export.
+        image: the input of the network.
+        tensors: its outputs by name.
+        path: file to write.
+        metadata: of `onnx_network.metadata`.
+        constants: further outputs by name, which are the same for every input.
+    """
     network = keras.Model(image, list(tensors.values()))
     network(np.zeros((1, *image.shape[1:]), np.float32))  # Keras exports only networks that have been called
     path.parent.mkdir(exist_ok=True)
@@ -179,6 +192,10 @@ def _convert(tagger: Tagger, image, tensors: dict, path: Path, metadata: str = "
         value.name = name
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for name, value in (constants or {}).items():
+        graph.initializer.append(onnx.numpy_helper.from_array(value, f"constant_{name}"))
+        graph.node.append(onnx.helper.make_node("Identity", [f"constant_{name}"], [name]))
+        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, value.shape))
     model.doc_string = card_text(tagger)
     if metadata:
         onnx.helper.set_model_props(model, {onnx_network.METADATA: metadata})

@@ -152,12 +152,23 @@ def _figures(trial: Trial, figures: dict | str, found: Found) -> dict:
 
 
 def table(figures: dict) -> Table:
-    """Return the table of a result, with what each row gains over the run that learned without answers."""
-    cells = []
-    for row, runs in figures["rows"].items():
+    """Return the table of a result, with the mAP that each row gains, seed by seed, over the run that learned without
+    answers and over as many answers to random questions."""
+    cells, rows = [], figures["rows"]
+    for row, runs in rows.items():
         found = (f"{sum(run[key] for run in runs) / len(runs):,.0f}" for key in Found._fields)
-        cell = [row, *found, *(mean_and_range([run[key] for run in runs]) for key in FIGURES)]
-        key = "average_precision_macro"
-        gains = [run[key] - without[key] for run, without in zip(runs, figures["rows"][WITHOUT], strict=True)]
-        cells.append([*cell, "" if row == WITHOUT else mean_and_range(gains, "+")])
-    return Table(["answers of an oracle", "labels found", "of tags", *FIGURES.values(), "mAP gained"], cells)
+        order, _, number = row.rpartition(", ")
+        at_random = rows.get(f"random, {number}") if order and order != "random" else None
+        gains = [_gain(runs, others) for others in (rows[WITHOUT] if row != WITHOUT else None, at_random)]
+        cells.append([row, *found, *(mean_and_range([run[key] for run in runs]) for key in FIGURES), *gains])
+    return Table(
+        ["answers of an oracle", "labels found", "of tags", *FIGURES.values(), "over no answers", "over random"], cells
+    )
+
+
+def _gain(runs: list[dict], others: list[dict] | None) -> str:
+    """Return the mean difference in mAP from other runs of the same seeds, with its range; nothing without them."""
+    if others is None:
+        return ""
+    key = "average_precision_macro"
+    return mean_and_range([run[key] - other[key] for run, other in zip(runs, others, strict=True)], "+")

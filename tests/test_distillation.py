@@ -16,7 +16,7 @@ from model import losses
 from model.network import TaggerNetwork
 from training.recipes import resolve
 
-OPTIONS = ("--epochs", 4, "--batch-size", 8, "--image-size", 32)  # many steps more than the teacher had
+OPTIONS = ("--epochs", 4, "--batch-size", 8, "--image-size", 32, "--no-onnx")  # many steps more than the teacher had
 TAGS = 12
 
 

@@ -19,7 +19,19 @@ from inference.tagger import Tagger
 
 COLOURS = {"safe": (40, 60, 220), "questionable": (40, 200, 60), "explicit": (220, 40, 40)}
 RATINGS = [f"rating:{rating}" for rating in COLOURS]
-NETWORK = ("--preset", "test", "--recipe", "lean", "--image-size", 32, "--batch-size", 16, "--learning-rate", 0.05)
+NETWORK = (
+    "--preset",
+    "test",
+    "--recipe",
+    "lean",
+    "--image-size",
+    32,
+    "--batch-size",
+    16,
+    "--learning-rate",
+    0.05,
+    "--no-onnx",
+)
 
 
 def rated_pictures(folder, number=120, seed=0):

@@ -30,7 +30,7 @@ from training.recipes import resolve
 
 SETTINGS = Config(preset="test", image_size=32, noise="none", init="runs/base")
 THAWED_LATER = replace(SETTINGS, unfreeze_after=1)
-OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32)
+OPTIONS = ("--epochs", 2, "--batch-size", 32, "--image-size", 32, "--no-onnx")
 
 
 def compiled(config: Config, run_eagerly: bool = False) -> TaggerNetwork:

@@ -29,6 +29,8 @@ def main() -> None:
     from training import lr_finder, run_table, train_run, transfer
 
     if options.list:
+        if given_beside(options, {"list"}):
+            raise InputError("--list goes with no other option")
         print(run_table.table(Path("runs")))
         return
     devices.check(options.cpu)
@@ -36,7 +38,7 @@ def main() -> None:
     names = (entry.name for entry in fields(Config) if entry.metadata["is_option"])
     settings = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.teach or options.negatives or options.values or options.out:
-        print(teach_tag(options, settings))
+        print(teach_tag(options))
         return
     devices.distribute(options.devices)
     data, folder, existing = choose_folders(options)
@@ -61,12 +63,19 @@ def main() -> None:
         print(f"{folder} is trained. Next: {command('python', 'eval.py', folder)}")
 
 
-def teach_tag(options: argparse.Namespace, settings: dict) -> str:
+def given_beside(options: argparse.Namespace, names: set[str]) -> bool:
+    """Return whether options other than some have another value than their default."""
+    defaults = vars(parser().parse_args([]))
+    return any(value != defaults[name] for name, value in vars(options).items() if name not in names)
+
+
+def teach_tag(options: argparse.Namespace) -> str:
     """Add an output to a run, or write it into a file, and return its expected figures in words."""
     from model import run_folder
     from training.teach_tag import teach
 
-    if not options.teach or settings or options.data or options.resume or (options.negatives and options.values):
+    allowed = {"teach", "run", "out", "cpu", "negatives", "values"}
+    if not options.teach or given_beside(options, allowed) or (options.negatives and options.values):
         others = "--run, --out, --cpu, and either --negatives or --values"
         raise InputError(f"--teach NAME FOLDER trains nothing but one output; the only options that go with it are {others}")
     name, pictures = options.teach

@@ -100,6 +100,32 @@ def program(script: str, *options, apart: bool = False, cwd=None, **kwargs) -> s
     return subprocess.CompletedProcess(arguments, int(code or 0), out, err)
 
 
+# Linux counts the memory of the process that starts a program as the program's: so this small one starts it.
+MEASURING = """import pathlib, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+try:
+    import resource
+    unit = 1 if sys.platform == "darwin" else 1024
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+except ModuleNotFoundError:  # on Windows
+    most = 0
+pathlib.Path(sys.argv[1]).write_text(str(most))
+sys.exit(code)
+"""
+
+
+def program_and_memory(file: Path, script: str, *options, **kwargs) -> tuple[subprocess.CompletedProcess, float]:
+    """Run one of the suite's commands in another process; return also the most memory that it had, in GiB.
+
+    Args:
+        file: for the number; it is overwritten.
+        script, options, kwargs: as of `program`.
+    """
+    command = [sys.executable, "-c", MEASURING, file, sys.executable, ROOT / script, *options]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=600, **kwargs)
+    return done, int(file.read_text()) / 2**30
+
+
 def _end(code: int) -> NoReturn:
     raise Ended(code)
 

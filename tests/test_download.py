@@ -1,7 +1,6 @@
 """download.py from end to end, as a program and, where that is quicker, from within."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from conftest import program
+from conftest import program, program_and_memory
 from data_folders import contents, read_quarantine, read_split
 from odd_images import write_odd_images
 from PIL import Image
@@ -85,17 +84,15 @@ def test_odd_images_are_read_right_or_named_and_memory_stays_bounded(tmp_path):
     (pictures / "directory.png").mkdir()
     names = [*expected, "directory.png", "gone.png"]
     (tmp_path / "tags.csv").write_text("\n".join(["id,tags", *(f"{name},odd" for name in names)]))
-    process = start(
-        *("--board", "folder", "--images", pictures, "--csv", tmp_path / "tags.csv", "--out", out),
-        *("--size", 64, "--val", 0, "--test", 0),
-    )
-    output = process.communicate(timeout=120) if not hasattr(os, "wait4") else _wait_within(process, gibibytes=2)
-    assert process.returncode == 0, output
-    said = output[1].splitlines()
+    options = ("--board", "folder", "--images", pictures, "--csv", tmp_path / "tags.csv", "--out", out)
+    sizes = ("--size", 64, "--val", 0, "--test", 0)
+    done, gibibytes = program_and_memory(tmp_path / "memory", "download.py", *options, *sizes)
+    assert done.returncode == 0 and gibibytes < 2, done.stderr
+    said = done.stderr.splitlines()
     for name, outcome in expected.items():
         warnings = [line for line in said if line.startswith(f"{pictures / name}: cut short, ")]
         assert len(warnings) == bool(outcome.warning) and outcome.warning in "".join(warnings)
-    assert "Warning" not in output[1] and "LZWDecode" not in output[1]  # nothing of Pillow or libtiff
+    assert "Warning" not in done.stderr and "LZWDecode" not in done.stderr  # nothing of Pillow or libtiff
     quarantine = read_quarantine(out)
     assert quarantine.pop("directory.png") == quarantine.pop("gone.png") == "no such file"
     assert quarantine.keys() == {name for name, outcome in expected.items() if outcome.reason}
@@ -109,16 +106,6 @@ def test_odd_images_are_read_right_or_named_and_memory_stays_bounded(tmp_path):
             found = image.getpixel((int(x * image.width), int(y * image.height)))
             assert max(abs(a - b) for a, b in zip(found, colour, strict=True)) <= 12, f"{name}: {found}"
         assert expected[name].warning or record.md5 == hashlib.md5((pictures / name).read_bytes()).hexdigest()
-
-
-def _wait_within(process: subprocess.Popen, gibibytes: float) -> tuple[str, str]:
-    """Wait for a program's end and check the most memory that it had."""
-    output = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    unit = 1 if sys.platform == "darwin" else 1024
-    assert usage.ru_maxrss * unit < gibibytes * 2**30
-    return output
 
 
 def test_the_folder_holds_what_the_manifest_says(made):

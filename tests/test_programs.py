@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, program, uncompiled
+from conftest import ROOT, program, program_and_memory, uncompiled
 from odd_images import write_odd_images
 from PIL import Image
 
@@ -82,14 +82,12 @@ def test_the_python_interface_gives_what_the_program_gives(evaluated):
 def test_odd_pictures_are_tagged_or_named_in_one_line(emoji_onnx, tmp_path):
     expected = write_odd_images(tmp_path)
     paths = {name: tmp_path / name for name in expected}
-    command = [sys.executable, ROOT / "test.py", *paths.values(), "--run", emoji_onnx, "--json"]
-    with (tmp_path / "out").open("w+") as output, (tmp_path / "messages").open("w+") as errors:
-        # Python buffers the output, as it does for most users: what was printed before an error must still arrive.
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        process = subprocess.Popen([*map(str, command)], stdout=output, stderr=errors, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-    tagged = {answer["file"] for answer in json.loads((tmp_path / "out").read_text())}
-    messages = (tmp_path / "messages").read_text().splitlines()
+    # Python buffers the output, as it does for most users: what was printed before an error must still arrive.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    options = (*paths.values(), "--run", emoji_onnx, "--json")
+    done, gibibytes = program_and_memory(tmp_path / "memory", "test.py", *options, env=environment)
+    tagged = {answer["file"] for answer in json.loads(done.stdout)}
+    messages = done.stderr.splitlines()
     for name, path in paths.items():
         named = [line for line in messages if str(path) in line]
         if expected[name].reason:
@@ -99,9 +97,9 @@ def test_odd_pictures_are_tagged_or_named_in_one_line(emoji_onnx, tmp_path):
             assert str(path) in tagged
         else:
             assert str(path) in tagged and not named, name
-    assert os.waitstatus_to_exitcode(status) == 1
+    assert done.returncode == 1
     assert not [line for line in messages[:-1] if str(tmp_path) not in line]  # nothing of Pillow or libtiff
-    assert usage.ru_maxrss < 2 * 2**20  # KiB
+    assert gibibytes < 2
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def run_ablation(*options) -> None:
 def test_ablation_reuses_finished_runs_and_names_a_row_that_failed(emoji_data, first_run, tmp_path, monkeypatch, capsys):
     """The fixture's run stands for one of a row."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(ablation.ROWS, "without SiLU", "--preset test --recipe lean --noise diagonal")
+    monkeypatch.setitem(ablation.ROWS, "without SiLU", "--preset test --recipe lean --noise diagonal --optimizer sgd")
     finished = Path(shutil.copytree(first_run, trials.HOME / "emoji-without-SiLU-2-0"))
     (trials.HOME / "emoji-default-2-0").write_text("a file, not a folder")
     trained = (finished / "model.keras").stat().st_mtime_ns

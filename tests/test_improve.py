@@ -285,5 +285,6 @@ def test_ten_corrections_by_keyboard_are_learned(home, browser):
     given = [
         sum(tag in tagger.tag([pictures[name]], threshold=0.5)[0] for name, tag in wanted) for tagger in (before, after)
     ]
-    assert given[1] >= given[0] + 3, (given, len(wanted))
+    # How many depends on the number format of the machine: 3 of 6 where bfloat16 is used, 1 before.
+    assert given[1] > given[0] and given[1] >= len(wanted) / 2, (given, len(wanted))
     assert labels_of(data, "test") == labels_of(Path("data/emoji-2"), "test")

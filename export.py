@@ -7,6 +7,7 @@ from pathlib import Path
 from command import Parser, run
 from common.errors import InputError, say
 from common.processes import import_quietly
+from model.onnx_session import LIBRARIES_TO_WRITE
 
 FORMATS = ("onnx", "suite", "run", "keras", "trunk", "timm", "cl", "safetensors", "savedmodel", "litert", "int8")
 ONNX_FORMATS = {"onnx", "suite", "run", "trunk", "timm", "cl"}
@@ -86,7 +87,7 @@ def parse_arguments():
 
 def check_libraries(names: list[str]) -> None:
     """Raise an InputError that names what to install if a library for one of the formats is missing."""
-    needed = ("onnx", "onnxruntime", "tf2onnx") if ONNX_FORMATS & set(names) else ()
+    needed = LIBRARIES_TO_WRITE if ONNX_FORMATS & set(names) else ()
     for library in (*needed, *(name for name in names if name == "safetensors")):
         if not importlib.util.find_spec(library):
             raise InputError(f"--format needs {library}: pip install -r requirements-export.txt")

@@ -91,11 +91,10 @@ class TaggerNetwork(keras.Model):
     @property
     def tag_weights(self) -> np.ndarray:
         """Weights of the embedding's channels in each tag's logit, without noise: float32 (channels, num_tags)."""
-        names = {layer.name for layer in self.layers}
         output = self.get_layer(TAGS)
         dense = output.mean_layer if isinstance(output, HeteroscedasticSigmoid) else output
         weights = ops.convert_to_numpy(dense.kernel)
-        if "bottleneck" in names:
+        if self.config["bottleneck"]:
             weights = ops.convert_to_numpy(self.get_layer("bottleneck").kernel) @ weights
         added = [self.get_layer(f"added_output{position + 1}").kernel for position in range(self.num_added_outputs)]
         return np.concatenate([weights, *map(ops.convert_to_numpy, added)], axis=1)

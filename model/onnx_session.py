@@ -5,6 +5,7 @@ from pathlib import Path
 from common.errors import say
 
 CPU = "cpu"
+LIBRARIES_TO_WRITE = ("onnx", "onnxruntime", "tf2onnx")  # what writing ONNX files needs
 PROVIDERS = {  # device ▶ the name of its provider in ONNX Runtime
     CPU: "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",

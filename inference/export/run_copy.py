@@ -9,8 +9,8 @@ import numpy as np
 from common.errors import say
 from common.processes import run_script
 from model import devices
+from model.onnx_session import LIBRARIES_TO_WRITE
 
-LIBRARIES = ("onnx", "onnxruntime", "tf2onnx")
 NUM_PICTURES = 32  # on which the file is compared with `model.keras`
 
 
@@ -24,7 +24,7 @@ def write_run_copy(folder: Path, pixels: np.ndarray | None = None) -> None:
     """
     options = ("--run", str(folder), "--format", "run")
     failed = "no model.onnx, with which test.py and serve.py start faster"
-    if missing := [library for library in LIBRARIES if not importlib.util.find_spec(library)]:
+    if missing := [library for library in LIBRARIES_TO_WRITE if not importlib.util.find_spec(library)]:
         later = f"pip install -r requirements-export.txt; python export.py {' '.join(options)}"
         say(f"{failed}: it needs {', '.join(missing)}. To write it: {later}")
         return

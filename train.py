@@ -5,6 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from command import Parser, run
 from common.errors import InputError, command, say
 from common.processes import import_quietly, use_cpu
@@ -15,18 +17,20 @@ from training.recipes import RECIPES
 
 
 def main() -> None:
-    """Train a run, or do what another option asks for."""
+    """Do what the options ask for."""
     options = parser().parse_args()
     if not options.checkpoint_minutes > 0 or options.devices < 1:
         raise InputError("--checkpoint-minutes has to be greater than 0, and --devices at least 1")
     if options.cpu:
         use_cpu()
-    import_quietly("keras")
     import_quietly("tensorflow")  # reads the shards, whatever the backend
-    from dataset import images
-    from inference.export.run_copy import write_run_copy
-    from model import devices
-    from training import lr_finder, run_table, train_run, transfer
+    if options.processes:
+        join_processes(options)
+    elif options.process_count is not None or options.process_index is not None:
+        raise InputError("--process-count and --process-index go with --processes")
+    import_quietly("keras")
+    from model import devices, process_group
+    from training import run_table
 
     if options.list:
         if given_beside(options, {"list"}):
@@ -35,29 +39,45 @@ def main() -> None:
         return
     devices.check(options.cpu)
     devices.leave_gpus_to_backend()
-    names = (entry.name for entry in fields(Config) if entry.metadata["is_option"])
-    settings = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.teach or options.negatives or options.values or options.out:
         print(teach_tag(options))
         return
     devices.distribute(options.devices)
+    with process_group.group.together():
+        train(options)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a run, or continue it; with `--find-lr`, only try learning rates for it."""
+    from dataset import images
+    from inference.export.run_copy import write_run_copy
+    from model import process_group
+    from training import lr_finder, train_run, transfer
+
+    group = process_group.group
+    names = (entry.name for entry in fields(Config) if entry.metadata["is_option"])
+    settings = {name: value for name in names if (value := getattr(options, name)) is not None}
     data, folder, existing = choose_folders(options)
     if options.resume:
         settings = existing.config.as_dict() | settings
     elif options.init:
         settings = transfer.inherited_settings(settings)
-    plan = train_run.make_plan(settings, existing, data, folder, options.devices)
+    plan = train_run.make_plan(settings, existing, data, folder, options.devices * group.count)
     if difference := images.version_difference(plan.run.decode_version, str(data)):
         say(difference)
     if options.find_lr:
         print(lr_finder.find_learning_rate(plan))
-    elif (folder / "model.keras").exists():
+    elif process_group.broadcast(np.array((folder / "model.keras").exists())):
+        if group.index:  # the first process does the rest
+            return
         train_run.check_finished(folder)
         if options.onnx and not (folder / "model.onnx").exists():
             write_run_copy(folder)
         say(f"{folder} is trained already, with these options; for another run, give another --run")
     else:
         train_run.run(plan, options.cache, options.checkpoint_minutes)
+        if group.index:
+            return
         if options.onnx:
             write_run_copy(folder)
         print(f"{folder} is trained. Next: {command('python', 'eval.py', folder)}")
@@ -67,6 +87,20 @@ def given_beside(options: argparse.Namespace, names: set[str]) -> bool:
     """Return whether options other than some have another value than their default."""
     defaults = vars(parser().parse_args([]))
     return any(value != defaults[name] for name, value in vars(options).items() if name not in names)
+
+
+def join_processes(options: argparse.Namespace) -> None:
+    """Join the other processes that train the same run."""
+    from model import process_group
+
+    alone = [name for name in ("find_lr", "list", "teach", "teacher") if getattr(options, name)]
+    if options.batch_size == AUTO:
+        alone.append("batch_size auto")
+    if alone:
+        raise InputError(f"--{alone[0].replace('_', '-')} does not go with --processes: it is done by one process")
+    process_group.join(options.processes, options.process_count, options.process_index, options.devices)
+    if process_group.group.index:
+        say(f"process {process_group.group.index} of {process_group.group.count}; process 0 shows the progress")
 
 
 def teach_tag(options: argparse.Namespace) -> str:
@@ -106,6 +140,13 @@ def parser() -> Parser:
     options.add_argument("--checkpoint-minutes", type=float, default=10.0, help="time between checkpoints (default: 10)")
     options.add_argument("--cache", choices=CACHE_CHOICES, default="none", help="keep pictures decoded (default: none)")
     options.add_argument("--devices", type=int, default=1, help="devices per batch, with KERAS_BACKEND=jax (default: 1)")
+    options.add_argument(
+        "--processes",
+        metavar="HOST:PORT",
+        help="train with several processes, the first of which listens there; auto: as Slurm or Open MPI say",
+    )
+    options.add_argument("--process-count", type=int, help="with --processes: number of processes")
+    options.add_argument("--process-index", type=int, help="with --processes: number of this process, from 0")
     options.add_argument("--cpu", action="store_true", help="compute on the CPU, even if there is a GPU")
     options.add_argument("--find-lr", action="store_true", help="try learning rates, save a plot, and propose a maximum")
     teaching: dict[str, Any] = {"nargs": 2, "metavar": ("NAME", "FOLDER")}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.errors import InputError, say
 
+REQUIRED = ("keras", "tensorflow")
 ROOT = Path(__file__).parent.parent  # the folder of the scripts
 
 
@@ -46,7 +47,8 @@ def import_quietly(library: str) -> None:
     """Import a library without the messages of its native code, which no setting turns off.
 
     Args:
-        library: `tensorflow`, or `keras`, which also imports the backend that KERAS_BACKEND names and lists its devices.
+        library: `tensorflow`, `jax`, or `keras`, which also imports the backend that KERAS_BACKEND names and lists its
+            devices.
 
     Raises:
         InputError: the library is not installed, or Keras does not know the backend.
@@ -55,23 +57,36 @@ def import_quietly(library: str) -> None:
     # Allocate GPU memory on demand, so that the desktop and other programs keep theirs.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    sys.stderr.flush()
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    gc.disable()  # an exception in a callback of the garbage collector is lost, Ctrl-C as well
     try:
-        module = importlib.import_module(library)
-        if library == "keras" and module.backend.backend() != "torch":  # Keras cannot list devices under PyTorch
-            module.distribution.list_devices()
+        with no_native_messages():
+            module = importlib.import_module(library)
+            if library == "keras" and module.backend.backend() != "torch":  # Keras cannot list devices under PyTorch
+                module.distribution.list_devices()
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed: pip install -r requirements.txt") from error
+        where = "-r requirements.txt" if error.name in REQUIRED else error.name
+        raise InputError(f"{error.name} is not installed: pip install {where}") from error
     except ValueError as error:
         backend = os.environ.get("KERAS_BACKEND")
         raise InputError(f"KERAS_BACKEND={backend}: {error}; expected tensorflow, jax or torch") from error
+
+
+@contextlib.contextmanager
+def no_native_messages(descriptors: tuple[int, ...] = (2,)) -> Iterator[None]:
+    """Keep native code from printing on standard error, 2, or on standard output, 1, while the block lasts."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = {number: os.dup(number) for number in descriptors}
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in descriptors:
+        os.dup2(null, number)
+    gc.disable()  # an exception in a callback of the garbage collector is lost, Ctrl-C as well
+    try:
+        yield
     finally:
         gc.enable()
-        os.dup2(stderr, 2)
-        os.close(stderr)
+        for number, descriptor in kept.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)
         os.close(null)
 
 

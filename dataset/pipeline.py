@@ -4,8 +4,7 @@ Both decode pictures with `dataset.images`, as prediction does. Pillow releases 
 resizes, so that tf.data's threads use all cores.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,8 @@ import tensorflow as tf
 from common.errors import InputError
 from dataset import images, records
 from dataset.augmentation import DRAWS, Augmentation
+from dataset.batches import Batches, call_when_ready, without_autograph
 from dataset.cache import Cache
-from dataset.damage import explain_damage
 from dataset.frozen_features import FrozenFeatures
 from dataset.implications import raised
 from dataset.soft_targets import SoftTargets
@@ -26,39 +25,6 @@ BLOCK_RECORDS = 4096  # records shuffled together; two blocks are in memory, abo
 INTERLEAVED_SHARDS = 16
 MIXUP = 1  # distinguishes the random numbers of MixUp from the others of a batch
 PREFETCHED_BATCHES = 4
-
-# Otherwise, TensorFlow takes a second to look for loops and conditions on tensors in the functions of a dataset.
-without_autograph = tf.autograph.experimental.do_not_convert
-
-
-class Batches:
-    """Batches of a split; an error while reading them names the damaged shard or post.
-
-    Iteration yields NumPy arrays. Keras' `fit` needs the dataset itself: `with batches as dataset: network.fit(dataset)`.
-
-    Args:
-        dataset: the batches.
-        folder, split: the data folder and the split that they are read from.
-    """
-
-    def __init__(self, dataset: tf.data.Dataset, folder: Path, split: str):
-        self.dataset, self.folder, self.split = dataset, folder, split
-        self._damage = ExitStack()
-
-    def __iter__(self) -> Iterator:
-        with explain_damage(self.folder, self.split):
-            yield from self.dataset.as_numpy_iterator()
-
-    def __enter__(self) -> tf.data.Dataset:
-        self._damage.enter_context(explain_damage(self.folder, self.split))
-        return self.dataset
-
-    def __exit__(self, *error) -> bool | None:
-        return self._damage.__exit__(*error)
-
-    def take(self, number: int) -> "Batches":
-        """Return only the first batches."""
-        return Batches(self.dataset.take(number), self.folder, self.split)
 
 
 @dataclass(frozen=True)
@@ -77,6 +43,7 @@ class TrainingData:
         soft_targets: a teacher's probabilities for this folder, or None.
         features: the outputs of the frozen part of the trunk, which replace the pictures, or None.
         implied: for each tag the indices of the tags that it implies, whose labels are added; None: labels stay as they are.
+        part, parts: only this part, from 0, of so many equal ones of each batch is returned.
     """
 
     folder: Path
@@ -91,6 +58,8 @@ class TrainingData:
     soft_targets: SoftTargets | None = None
     features: FrozenFeatures | None = None
     implied: list[list[int]] | None = None
+    part: int = 0
+    parts: int = 1
 
 
 def training_batches(
@@ -112,7 +81,8 @@ def training_batches(
 
     Returns:
         Batches of uint8 (batch, image_size, image_size, 3), or with features float16 (batch, …), and of float32
-        (batch, num_tags), the labels; with soft targets (batch, 2, num_tags), the labels and the soft targets.
+        (batch, num_tags), the labels; with soft targets (batch, 2, num_tags), the labels and the soft targets. Of a batch in
+        several parts, the part has batch_size / parts pictures, and is what it would be in the whole batch.
     """
     order = tf.data.Dataset.range(first_epoch, end_epoch).flat_map(
         lambda epoch: epoch_order(data, epoch, tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
@@ -157,9 +127,13 @@ def open_shard(data: TrainingData, paths: list[str], shard: tf.Tensor) -> tf.dat
 
 @without_autograph
 def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode the records of a batch, or look up their numbers in the cache, and return pixels or features, and labels."""
-    shape = (data.batch_size, data.num_tags)
+    """Return pixels or features, and labels, of a part of a batch of records or of their numbers in the cache."""
     cache, targets, features = data.cache, data.soft_targets, data.features
+    part = partial(_rows_of_part, data)
+    rows, own, partner, share = tf.numpy_function(part, [epoch, step], (tf.int64, tf.int64, tf.int64, tf.float32))
+    size = data.batch_size // data.parts
+    own, partner, share = (tf.ensure_shape(values, size) for values in (own, partner, share))
+    batch = tf.gather(batch, tf.ensure_shape(rows, (None,)))
     if cache:
         pictures, keys = batch, batch
         labels = tf.numpy_function(lambda numbers: cache.label_matrix(numbers, data.num_tags), [batch], tf.float32)
@@ -168,36 +142,52 @@ def load_batch(data: TrainingData, epoch: tf.Tensor, step: tf.Tensor, batch: tf.
         pictures, keys = examples["image"], examples["id"]
         labels = examples["labels"]
     if features:
-        inputs = tf.numpy_function(partial(load_features, data), [keys, epoch, step], tf.float16)
-        inputs = tf.ensure_shape(inputs, (data.batch_size, *features.values.shape[2:]))
+        inputs = tf.numpy_function(partial(load_features, data), [keys, epoch, step, rows], tf.float16)
+        shape = features.values.shape[2:]
     else:
-        inputs = tf.numpy_function(partial(load_pixels, data), [pictures, epoch, step], tf.uint8)
-        inputs = tf.ensure_shape(inputs, (data.batch_size, data.image_size, data.image_size, 3))
+        inputs = tf.numpy_function(partial(load_pixels, data), [pictures, epoch, step, rows], tf.uint8)
+        shape = (data.image_size, data.image_size, 3)
+    inputs = tf.ensure_shape(inputs, (None, *shape))
     if data.implied:
         labels = tf.numpy_function(partial(raised, implied=data.implied), [labels], tf.float32)
-    labels = tf.ensure_shape(labels, shape)
     if targets:
         look_up = targets.by_positions if cache else targets.by_ids
-        soft = tf.ensure_shape(tf.numpy_function(look_up, [keys], tf.float32), shape)
-        labels = tf.stack([labels, soft], axis=1)  # (batch, 2, num_tags)
+        labels = tf.stack([labels, tf.numpy_function(look_up, [keys], tf.float32)], axis=1)  # (rows, 2, num_tags)
+    labels = tf.ensure_shape(labels, (None, 2, data.num_tags) if targets else (None, data.num_tags))
     if data.augmentation.mixup:
-        share, partner = tf.numpy_function(partial(_mixture, data), [epoch, step], (tf.float32, tf.int64))
-        share, partner = tf.ensure_shape(share, data.batch_size), tf.ensure_shape(partner, data.batch_size)
-        inputs, labels = (_mixed(values, share, partner) for values in (inputs, labels))
-    return inputs, labels
+        inputs, labels = (_mixed(values, own, partner, share) for values in (inputs, labels))
+    return tf.ensure_shape(inputs, (size, *inputs.shape[1:])), tf.ensure_shape(labels, (size, *labels.shape[1:]))
 
 
-def load_features(data: TrainingData, keys: np.ndarray, epoch: int, step: int) -> np.ndarray:
-    """Return the features of a batch, of the same mirror images as `load_pixels` would make: float16 (batch, …).
+def _rows_of_part(data: TrainingData, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return which pictures of a batch its part needs, and how MixUp mixes them.
+
+    Returns:
+        The rows of the batch that are read: those of the part, and those that they are mixed with, int64 (rows,).
+        Where among these rows each picture of the part is, and where the one that it is mixed with, int64 (part,).
+        Each picture's own share in the mixture, float32 (part,).
+    """
+    size = data.batch_size // data.parts
+    part = np.arange(data.part * size, (data.part + 1) * size)
+    share, partner = np.ones(data.batch_size), np.arange(data.batch_size)
+    if alpha := data.augmentation.mixup:
+        generator = np.random.default_rng([data.seed, epoch, step, MIXUP])
+        share, partner = generator.beta(alpha, alpha, data.batch_size), generator.permutation(data.batch_size)
+    rows = np.union1d(part, partner[part])
+    return rows, np.searchsorted(rows, part), np.searchsorted(rows, partner[part]), share[part].astype(np.float32)
+
+
+def load_features(data: TrainingData, keys: np.ndarray, epoch: int, step: int, rows: np.ndarray) -> np.ndarray:
+    """Return the features of rows of a batch, of the same mirror images as `load_pixels` would make: float16 (rows, …).
 
     Args:
         data: what is read, and how.
-        keys: ids of the pictures (batch,), or their numbers in the cache.
-        epoch, step: as for `load_pixels`.
+        keys: ids of the pictures (rows,), or their numbers in the cache.
+        epoch, step, rows: as for `load_pixels`.
     """
     assert data.features
     look_up = data.features.by_positions if data.cache else data.features.by_ids
-    return look_up(keys, data.augmentation.mirrored(_draws(data, epoch, step)))
+    return look_up(keys, data.augmentation.mirrored(_draws(data, epoch, step)[rows]))
 
 
 def _draws(data: TrainingData, epoch: int, step: int) -> np.ndarray:
@@ -205,55 +195,34 @@ def _draws(data: TrainingData, epoch: int, step: int) -> np.ndarray:
     return np.random.default_rng([data.seed, epoch, step]).uniform(-1, 1, (data.batch_size, DRAWS))
 
 
-def _mixture(data: TrainingData, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each picture's own share in its MixUp, float32 (batch,), and the other picture, int64 (batch,)."""
-    generator = np.random.default_rng([data.seed, epoch, step, MIXUP])
-    alpha = data.augmentation.mixup
-    return generator.beta(alpha, alpha, data.batch_size).astype(np.float32), generator.permutation(data.batch_size)
-
-
-def _mixed(values: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
-    """Return weighted averages of the rows of a tensor (batch, …) with other rows of it, in the same number format."""
-    own = tf.cast(values, tf.float32)
-    share = tf.reshape(share, [-1] + [1] * (own.shape.rank - 1))  # (batch, 1, …)
-    mixed = share * own + (1 - share) * tf.gather(own, partner)
+def _mixed(values: tf.Tensor, own: tf.Tensor, partner: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Return weighted averages of rows of a tensor (rows, …) with other rows of it, in the same number format: (part, …)."""
+    rows = tf.cast(values, tf.float32)
+    share = tf.reshape(share, [-1] + [1] * (rows.shape.rank - 1))  # (part, 1, …)
+    mixed = share * tf.gather(rows, own) + (1 - share) * tf.gather(rows, partner)
     return tf.cast(tf.round(mixed) if values.dtype.is_integer else mixed, values.dtype)
 
 
-def load_pixels(data: TrainingData, pictures: np.ndarray, epoch: int, step: int) -> np.ndarray:
-    """Decode and augment a batch.
+def load_pixels(data: TrainingData, pictures: np.ndarray, epoch: int, step: int, rows: np.ndarray) -> np.ndarray:
+    """Decode and augment rows of a batch.
 
     Args:
         data: what is read, and how.
-        pictures: encoded pictures (batch,), or their numbers in the cache.
+        pictures: encoded pictures (rows,), or their numbers in the cache.
         epoch, step: determine, with the seed, the random numbers of the augmentation.
+        rows: the positions of the pictures in the batch (rows,).
 
     Returns:
-        uint8 (batch, image_size, image_size, 3).
+        uint8 (rows, image_size, image_size, 3).
     """
-    draws = _draws(data, epoch, step)
+    draws = _draws(data, epoch, step)[rows]
     if data.cache and data.cache.fitted:
         return data.augmentation.mirror(data.cache.fitted_pictures(pictures, data.image_size), draws)
-    pixels = np.empty((data.batch_size, data.image_size, data.image_size, 3), np.uint8)
+    pixels = np.empty((len(pictures), data.image_size, data.image_size, 3), np.uint8)
     for index, picture in enumerate(pictures):
         image = data.cache.picture(picture) if data.cache else images.decode_to_fit(picture, data.image_size, data.resize)
         pixels[index] = data.augmentation.apply(image, data.image_size, data.resize, draws[index])
     return data.augmentation.mirror(pixels, draws)
-
-
-def call_when_ready(batches: tf.data.Dataset, when_ready: Callable[[int], None]) -> tf.data.Dataset:
-    """Return the same batches, and call a function with the number of each, in order, when it is ready."""
-
-    @without_autograph
-    def add_call(index, batch):
-        def call(index):
-            when_ready(int(index))
-            return np.int64(0)
-
-        with tf.control_dependencies([tf.numpy_function(call, [index], tf.int64)]):
-            return tf.nest.map_structure(tf.identity, batch)
-
-    return batches.enumerate().map(add_call)
 
 
 def _shuffle(values, seed: list):
@@ -261,11 +230,27 @@ def _shuffle(values, seed: list):
     return tf.random.experimental.stateless_shuffle(values, seed=tf.stack(seed))
 
 
-def evaluation_batches(folder: Path, split: str, num_tags: int, image_size: int, resize: str, batch_size: int) -> Batches:
+def evaluation_batches(
+    folder: Path,
+    split: str,
+    num_tags: int,
+    image_size: int,
+    resize: str,
+    batch_size: int,
+    part: int = 0,
+    parts: int = 1,
+) -> Batches:
     """Return the batches of a whole split, in order, without augmentation.
 
+    Args:
+        folder, split: what is read.
+        num_tags: number of tags of the folder.
+        image_size, resize: see `images.fit`.
+        batch_size: images in a batch; the last one may have fewer.
+        part, parts: of so many batches in a row only this one, from 0, gets pixels. The others have none.
+
     Returns:
-        Batches of dictionaries: `pixels` uint8 (batch, image_size, image_size, 3), `labels` float32 (batch, num_tags),
+        Batches of dictionaries: `pixels` uint8 (batch or 0, image_size, image_size, 3), `labels` float32 (batch, num_tags),
         `id` (batch,), `image`, the encoded pictures (batch,), and the other fields of `records.decode_batch`.
 
     Raises:
@@ -276,13 +261,15 @@ def evaluation_batches(folder: Path, split: str, num_tags: int, image_size: int,
         raise InputError(f"{folder} has no {split} shards: expected a folder made by download.py")
 
     @without_autograph
-    def fit(encoded):
+    def fit(number, encoded):
         examples = records.decode_batch(encoded, num_tags)
-        pixels = tf.numpy_function(fit_all, [examples["image"]], tf.uint8)
+        pixels = tf.numpy_function(fit_all, [number, examples["image"]], tf.uint8)
         return examples | {"pixels": tf.ensure_shape(pixels, (None, image_size, image_size, 3))}
 
-    def fit_all(encoded):
+    def fit_all(number, encoded):
+        if number % parts != part:
+            return np.empty((0, image_size, image_size, 3), np.uint8)
         return np.stack([images.network_input(picture, image_size, resize) for picture in encoded])
 
-    dataset = tf.data.TFRecordDataset(paths).batch(batch_size).map(fit, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = tf.data.TFRecordDataset(paths).batch(batch_size).enumerate().map(fit, num_parallel_calls=tf.data.AUTOTUNE)
     return Batches(dataset.prefetch(tf.data.AUTOTUNE), folder, split)

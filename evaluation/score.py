@@ -1,6 +1,8 @@
 """A network's predictions for a split of a data folder."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import keras
@@ -11,6 +13,7 @@ from common.errors import InputError
 from common.numbers import sigmoid
 from common.progress import progress
 from dataset import pipeline
+from model import process_group
 from model.config import Config
 from model.network import TaggerNetwork
 
@@ -44,6 +47,7 @@ def score(
     temperatures: np.ndarray | float = 1.0,
     batch_size: int = 64,
     outputs: np.ndarray | None = None,
+    together: bool = False,
 ) -> Scores:
     """Predict a whole split, with progress on standard error.
 
@@ -55,6 +59,7 @@ def score(
         temperatures: divisors of the logits: one, or one for each output of the network, float32.
         batch_size: of the prediction.
         outputs: the network's output for each tag of the data, see `Run.outputs_for`, int (tags of the data,). None: all.
+        together: all processes of a group call this function; each predicts a part, and all get the whole.
 
     Raises:
         InputError: the split is empty, or has not as many images as the folder's manifest says.
@@ -68,19 +73,17 @@ def score(
     labels, probability = np.empty(shape, bool), np.empty(shape, np.float32)
     predictive_variance = np.zeros(shape, np.uint8)
     ids, groups = [], []
-    batches = pipeline.evaluation_batches(data, split, len(outputs), config.image_size, config.resize, batch_size)
+    part, parts = (process_group.group.index, process_group.group.count) if together else (0, 1)
+    batches = pipeline.evaluation_batches(
+        data, split, len(outputs), config.image_size, config.resize, batch_size, part, parts
+    )
     bar = progress(total=images, unit="images", description=f"scoring {split}", leave=False)
     with bar:
-        for batch in batches:
+        for batch, predicted in _predicted(network, batches, part, parts, batch_size):
             rows = slice(len(ids), len(ids) + len(batch["id"]))
             if rows.stop > images:
                 break
-            # Padded to one size, so that the network is compiled once and the batch divides among devices.
-            missing = batch_size - len(batch["pixels"])
-            predicted = network.predict_on_batch(np.pad(batch["pixels"], ((0, missing), (0, 0), (0, 0), (0, 0))))
-            predicted = {
-                name: keras.ops.convert_to_numpy(values)[: len(batch["id"]), outputs] for name, values in predicted.items()
-            }
+            predicted = {name: values[: len(batch["id"]), outputs] for name, values in predicted.items()}
             labels[rows] = batch["labels"] > 0.5
             probability[rows] = sigmoid(predicted["logit"] / divisors)
             if "variance" in predicted:
@@ -92,6 +95,20 @@ def score(
         raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
     grouped = all(groups)
     return Scores(np.array(ids), np.array(groups if grouped else ids), grouped, labels, probability, predictive_variance)
+
+
+def _predicted(network: TaggerNetwork, batches: Iterable[dict], part: int, parts: int, batch_size: int):
+    """Yield each batch and what the network predicts for it, both padded to one size, arrays (batch_size, outputs).
+
+    With one size, the network is compiled once, and the batch divides among devices.
+    """
+    batches = iter(batches)
+    while several := list(islice(batches, parts)):  # at the end, fewer
+        pixels = several[part]["pixels"] if part < len(several) else several[0]["pixels"][:0]
+        missing = batch_size - len(pixels)
+        predicted = network.predict_on_batch(np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))))
+        predicted = {name: keras.ops.convert_to_numpy(values) for name, values in predicted.items()}
+        yield from zip(several, process_group.gather(predicted) if parts > 1 else [predicted], strict=False)
 
 
 def number_of_images(data: Path, split: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from common.errors import InputError, say
+from model import process_group
 
 WITHOUT_GPU = {
     "tensorflow": 'no CUDA libraries that fit it: pip install "tensorflow[and-cuda]" (on Windows, TensorFlow has no GPU '
@@ -89,18 +90,53 @@ def distribute(number: int) -> None:
     batch, as on one device.
 
     Args:
-        number: number of devices.
+        number: number of devices of each process.
 
     Raises:
         InputError: there are fewer devices, or the backend is not JAX.
     """
-    if number == 1:
+    group = process_group.group
+    if number == 1 and group.count == 1:
         return
     if keras.backend.backend() != "jax":
         raise InputError(f"--devices {number} needs JAX: pip install jax, and KERAS_BACKEND=jax python train.py …")
     if len(list_devices()) < number:
         raise InputError(f"--devices {number}: JAX sees {len(list_devices())}: {', '.join(list_devices())}")
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=list_devices()[:number]))
+    if group.count == 1:
+        shared = list_devices()[:number]
+    else:
+        import jax
+
+        processes = [[device for device in jax.devices() if device.process_index == n] for n in range(group.count)]
+        shared = [f"{device.platform}:{device.id}" for own in processes for device in own[:number]]
+    # Each process is given its own part of each batch, so that Keras has nothing to divide among them.
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=shared, auto_shard_dataset=False))
+
+
+@contextlib.contextmanager
+def own_devices() -> Iterator[None]:
+    """In a group of processes, compute on the devices of this process alone while the block lasts."""
+    shared = keras.distribution.distribution()
+    if process_group.group.count > 1:
+        keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(shared)
+
+
+def own_copy(network: keras.Model, copy: keras.Model | None = None) -> keras.Model:
+    """Return a network that this process can compute alone, inside `own_devices`: itself, if it is the only process.
+
+    Args:
+        network: the network that the processes train.
+        copy: an earlier copy of it, which gets its weights.
+    """
+    if process_group.group.count == 1:
+        return network
+    copy = copy or network.from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def describe() -> str:

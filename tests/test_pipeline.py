@@ -203,3 +203,16 @@ def test_training_data_that_is_not_what_the_folder_says_is_named(emoji_data, tmp
         todo = plan_run(data, tmp_path / "run", Config(image_size=32, batch_size=16)).with_cache(where)
         for _ in todo.batches(0, 0, 2):
             pass
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_parts_of_a_batch_are_the_batch(emoji_data, mixup, cached):
+    augmentation = Augmentation(shift=0.1, colour=0.2, mixup=mixup)
+    stored = cache.open_cache(emoji_data, "memory", 32, "pad", False, 2**30) if cached else None
+    whole = training(emoji_data, epochs=1, augmentation=augmentation, cache=stored)
+    parts = [training(emoji_data, epochs=1, augmentation=augmentation, cache=stored, part=n, parts=4) for n in range(4)]
+    for batch, *of_batch in zip(whole, *parts, strict=True):
+        for together, apart in zip(batch, zip(*of_batch, strict=True), strict=True):
+            assert all(len(part) == 4 for part in apart)
+            assert np.array_equal(together, np.concatenate(apart))

@@ -12,7 +12,7 @@ from common.progress import progress, say_above
 from evaluation.metrics import metrics
 from evaluation.ratings import without_ratings
 from evaluation.score import Scores, score
-from model import one_cycle, run_folder
+from model import devices, one_cycle, process_group, run_folder
 from training import checkpoints, weight_average
 from training.checkpoints import TrainingPosition
 from training.plan import Plan
@@ -162,17 +162,20 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.plan, self.progress = plan, progress
         self.scores: Scores | None = None
+        self.copy: keras.Model | None = None
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.plan.val_images:
             return
-        self.scores = self._score(logs, "val")
-        if weight_average.has_average(self.model):
-            with weight_average.averaged(self.plan, self.model):
-                self._score(logs, "averaged_val")
+        with devices.own_devices():
+            self.copy = network = devices.own_copy(self.model, self.copy)
+            self.scores = self._score(network, logs, "val")
+            if weight_average.has_average(self.model):
+                with weight_average.averaged(self.plan, network, self.model):
+                    self._score(network, logs, "averaged_val")
 
-    def _score(self, logs: dict, prefix: str) -> Scores:
-        scores = score(self.model, self.plan.data, "val", self.plan.run.config)
+    def _score(self, network: keras.Model, logs: dict, prefix: str) -> Scores:
+        scores = score(network, self.plan.data, "val", self.plan.run.config, together=True)
         if not np.isfinite(scores.probability).all():
             raise self.progress.diverged("the predictions are not finite", self.plan.steps_per_epoch)
         run = self.plan.run
@@ -201,7 +204,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         # The running loss of an interrupted epoch: `fit` resets it, so it is put back when the epoch begins.
         self.running_loss = [keras.ops.convert_to_numpy(v) for v in network.metrics_variables] if start.step else []
         self.rows = run_folder.read_history(plan.run.folder)[: start.epoch]
-        self.stop = False
+        self.stop = False  # this process was asked to stop
+        self.stop_agreed = process_group.Vote()
+        self.stopping = False  # all processes stop after the same step
         self.saved_at = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -212,7 +217,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             self.running_loss = []
 
     def on_train_batch_end(self, batch, logs=None):
-        due = self.stop or time.monotonic() - self.saved_at > 60 * self.minutes
+        self.stopping = self.stop_agreed(self.stop)
+        due = self.stopping or time.monotonic() - self.saved_at > 60 * self.minutes
         if due and self.progress.step < self.plan.steps_per_epoch:  # after the last step, on_epoch_end saves
             self.progress.synchronize()
             self._save(TrainingPosition(self.progress.epoch, self.progress.step))
@@ -225,16 +231,20 @@ class CheckpointCallback(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, **logs, "learning_rate": rate, "momentum": momentum, "seconds": seconds}
         say_above(_describe_epoch(row))
         self.rows.append({name: value if name == "epoch" else f"{value:.6g}" for name, value in row.items()})
-        run_folder.save_history(self.plan.run.folder, self.rows)
+        if process_group.group.index == 0:
+            run_folder.save_history(self.plan.run.folder, self.rows)
+        self.stopping = self.stop_agreed(self.stop)
         self._save(TrainingPosition(epoch + 1, 0))
 
     def _save(self, position: TrainingPosition) -> None:
-        try:
-            checkpoints.save(self.plan.run.folder, self.model, position, self.plan.steps_per_epoch)
-        except checkpoints.NotFinite as error:
-            raise self.progress.diverged(str(error), self.plan.steps_per_epoch if not position.step else None) from None
+        if process_group.group.index == 0:
+            try:
+                checkpoints.save(self.plan.run.folder, self.model, position, self.plan.steps_per_epoch)
+            except checkpoints.NotFinite as error:
+                raise self.progress.diverged(str(error), self.plan.steps_per_epoch if not position.step else None) from None
         self.saved_at = time.monotonic()
-        if self.stop:
+        if self.stopping:
+            process_group.group.end()
             raise KeyboardInterrupt
 
     def ask_to_stop(self, signal_number, frame) -> None:

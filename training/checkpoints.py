@@ -17,6 +17,7 @@ import numpy as np
 
 from common import files
 from common.errors import InputError, say
+from model import process_group
 
 KEPT_CHECKPOINTS = 2
 
@@ -65,6 +66,8 @@ def save(folder: Path, network: keras.Model, position: TrainingPosition, steps_p
 def restore(folder: Path, network: keras.Model) -> TrainingPosition:
     """Restore a network from the newest complete checkpoint. A damaged checkpoint is named and deleted.
 
+    In a group of processes, the first one reads the checkpoint, and the others get its values.
+
     Args:
         folder: the run folder.
         network: built and compiled for this run; unchanged if there is no checkpoint.
@@ -75,6 +78,24 @@ def restore(folder: Path, network: keras.Model) -> TrainingPosition:
     Raises:
         InputError: the checkpoint belongs to another network.
     """
+    variables = _variables(network)
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
+    position = TrainingPosition()
+    if process_group.group.index == 0 and (found := _newest(folder)):
+        position, arrays = found
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        if shapes != {name: array.shape for name, array in arrays.items()}:
+            problem = f"the checkpoint in {folder} belongs to another network or version of e6tag"
+            raise InputError(f"{problem}: delete {folder}, or give another --run")
+    place, arrays = process_group.broadcast([np.array([position.epoch, position.step], np.int32), arrays])
+    if place.any():
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+    return TrainingPosition(*map(int, place))
+
+
+def _newest(folder: Path) -> tuple[TrainingPosition, dict[str, np.ndarray]] | None:
+    """Return the position and the arrays of the newest checkpoint that is not damaged, and delete the damaged ones."""
     for partial in folder.glob(f"{files.PARTIAL}checkpoint-*"):
         partial.unlink()
     for path in reversed(paths(folder)):
@@ -86,24 +107,13 @@ def restore(folder: Path, network: keras.Model) -> TrainingPosition:
             say(f"{path} is damaged ({error}) and was deleted: continuing from the one before it, or from the start")
             path.unlink()
             continue
-        _assign(network, arrays, path)
-        return position
-    return TrainingPosition()
+        return position, arrays
+    return None
 
 
 def paths(folder: Path) -> list[Path]:
     """Return the paths of the checkpoints in a run folder, oldest first."""
     return sorted(folder.glob("checkpoint-*.npz"))
-
-
-def _assign(network: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    variables = _variables(network)
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    if shapes != {name: array.shape for name, array in arrays.items()}:
-        problem = f"{path} belongs to another network or version of e6tag"
-        raise InputError(f"{problem}: delete {path.parent}, or give another --run")
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
 
 
 def _variables(network: keras.Model) -> dict[str, keras.Variable]:

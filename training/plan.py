@@ -9,10 +9,11 @@ from common import files
 from common.errors import InputError
 from dataset import implications, pipeline, records
 from dataset.augmentation import Augmentation
+from dataset.batches import Batches
 from dataset.cache import Cache, open_cache
 from dataset.frozen_features import FrozenFeatures
 from dataset.soft_targets import SoftTargets
-from model import devices, run_folder
+from model import devices, process_group, run_folder
 from model.config import Config
 from model.network import TaggerNetwork
 from model.run_folder import Run
@@ -67,12 +68,23 @@ class Plan:
         """The augmentation of the training pictures."""
         return Augmentation(**{entry.name: getattr(self.run.config, entry.name) for entry in fields(Augmentation)})
 
-    def batches(self, epoch: int, step: int, end_epoch: int, when_ready: Callable[[int], None] | None = None):
+    def batches(
+        self,
+        epoch: int,
+        step: int,
+        end_epoch: int,
+        when_ready: Callable[[int], None] | None = None,
+        whole: bool = False,
+    ) -> Batches:
         """Return the training batches from a step of an epoch until `end_epoch` epochs are complete.
 
-        Arguments and result are those of `pipeline.training_batches`.
+        In a group of processes, these are this process' parts of the batches.
+
+        Args:
+            epoch, step, end_epoch, when_ready: see `pipeline.training_batches`.
+            whole: return whole batches in any case.
         """
-        config = self.run.config
+        config, group = self.run.config, process_group.group
         data = pipeline.TrainingData(
             folder=self.data,
             num_tags=len(self.run.tags),
@@ -86,8 +98,15 @@ class Plan:
             soft_targets=self.soft_targets,
             features=self.features,
             implied=self.implied,
+            part=0 if whole else group.index,
+            parts=1 if whole else group.count,
         )
         return pipeline.training_batches(data, epoch, end_epoch, step, when_ready)
+
+    def data_facts(self) -> list:
+        """Return what tells this data folder from others: names and sizes of its shards, its tags and its rules."""
+        paths = [path for split in ("train", "val") for path in records.shard_paths(self.data, split)]
+        return [[(path.name, path.stat().st_size) for path in paths], self.run.tags, self.run.rules, self.run.decode_version]
 
     def with_cache(self, where: str) -> "Plan":
         """Return the plan with decoded training pictures in `memory` or on `disk`; unchanged for `none`."""
@@ -150,7 +169,10 @@ def plan_run(data: Path, folder: Path, config: Config, num_devices: int = 1) -> 
     elif (folder / "model.keras").exists():
         raise InputError(f"{folder} holds a model.keras but no config.json, so it is not a run: give another --run")
     if run.batch_size % num_devices:
-        raise InputError(f"--batch-size has to be a multiple of --devices, {num_devices}. Received: {run.batch_size}")
+        shared_by = f"--devices, {num_devices}"
+        if (processes := process_group.group.count) > 1:
+            shared_by = f"all devices, {num_devices} in {processes} processes"
+        raise InputError(f"--batch-size has to be a multiple of {shared_by}. Received: {run.batch_size}")
     return Plan(run, data, val_images)
 
 

@@ -28,6 +28,9 @@ What happens when train.py is called, in order:
     thresholds on it.
 13. `run_folder.save_network` writes `model.keras`, and `remove_leftovers` deletes what only an unfinished run needs. After
     that, train.py has `model.onnx` written (`inference.export.run_copy`).
+
+With several processes (`model.process_group`), each goes through steps 1 to 11 with its own part of every batch. Only the
+first one writes files, sends the others its checkpoint in step 5, and goes on to steps 12 and 13.
 """
 
 import contextlib
@@ -43,7 +46,7 @@ from dataset import frozen_features, soft_targets
 from evaluation.evaluate import calibrate
 from evaluation.metrics.calibration import Target
 from inference.tagger import Tagger
-from model import devices, one_cycle, run_folder
+from model import devices, one_cycle, process_group, run_folder
 from model.config import AUTO
 from model.network import TaggerNetwork
 from model.run_folder import Run
@@ -147,10 +150,12 @@ def run(plan: Plan, cache: str, checkpoint_minutes: float) -> None:
         InputError: the loss is no longer finite, or another process is training the run.
         KeyboardInterrupt: the user stopped the run; a checkpoint was written.
     """
+    process_group.check_same({"options": repr(plan.run.config), "data": repr(plan.data_facts())})
     plan = implied_labels.with_implied_labels(distillation.with_teacher(plan))
     network = build_network(plan.run)
     compile_network(plan, network)
-    with only_writer(plan.run.folder):
+    first = process_group.group.index == 0
+    with only_writer(plan.run.folder) if first else contextlib.nullcontext():
         start = checkpoints.restore(plan.run.folder, network)
         if start == TrainingPosition():
             transfer.load_trunk(plan.run, network)
@@ -158,10 +163,14 @@ def run(plan: Plan, cache: str, checkpoint_minutes: float) -> None:
         if start == TrainingPosition():
             for hint in hints(plan.run):
                 say(f"hint     {hint}")
-        plan.run.save()
-        plan = frozen_trunk.with_features(plan.with_cache(cache), network)
+        if first:
+            plan.run.save()
+        plan = plan.with_cache(cache)
+        if process_group.group.count == 1:  # the outputs would have to be on every machine
+            plan = frozen_trunk.with_features(plan, network)
         train(plan, network, start, checkpoint_minutes)
-        finish(plan, network)
+        if first:
+            finish(plan, network)
 
 
 def hints(run: Run) -> list[str]:
@@ -183,7 +192,9 @@ def train(plan: Plan, network: TaggerNetwork, start: TrainingPosition, checkpoin
     progress = ProgressAndSpeed(plan, start)
     validation = Validation(plan, progress)
     checkpoint_callback = CheckpointCallback(plan, network, progress, start, checkpoint_minutes)
-    callbacks = [progress, validation, checkpoint_callback, TensorBoard(plan, progress, validation)]
+    callbacks = [progress, validation, checkpoint_callback]
+    if process_group.group.index == 0:
+        callbacks.append(TensorBoard(plan, progress, validation))
     with _stop_on_signal(checkpoint_callback), contextlib.closing(progress.bar):
         if start.step:  # the rest of an interrupted epoch
             _fit(plan, network, start, start.epoch + 1, callbacks)
@@ -226,11 +237,13 @@ def finish(plan: Plan, network: TaggerNetwork) -> None:
     """Write what prediction needs, and delete what only an unfinished run needs."""
     run = plan.run
     use_average = weight_average.has_average(network) and _average_is_better(run, plan.val_images)
-    with weight_average.averaged(plan, network) if use_average else contextlib.nullcontext():
-        served = served_network(network)
-    tagger = Tagger(run, served, np.full(len(run.tags), 0.5, np.float32), np.ones(len(run.tags), np.float32))
-    calibrate(tagger, plan.data, Target("f1"), labels_required=False)
-    run_folder.save_network(served, run.folder / "model.keras")
+    with devices.own_devices():
+        own = devices.own_copy(network)
+        with weight_average.averaged(plan, own, network) if use_average else contextlib.nullcontext():
+            served = served_network(own)
+        tagger = Tagger(run, served, np.full(len(run.tags), 0.5, np.float32), np.ones(len(run.tags), np.float32))
+        calibrate(tagger, plan.data, Target("f1"), labels_required=False)
+        run_folder.save_network(served, run.folder / "model.keras")
     remove_leftovers(run.folder)
 
 

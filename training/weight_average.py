@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 
 from training.plan import Plan
 
@@ -16,16 +17,22 @@ def has_average(network: keras.Model) -> bool:
 
 
 @contextlib.contextmanager
-def averaged(plan: Plan, network: keras.Model) -> Iterator[None]:
-    """Replace the weights of a network by their average while the context lasts.
+def averaged(plan: Plan, network: keras.Model, trained: keras.Model) -> Iterator[None]:
+    """Replace the weights of a network by the average of those of a trained network while the context lasts.
 
     The average of the batch-norm statistics would not fit these weights. The statistics are therefore computed again from
     the first training batches (Izmailov et al., arXiv 1803.05407).
+
+    Args:
+        plan: the plan of the run.
+        network: the trained network, or a copy of it that computes on this process' own devices.
+        trained: the trained network, whose optimizer holds the average.
     """
     weights = network.get_weights()
-    for variable, average in zip(network.trainable_variables, _optimizer(network).averages, strict=True):
-        variable.assign(keras.ops.copy(average))  # a copy: JAX reuses the memory of the optimizer's variables
-    for pixels, _ in plan.batches(0, 0, 1).take(STATISTICS_STEPS):
+    for variable, average in zip(network.trainable_variables, _optimizer(trained).averages, strict=True):
+        # A copy, because JAX uses the memory of the optimizer's variables again.
+        variable.assign(np.array(keras.ops.convert_to_numpy(average)))
+    for pixels, _ in plan.batches(0, 0, 1, whole=True).take(STATISTICS_STEPS):
         network(pixels, training=True)
     try:
         yield

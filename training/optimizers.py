@@ -227,6 +227,11 @@ def newton_schulz_orthogonalize(matrix, iterations: int):
     singular values fast, and bring all but the smallest between 0.7 and 1.2. It needs only matrix products, which are
     computed in the number format of the network.
 
+    Each iteration multiplies the matrix from the left by a polynomial of its product with its own transpose. Polynomials of
+    one matrix commute, so that they can be multiplied by each other first, and then once by the matrix. The result is the
+    same but for rounding. With three iterations and a long side of at least 1.5 short ones, that takes fewer operations: half
+    as many for a kernel of three by three pixels.
+
     Args:
         matrix: tensor (rows, columns).
         iterations: number of iterations; each multiplies small singular values by up to 3.4.
@@ -237,9 +242,18 @@ def newton_schulz_orthogonalize(matrix, iterations: int):
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else ops.transpose(matrix)  # (short side, long side)
     x = ops.cast(x / (ops.norm(x) + 1e-7), keras.config.dtype_policy().compute_dtype)  # all singular values at most 1
+    short, long = x.shape
+    identity = ops.eye(short, dtype=x.dtype)
+    gram, product = ops.matmul(x, ops.transpose(x)), identity  # both (short side, short side)
     for _ in range(iterations):
-        gram = ops.matmul(x, ops.transpose(x))  # (short side, short side)
-        x = 3.4445 * x + ops.matmul(-4.7750 * gram + 2.0315 * ops.matmul(gram, gram), x)
+        polynomial = 3.4445 * identity - 4.7750 * gram + 2.0315 * ops.matmul(gram, gram)
+        if long >= 1.5 * short:
+            product = ops.matmul(polynomial, product)
+            gram = ops.matmul(polynomial, ops.matmul(polynomial, gram))
+        else:
+            x = ops.matmul(polynomial, x)
+            gram = ops.matmul(x, ops.transpose(x))
+    x = ops.matmul(product, x) if long >= 1.5 * short else x
     return x if wide else ops.transpose(x)
 
 

@@ -229,8 +229,8 @@ def newton_schulz_orthogonalize(matrix, iterations: int):
 
     Each iteration multiplies the matrix from the left by a polynomial of its product with its own transpose. Polynomials of
     one matrix commute, so that they can be multiplied by each other first, and then once by the matrix. The result is the
-    same but for rounding. With three iterations and a long side of at least 1.5 short ones, that takes fewer operations: half
-    as many for a kernel of three by three pixels.
+    same but for rounding. With three iterations and a long side of at least 1.5 short ones, that takes fewer operations, for
+    a kernel of three by three pixels half as many.
 
     Args:
         matrix: tensor (rows, columns).

@@ -1,19 +1,23 @@
-"""Batches from shards, beside a bare loop of the same decoder and beside the pipeline published in 2021.
+"""Batches from shards, beside a bare loop of Pillow and beside the pipeline published in 2021.
 
     python -m benchmarks input --data data/openmoji-320
     python -m benchmarks input --data data/openmoji --image-size 64
 
-The bare loop decodes and resizes on all cores and does nothing else. Result: input-FOLDER-SIZE.json.
+The bare loop decodes and resizes with Pillow on all cores and does nothing else. Result: input-FOLDER-SIZE.json.
 """
 
 import argparse
+import io
 import itertools
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from benchmarks.measuring import side_by_side
 from benchmarks.reporting import Table, as_json, report, stored
@@ -24,7 +28,7 @@ from dataset.cache import open_cache
 from training.memory import available_memory
 
 RESIZE = "pad"
-BARE, OLD = "bare loop", "pipeline of 2021"
+BARE, OLD = "bare loop of Pillow", "pipeline of 2021"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +50,17 @@ def measure(options: argparse.Namespace) -> None:
     steps = len(encoded) // batch_size
     encoded = encoded[: steps * batch_size]
 
+    def with_pillow(data):
+        image = Image.open(io.BytesIO(data))
+        scale = size / max(image.size)
+        if scale < 1:
+            image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        return np.array(images.fit(image.convert("RGB"), size, RESIZE))
+
     def bare():
         parts = [encoded[at : at + batch_size] for at in range(0, len(encoded), batch_size)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(lambda part: [images.network_input(data, size, RESIZE) for data in part], parts):
+            for _ in pool.map(lambda part: [with_pillow(data) for data in part], parts):
                 pass
 
     def batches(augmentation, cache=None):

@@ -30,6 +30,7 @@ SUBJECTS = (
     "improve",
     "input",
     "step",
+    "operations",
     "noise",
     "head",
     "predict",

@@ -28,7 +28,7 @@ from dataset.cache import open_cache
 from training.memory import available_memory
 
 RESIZE = "pad"
-BARE, OLD = "bare loop of Pillow", "pipeline of 2021"
+BARE, OLD = "bare loop", "pipeline of 2021"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

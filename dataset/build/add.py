@@ -13,7 +13,6 @@ from pathlib import Path
 from common import files
 from common.errors import InputError, say
 from common.files import only_writer
-from common.processes import import_quietly
 from common.progress import progress
 from dataset import corrections, images, implications, records
 from dataset.boards.board import Board
@@ -135,7 +134,6 @@ def _reuse(folder: Path, manifest: dict, selection: Selection, spool: Spool) -> 
         return
     made = (folder / "manifest.json").stat().st_mtime
     number_of = {entry.post.id: (number, entry.post) for number, entry in numbered_entries(selection)}
-    import_quietly("tensorflow")  # its logs are not for the user
     reused = 0
     with progress(total=len(number_of), unit="images", description="images there", leave=False) as bar:
         for split in records.SPLITS:

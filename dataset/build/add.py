@@ -145,7 +145,7 @@ def _reuse(folder: Path, manifest: dict, selection: Selection, spool: Spool) -> 
                     if is_newer(post.source, made) and md5(post.source) != record.md5:
                         continue
                     if spool.find(number, post) is None:
-                        spool.save(number, Picture(record.id, record.md5, thumbnail(record.image).hex()), record.image)
+                        spool.save(number, Picture(record.id, record.md5, thumbnail(record.image)), record.image)
                     reused += 1
                     bar.update()
     say(f"{reused:,} of {len(number_of):,} pictures are in {folder} already, and are not read again")

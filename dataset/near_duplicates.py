@@ -7,7 +7,7 @@ drawings that differ in a detail. Nearly blank pictures have no near-duplicates.
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -41,29 +41,53 @@ def near_duplicate_pairs(thumbnails: Sequence[bytes], min_correlation: float = M
         thumbnails: one for each picture; see `thumbnail`.
         min_correlation: lowest correlation of the thumbnails of a pair.
     """
-    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), SIDE_PIXELS**2, 3)  # (pictures, 64, 3)
-    centred = pixels - pixels.mean(axis=1, keepdims=True, dtype=np.float32)
-    vectors = centred.reshape(len(pixels), 3 * SIDE_PIXELS**2)  # (pictures, 192)
-    lengths = np.linalg.norm(vectors, axis=1)
-    candidates = np.flatnonzero(lengths > MIN_DEVIATION * vectors.shape[1] ** 0.5)
-    vectors = vectors[candidates] / lengths[candidates, None]  # (candidates, 192)
+    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), 3 * SIDE_PIXELS**2)
+    squares, deviates = np.zeros((pixels.shape[1], pixels.shape[1]), np.float32), np.zeros(len(pixels), bool)
+    for block in _blocks(len(pixels)):
+        vectors, lengths = _unit_vectors(pixels[block])
+        deviates[block] = lengths > MIN_DEVIATION * pixels.shape[1] ** 0.5
+        squares += vectors[deviates[block]].T @ vectors[deviates[block]]
     # The distance of two unit vectors with this correlation bounds their distance on every axis. On the axis along which
     # the pictures vary most, each is compared only with those that are near enough.
     reach = (2 - 2 * min_correlation) ** 0.5 + 1e-4
-    position = vectors @ np.linalg.eigh(vectors.T @ vectors)[1][:, -1]
-    order = np.argsort(position, kind="stable")
-    vectors, position, candidates = vectors[order], position[order], candidates[order]
+    axis = np.linalg.eigh(squares)[1][:, -1]
+    position = np.concatenate([np.zeros(0), *(_unit_vectors(pixels[block])[0] @ axis for block in _blocks(len(pixels)))])
+    candidates = np.flatnonzero(deviates)
+    candidates = candidates[np.argsort(position[candidates], kind="stable")]
+    position, pixels = position[candidates], pixels[candidates]
     pairs = []
-    for first in range(0, len(candidates), BLOCK_PICTURES):
-        block = slice(first, min(first + BLOCK_PICTURES, len(candidates)))
-        end = np.searchsorted(position, position[block.stop - 1] + reach)
-        correlation = vectors[block] @ vectors[first:end].T  # (pictures of the block, pictures within reach)
-        for row, other in np.argwhere(correlation >= min_correlation).tolist():
-            if row < other:
-                one, two = sorted((int(candidates[first + row]), int(candidates[first + other])))
-                if np.abs(pixels[one].astype(np.int16) - pixels[two]).mean() <= MAX_COLOUR_DIFFERENCE:
-                    pairs.append((-float(correlation[row, other]), one, two))
+    for block in _blocks(len(candidates)):
+        vectors, _ = _unit_vectors(pixels[block])
+        end = int(np.searchsorted(position, position[block.stop - 1] + reach))
+        for others in _blocks(end, block.start):
+            correlation = vectors @ _unit_vectors(pixels[others])[0].T  # (pictures of the block, others)
+            for row, column in np.argwhere(correlation >= min_correlation).tolist():
+                one, two = block.start + row, others.start + column
+                if one < two and np.abs(pixels[one].astype(np.int16) - pixels[two]).mean() <= MAX_COLOUR_DIFFERENCE:
+                    numbers = sorted((int(candidates[one]), int(candidates[two])))
+                    pairs.append((-float(correlation[row, column]), numbers[0], numbers[1]))
     return [(one, two) for _, one, two in sorted(pairs)]
+
+
+def _unit_vectors(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return thumbnails without the mean of each channel, scaled to length 1, and their lengths before.
+
+    Args:
+        pixels: uint8 (pictures, 192).
+
+    Returns:
+        float32 (pictures, 192), zeros where the length is 0, and float32 (pictures,).
+    """
+    channels = pixels.reshape(len(pixels), SIDE_PIXELS**2, 3)
+    vectors = (channels - channels.mean(axis=1, keepdims=True, dtype=np.float32)).reshape(pixels.shape)
+    lengths = np.linalg.norm(vectors, axis=1)
+    return vectors / np.maximum(lengths, 1e-6)[:, None], lengths
+
+
+def _blocks(end: int, start: int = 0) -> Iterator[slice]:
+    """Yield slices of `BLOCK_PICTURES` pictures, so that memory does not grow with the number of all pictures."""
+    for first in range(start, end, BLOCK_PICTURES):
+        yield slice(first, min(first + BLOCK_PICTURES, end))
 
 
 def merge_splits(groups: Sequence[str], splits: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files import read_json, write_csv
+from dataset import tfrecord
 
 SPLITS = ("train", "val", "test")
 
@@ -160,25 +161,18 @@ def encode(
         post_id, md5, group, caption: see `Record`.
         weights: label of each tag; None if all are 1.
     """
-    import tensorflow as tf
-
-    def bytes_feature(value: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
     tags = sorted(set(tag_indices))
-    features = {
-        "image": bytes_feature(image),
-        "tags": tf.train.Feature(int64_list=tf.train.Int64List(value=tags)),
-        "id": bytes_feature(post_id.encode()),
-        "md5": bytes_feature(md5.encode()),
-        "group": bytes_feature(group.encode()),
-        "words": bytes_feature(caption.encode()),
-    }
+    example = tfrecord.example_class()()
+    features = example.features.feature
+    texts = {"id": post_id, "md5": md5, "group": group, "words": caption}
+    for name, value in {"image": image, **{name: text.encode() for name, text in texts.items()}}.items():
+        features[name].bytes_list.value.append(value)
+    features["tags"].int64_list.value.extend(tags)
+    features["tags"].int64_list.SetInParent()  # there is a list even if it is empty
     if weights and set(weights.values()) != {1}:
-        values = [weights[tag] for tag in tags]
-        features["weights"] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+        features["weights"].float_list.value.extend(weights[tag] for tag in tags)
     # Without `deterministic`, the order of a protobuf map changes from process to process.
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    return example.SerializeToString(deterministic=True)
 
 
 def decode(record, num_tags: int) -> dict:
@@ -238,29 +232,23 @@ def read_shard(path: Path, ids: set[str] | None = None) -> Iterator[Record]:
         path: the shard.
         ids: ids of the posts whose records are read; None for all.
     """
-    import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    @tf.autograph.experimental.do_not_convert  # which takes a second
-    def is_wanted(record):
-        post_id = tf.io.parse_single_example(record, {"id": tf.io.FixedLenFeature([], tf.string)})["id"]
-        return tf.reduce_any(post_id == tf.constant(sorted(ids or ()), tf.string))
-
-    dataset = tf.data.TFRecordDataset(str(path))
-    stored = (dataset if ids is None else dataset.filter(is_wanted)).as_numpy_iterator()
+    stored, example = tfrecord.read(path), tfrecord.example_class()
     for number in itertools.count():
         try:
-            features = tf.train.Example.FromString(next(stored)).features.feature
+            features = example.FromString(next(stored)).features.feature
         except StopIteration:
             break
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, DecodeError):
-            damage = f"{path} is damaged" + (f" after {number:,} records" if ids is None else "")
+        except (ValueError, DecodeError):
+            damage = f"{path} is damaged after {number:,} records"
             raise InputError(f"{damage}: delete {path.parent} and download it again") from None
         post_id, group, md5, image, caption = (
             features[name].bytes_list.value[0] if name in features else b""
             for name in ("id", "group", "md5", "image", "words")
         )
-        yield Record(post_id.decode(), group.decode(), md5.decode(), image, labels_by_tag(features), caption.decode())
+        if ids is None or post_id.decode() in ids:
+            yield Record(post_id.decode(), group.decode(), md5.decode(), image, labels_by_tag(features), caption.decode())
 
 
 def labels_by_tag(features: Mapping) -> dict[int, float]:
@@ -275,17 +263,12 @@ def writer(path: Path) -> Iterator[Callable[[Record], None]]:
     """Open a shard for writing, and yield a function that appends a record.
 
     Raises:
-        InputError: the shard cannot be written.
+        OSError: the shard cannot be written.
     """
-    import tensorflow as tf
-
-    try:
-        with tf.io.TFRecordWriter(str(path)) as file:
-            yield lambda record: file.write(
-                encode(record.image, record.labels, record.id, record.md5, record.group, record.labels, record.caption)
-            )
-    except tf.errors.OpError as error:
-        raise InputError(f"cannot write {path}: {error.message}") from error
+    with path.open("wb") as file:
+        yield lambda record: tfrecord.write(
+            file, encode(record.image, record.labels, record.id, record.md5, record.group, record.labels, record.caption)
+        )
 
 
 def images_by_id(folder: Path, split: str, ids: set[str]) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ that follows from it and earlier ones is not supported by the labels itself. So 
 supported direction remains, and no conclusion is weaker than the rules.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -41,14 +42,14 @@ class TrainingLabels:
 
     def __init__(self, pictures: Iterable[tuple[str, Sequence[int]]], num_tags: int):
         numbers: dict[str, int] = {}
-        groups, lengths, tags = [], [], []
+        groups, lengths, tags = array("q"), array("q"), array("i")
         for group, picture_tags in pictures:
             groups.append(numbers.setdefault(group, len(numbers)))
             lengths.append(len(picture_tags))
-            tags.append(np.asarray(picture_tags, np.int32))
+            tags.extend(picture_tags)
         self.num_groups, self.num_tags = len(numbers), num_tags
         self._group = np.array(groups, np.int64)  # (pictures,)
-        self._tags = np.concatenate([np.empty(0, np.int32), *tags])  # (labels,)
+        self._tags = np.array(tags, np.int32)  # (labels,)
         self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])  # (pictures + 1,)
         picture = np.repeat(np.arange(len(groups)), lengths)
         order = np.argsort(self._tags, kind="stable")

@@ -82,7 +82,8 @@ class TagReader:
             InputError: there is something among the tags that cannot be one.
         """
         separator = self.separator or decide(text for _, text in cells)
-        parts = [split(text, separator) for _, text in cells]
+        known: dict[str, str] = {}  # tags repeat: one text for each saves memory
+        parts = [tuple(known.setdefault(part, part) for part in split(text, separator)) for _, text in cells]
         self._say_separator(cells, parts, separator)
         new_name = self.spelling(Counter(itertools.chain.from_iterable(parts)))
         tags = [tuple(dict.fromkeys(name for part in of_cell if (name := new_name[part]))) for of_cell in parts]
@@ -105,7 +106,7 @@ class TagReader:
             say(f"{number:,} tags were spelled otherwise, such as {before!r} for {after!r}")
         return new_name
 
-    def _say_separator(self, cells: Sequence[tuple[str, str]], parts: list[list[str]], separator: str) -> None:
+    def _say_separator(self, cells: Sequence[tuple[str, str]], parts: list[tuple[str, ...]], separator: str) -> None:
         examples = [text for (_, text), of_cell in zip(cells, parts, strict=True) if len(of_cell) > 1]
         if examples and not self.separator:
             say(f"tags are {IN_WORDS[separator]}, as in {_short(examples[0])}; --separator changes that")

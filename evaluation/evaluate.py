@@ -88,7 +88,7 @@ def score(tagger: Tagger, data: Path, split: str, temperatures: np.ndarray | flo
     if unknown := len(run.tags) - len(outputs):
         say(f"{unknown:,} of the {len(run.tags):,} tags of {run.folder} do not occur in {data} and are left out")
     scores = scoring.score(tagger.network, data, split, run.config, temperatures, outputs=outputs)
-    if not np.isfinite(scores.probability).all():
+    if not scores.are_finite():
         raise InputError(f"{run.folder} predicts NaN for pictures of {data}: train it again")
     return outputs, scores
 
@@ -118,12 +118,10 @@ def calibrate(tagger: Tagger, data: Path, target: Target, labels_required: bool 
         calibration = default_calibration(len(run.tags), target)
     else:
         outputs, scores = score(tagger, data, "val", temperatures=1.0)
-        labels, probability = scores.labels, scores.probability
-        if not takes_part[outputs].all():
-            labels, probability = (values[:, takes_part[outputs]] for values in (labels, probability))
-        if labels_required and not labels.any():
+        scores = scores.of_tags(takes_part[outputs])
+        if labels_required and not scores.labels.any():
             raise InputError(f"the val split of {data} has no labels: thresholds are chosen by them")
-        calibration = fit(labels, probability, scores.groups, target)
+        calibration = fit(scores.labels, scores.probability, scores.groups, target)
         fitted = outputs[takes_part[outputs]]
         thresholds[fitted], temperatures[outputs] = calibration.thresholds, calibration.temperature
     files.write_json(run.folder / "calibration.json", calibration.facts())

@@ -1,7 +1,5 @@
 """Figures of the ratings, a group of tags of which exactly one holds: kept apart from the averages over tags."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from dataset.records import Tag
@@ -22,8 +20,7 @@ def without_ratings(run: Run, outputs: np.ndarray, scores: Scores) -> tuple[np.n
     kept = rating_mask(run.tags)[outputs] == 0
     if kept.all():
         return outputs, scores
-    arrays = {name: getattr(scores, name)[:, kept] for name in ("labels", "probability", "predictive_variance")}
-    return outputs[kept], replace(scores, **arrays)
+    return outputs[kept], scores.of_tags(kept)
 
 
 def rating_figures(tags: list[Tag], scores: Scores) -> dict | None:

@@ -1,21 +1,24 @@
 """A network's predictions for a split of a data folder."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from common import files
+from common import files, mapped_arrays
 from common.errors import InputError
+from common.mapped_arrays import read_rows, release
 from common.numbers import sigmoid
 from common.progress import progress
 from dataset import pipeline
 from model import process_group
 from model.config import Config
 from model.network import TaggerNetwork
+
+BLOCK_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Scores:
     labels: np.ndarray
     probability: np.ndarray
     predictive_variance: np.ndarray
+
+    def of_tags(self, chosen: np.ndarray) -> "Scores":
+        """Return the scores of some tags, bool (tags,). Nothing is copied if they are the first ones."""
+        number = int(chosen.sum())
+        columns = slice(number) if chosen[:number].all() else chosen
+        arrays = {name: getattr(self, name)[:, columns] for name in ("labels", "probability", "predictive_variance")}
+        return replace(self, **arrays)
+
+    def are_finite(self) -> bool:
+        """Return whether all probabilities are numbers."""
+        blocks = (slice(start, start + BLOCK_IMAGES) for start in range(0, len(self.ids), BLOCK_IMAGES))
+        return all(np.isfinite(read_rows(rows, self.probability)[0]).all() for rows in blocks)
 
 
 def score(
@@ -70,8 +85,7 @@ def score(
     outputs = np.arange(network.num_tags) if outputs is None else outputs
     divisors = np.broadcast_to(np.float32(temperatures), network.num_tags)[outputs]  # (tags of the data,)
     shape = (images, len(outputs))
-    labels, probability = np.empty(shape, bool), np.empty(shape, np.float32)
-    predictive_variance = np.zeros(shape, np.uint8)
+    labels, probability, predictive_variance = empty_scores(shape, data / ".cache")
     ids, groups = [], []
     part, parts = (process_group.group.index, process_group.group.count) if together else (0, 1)
     batches = pipeline.evaluation_batches(
@@ -84,6 +98,8 @@ def score(
             if rows.stop > images:
                 break
             predicted = {name: values[: len(batch["id"]), outputs] for name, values in predicted.items()}
+            for array in (labels, probability, predictive_variance):
+                release(array)
             labels[rows] = batch["labels"] > 0.5
             probability[rows] = sigmoid(predicted["logit"] / divisors)
             if "variance" in predicted:
@@ -95,6 +111,17 @@ def score(
         raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
     grouped = all(groups)
     return Scores(np.array(ids), np.array(groups if grouped else ids), grouped, labels, probability, predictive_variance)
+
+
+def empty_scores(shape: tuple[int, int], folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the arrays of `Scores` before they are filled: labels, probability and predictive variance.
+
+    Args:
+        shape: numbers of images and tags.
+        folder: where large ones are stored, see `mapped_arrays`.
+    """
+    labels, probability, variance = (mapped_arrays.zeros(shape, dtype, folder) for dtype in (bool, np.float32, np.uint8))
+    return labels, probability, variance
 
 
 def _predicted(network: TaggerNetwork, batches: Iterable[dict], part: int, parts: int, batch_size: int):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from common.errors import InputError
 from dataset import picture_files
+from dataset.boards import image_finder
 from dataset.boards.board import Settings, open_board
 from dataset.boards.folder import FolderBoard
 
@@ -101,6 +102,13 @@ def test_ids_may_be_names_stems_and_paths(pictures):
     board = from_table(pictures, f"id,tags\ndeep/e,x\n{pictures}/a.png,y\nc d.png,z\nb,w\n")
     assert tags_of(board) == {"a.png": ("y",), "b.jpg": ("w",), "c d.png": ("z",), "deep/e.png": ("x",)}
     assert tags_of(from_table(pictures, "id,tags\ne,x y\n")) == {"deep/e.png": ("x", "y")}
+
+
+def test_names_are_told_apart_even_if_their_hashes_are_equal(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_finder, "hash", lambda key: 0, raising=False)
+    finder = image_finder.ImageFinder([tmp_path], ["one/a.png", "two/A.png", "two/b.png"])
+    found = {name: finder.find(name) for name in ("a.png", "A", "TWO/B", "B.png", "c.png")}
+    assert found == {"a.png": ["one/a.png"], "A": ["two/A.png"], "TWO/B": ["two/b.png"], "B.png": ["two/b.png"], "c.png": []}
 
 
 def test_a_name_is_found_however_its_accents_are_written(pictures):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from common import files
 from common.errors import InputError
-from dataset import records
+from dataset import records, tfrecord
 from dataset.records import Tag
 
 
@@ -104,3 +104,42 @@ def test_a_record_that_was_read_is_written_the_same(tmp_path):
         for record in records.read_shard(path):
             write(record)
     assert again.read_bytes() == path.read_bytes() and next(records.read_shard(again)).tags == [4]
+
+
+def test_a_shard_has_the_bytes_that_tensorflow_writes(tmp_path):
+    written = [
+        records.Record("post/ü", "flags", "md5", b"\xff\xd8" * size, {3: 0.25, 7: 1.0}) for size in (0, 1, 126, 50_000)
+    ]
+    with records.writer(tmp_path / "ours") as write:
+        for record in written:
+            write(record)
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        for record in written:
+            features = {"id": record.id.encode(), "group": b"flags", "md5": b"md5", "words": b"", "image": record.image}
+            lists = {name: {"bytes_list": tf.train.BytesList(value=[value])} for name, value in features.items()}
+            lists["tags"] = {"int64_list": tf.train.Int64List(value=[3, 7])}
+            lists["weights"] = {"float_list": tf.train.FloatList(value=[0.25, 1.0])}
+            feature = {name: tf.train.Feature(**values) for name, values in lists.items()}
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString(deterministic=True))
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    assert list(records.read_shard(tmp_path / "ours")) == written
+
+
+def test_every_changed_or_missing_byte_of_a_shard_is_noticed(tmp_path):
+    path = tmp_path / "train-00000-of-00001.tfrecord"
+    with records.writer(path) as write:
+        for name in "ab":
+            write(records.Record(name, "", "", b"picture", {}))
+    whole = path.read_bytes()
+    damaged = [whole[:position] + bytes([byte ^ 16]) + whole[position + 1 :] for position, byte in enumerate(whole)]
+    shorter = [whole[:length] for length in range(1, len(whole)) if length != len(whole) // 2]
+    for content in damaged + shorter:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"is damaged after [01] records"):
+            list(records.read_shard(path))
+
+
+@pytest.mark.parametrize(("data", "crc"), [(b"", 0), (b"123456789", 0xE3069283), (bytes(32), 0x8A9136AA)])
+def test_the_checksum_is_that_of_the_standard(data, crc):
+    assert tfrecord.crc32c(data) == crc

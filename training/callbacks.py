@@ -176,7 +176,7 @@ class Validation(keras.callbacks.Callback):
 
     def _score(self, network: keras.Model, logs: dict, prefix: str) -> Scores:
         scores = score(network, self.plan.data, "val", self.plan.run.config, together=True)
-        if not np.isfinite(scores.probability).all():
+        if not scores.are_finite():
             raise self.progress.diverged("the predictions are not finite", self.plan.steps_per_epoch)
         run = self.plan.run
         _, tag_scores = without_ratings(run, np.arange(len(run.tags)), scores)

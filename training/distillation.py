@@ -58,6 +58,6 @@ def _compute_targets(folder: Path, plan: Plan, source: str) -> SoftTargets:
     say(f"computing the probabilities of the teacher, {folder}, for all training pictures")
     temperatures = teacher.temperatures * np.float32(plan.run.config.teacher_temperature)
     scores = score.score(teacher.network, plan.data, "train", teacher.run.config, temperatures, outputs=outputs)
-    if not np.isfinite(scores.probability).all():
+    if not scores.are_finite():
         raise InputError(f"the predictions of {folder} for {plan.data} are not finite: train it again")
     return SoftTargets(scores.ids, scores.probability.astype(np.float16), source)

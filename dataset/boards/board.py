@@ -23,7 +23,7 @@ COLLECTIONS = ("folder", "gallery-dl", "hydrus", "webdataset", "table")  # of pi
 BOARDS = ("e621", "openmoji", *COLLECTIONS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Post:
     """One annotated picture.
 

@@ -47,8 +47,9 @@ class Collection(LocalBoard):
         super().__init__(folders, filters, strict)
         self._reader = reader or TagReader()
         self._categories: dict[str, str] = {}  # tag ▶ category, where that is not `general`
-        self._annotations: dict[str, Annotation] | None = None
         self._posts: list[Post] = []
+        self._artists: np.ndarray | None = None
+        self._months: np.ndarray | None = None
         self._rules: TagRules | None = None
         self._space = "_"  # between the words of a tag
 
@@ -66,17 +67,7 @@ class Collection(LocalBoard):
 
     def catalogue(self) -> Catalogue:
         self._read()
-        assert self._annotations is not None
-        annotations = list(self._annotations.values())
-        numbers: dict[str, int] = {}
-        artists = [next((tag for tag in each.tags if self._categories.get(tag) == "artist"), "") for each in annotations]
-        artist_numbers = np.array([numbers.setdefault(name, len(numbers)) if name else -1 for name in artists])
-        months = np.array([int(each.date[:7].replace("-", "") or 0) for each in annotations])
-        return replace(
-            make_catalogue(self._posts),
-            artists=artist_numbers if numbers else None,
-            months=months if months.any() else None,
-        )
+        return replace(make_catalogue(self._posts), artists=self._artists, months=self._months)
 
     def category(self, tag: str) -> int:
         return CATEGORIES[self._categories.get(tag, "general")]
@@ -93,16 +84,16 @@ class Collection(LocalBoard):
 
     def _read(self) -> None:
         """Read the collection, once."""
-        if self._annotations is not None:
+        if self._posts:
             return
-        found = {each.id: each for each in self.annotations()}
-        rejected = {post_id for post_id, _ in self.rejected}
-        if without := [name for name, each in found.items() if not each.tags and name not in rejected]:
+        tagged = {each.id: each for each in self.annotations()}
+        rejected, number = {post_id for post_id, _ in self.rejected}, len(tagged)
+        if without := [name for name, each in tagged.items() if not each.tags and name not in rejected]:
             self.skipped["images without tags"] = len(without)
-        tagged = self._expanded({name: each for name, each in found.items() if each.tags})
+        tagged = self._expanded({name: each for name, each in tagged.items() if each.tags})
         if not tagged:
             first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
-            raise InputError(f"none of the {len(found):,} images of {self.where_tags_are()}{first}")
+            raise InputError(f"none of the {number:,} images of {self.where_tags_are()}{first}")
         names, with_tags = group_names(tagged.values()), len(tagged)
         tagged, md5s = self._without_copies(self._with_ratings(tagged))
         tagged = self._filtered(tagged)
@@ -114,7 +105,17 @@ class Collection(LocalBoard):
             rating = "" if each.rating == UNKNOWN_RATING else each.rating
             group = each.group or names.get(each.key) or name
             self._posts.append(Post(name, each.tags, group, rating, md5s[name], each.source, labels=each.labels))
-        self._annotations = tagged
+        self._artists, self._months = self._artists_and_months(tagged.values())
+
+    def _artists_and_months(self, annotations: Iterable[Annotation]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return the number of each picture's artist and its month, see `Catalogue`."""
+        numbers: dict[str, int] = {}
+        artists, months = [], []
+        for each in annotations:
+            artist = next((tag for tag in each.tags if self._categories.get(tag) == "artist"), "")
+            artists.append(numbers.setdefault(artist, len(numbers)) if artist else -1)
+            months.append(int(each.date[:7].replace("-", "") or 0))
+        return np.array(artists) if numbers else None, np.array(months) if any(months) else None
 
     def _expanded(self, images: dict[str, Annotation]) -> dict[str, Annotation]:
         """Replace tags by what they are aliases of, and add the tags that they imply."""
@@ -175,7 +176,8 @@ class Collection(LocalBoard):
             is_known = len(ratings) == 1 and each.rating != UNKNOWN_RATING
             rating = ratings.pop() if is_known else UNKNOWN_RATING if each.rating or named else ""
             tags = tuple(tag for tag in each.tags if named.get(tag, UNKNOWN_RATING) == UNKNOWN_RATING)
-            result[name] = replace(each, tags=tags, rating=rating)
+            is_same = rating == each.rating and len(tags) == len(each.tags)
+            result[name] = each if is_same else replace(each, tags=tags, rating=rating)
         if others:
             names = ", ".join(sorted(others)[:5])
             say(f"warning: {names} is no rating but a tag like others; ratings are {', '.join(RATING_TAGS)}")

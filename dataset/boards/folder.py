@@ -59,23 +59,24 @@ class FolderBoard(Collection):
         else:
             tags, groups, labels = self._tags_from_table(self._table, images)
         are_numbers = dict.fromkeys(self._numbers, "number")
+        no_labels: dict[str, float] = {}  # one for all pictures
         for name, path in images.items():
-            pairs = [("general", tag) if tag in are_numbers else without_namespace(tag) for tag in tags.get(name, ())]
+            pairs = [("general", tag) if tag in are_numbers else without_namespace(tag) for tag in tags.pop(name, ())]
             yield Annotation(
                 id=name,
-                source=str(path),
+                source=path,
                 tags=tuple(dict.fromkeys(tag for _, tag in pairs)),
                 categories={tag: category for category, tag in pairs if category != "general"} | are_numbers,
                 group=groups.get(name, ""),
-                labels=labels.get(name, {}),
+                labels=labels.get(name, no_labels),
             )
 
-    def _tags_beside(self, images: dict[str, Path]) -> dict[str, tuple[str, ...]]:
+    def _tags_beside(self, images: dict[str, str]) -> dict[str, tuple[str, ...]]:
         """Tags from the text file beside each image."""
         texts: dict[str, tuple[str, str]] = {}
         unread = []
         for name, image in images.items():
-            found = [path for path in paths_beside(image) if path.is_file()]
+            found = [path for path in paths_beside(Path(image)) if path.is_file()]
             unread += found[1:]
             for beside in found[:1]:
                 try:
@@ -108,7 +109,8 @@ class FolderBoard(Collection):
                 self.rejected.append((matches[0], f"no number: {', '.join(row.numbers)}"))
             else:
                 cells.append((matches[0], row.tags or ""))
-                values[matches[0]] = [float(cell) for cell in row.numbers]
+                if self._numbers:
+                    values[matches[0]] = [float(cell) for cell in row.numbers]
                 if row.group:
                     groups.setdefault(matches[0], row.group)
         if finder.found_by_end:
@@ -122,10 +124,10 @@ class FolderBoard(Collection):
             column = ranks([numbers[position] for numbers in values.values()])
             for relative, rank in zip(values, column.tolist(), strict=True):
                 labels[relative][name] = rank
-        tags: dict[str, dict[str, None]] = defaultdict(lambda: dict.fromkeys(self._numbers))
+        tags: dict[str, tuple[str, ...]] = {}
         for (relative, _), names in zip(cells, self._reader.read(cells), strict=True):
-            tags[relative].update(dict.fromkeys(names))
-        return {relative: tuple(names) for relative, names in tags.items()}, groups, labels
+            tags[relative] = tuple(dict.fromkeys((*tags.get(relative, self._numbers), *names)))
+        return tags, groups, labels
 
 
 def paths_beside(image: Path) -> list[Path]:

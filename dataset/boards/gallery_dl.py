@@ -34,20 +34,21 @@ class GalleryDlBoard(Collection):
         read: dict[str, Annotation] = {}
         json_files, kinds = 0, Counter[str]()
         post: dict | list[str] | None
-        for name, path in progress(images.items(), description="metadata", unit="files", leave=False):
+        for name, source in progress(images.items(), description="metadata", unit="files", leave=False):
+            path = Path(source)
             try:
                 json_files += (sidecar := _json_beside(path)) is not None
                 kind, post = ("a JSON file beside it", _load(sidecar)) if sidecar else ("a .jsonl file", lines.find(path))
                 if post is None:
                     kind, post = "a text file beside it", _text_beside(path)
-                read[name] = replace(_annotation(post), id=name, source=str(path))
+                read[name] = replace(_annotation(post), id=name, source=source)
                 kinds[kind] += post is not None
             except (ValueError, RecursionError) as error:
                 self.rejected.append((name, f"metadata cannot be used: {in_one_line(error)}"))
-                read[name] = Annotation(id=name, source=str(path))
+                read[name] = Annotation(id=name, source=source)
             except OSError as error:
                 self.rejected.append((name, f"metadata cannot be read: {error.strerror}"))
-                read[name] = Annotation(id=name, source=str(path))
+                read[name] = Annotation(id=name, source=source)
         for kind, number in kinds.most_common():
             say(f"{number:,} of {len(images):,} pictures have their metadata in {kind}")
         if alone := others[".json"] - json_files:

@@ -46,7 +46,8 @@ class HydrusBoard(Collection):
         images, rejected, others = self._folders.find()
         self.rejected += rejected
         read, used = [], dict.fromkeys((".txt", ".json"), 0)
-        for name, path in progress(images.items(), description="sidecars", unit="files", leave=False):
+        for name, source in progress(images.items(), description="sidecars", unit="files", leave=False):
+            path = Path(source)
             tags: list[str] = []
             try:
                 for suffix in used:
@@ -60,7 +61,7 @@ class HydrusBoard(Collection):
             except OSError as error:
                 self.rejected.append((name, f"sidecar cannot be read: {error.strerror}"))
                 tags = []
-            read.append(replace(from_tags(tags), id=name, source=str(path)))
+            read.append(replace(from_tags(tags), id=name, source=source))
         for suffix, number in used.items():
             if alone := others[suffix] - number:
                 say(f"{alone:,} {suffix} files belong to no picture that can be read: sidecars are named like a.jpg{suffix}")

@@ -53,7 +53,7 @@ class MetadataTableBoard(LocalBoard):
         self._path = table
         self._rules = TagRules((), (), ())
         self._table: PostTable | None = None
-        self._images: dict[str, Path] = {}
+        self._images: dict[str, str] = {}
         self._names: dict[int, str] = {}  # id of a post ▶ id of its picture
 
     def posts(self) -> Iterator[Post]:
@@ -79,7 +79,7 @@ class MetadataTableBoard(LocalBoard):
     def _post(self, post: Post) -> Post:
         """Return a post of the table with its picture. The MD5 of the file is computed when it is read."""
         name = self._names[int(post.id)]
-        return replace(post, id=name, md5="", source=str(self._images[name]))
+        return replace(post, id=name, md5="", source=self._images[name])
 
     def _read(self) -> PostTable:
         """Read the rows that have a picture and pass the filters."""
@@ -121,7 +121,7 @@ class MetadataTableBoard(LocalBoard):
         """Return the id or the MD5 in the name of each picture ▶ its id. Of two with the same name, both are rejected."""
         names: dict[str, list[str]] = {}
         for name, path in self._images.items():
-            stem = path.stem.lower()
+            stem = Path(path).stem.lower()
             if stem.isascii() and (stem.isdecimal() or _is_md5(stem)):
                 names.setdefault(str(int(stem)) if stem.isdecimal() and len(stem) < MD5_DIGITS else stem, []).append(name)
             else:

@@ -40,13 +40,13 @@ class PictureFolders:
     def __str__(self) -> str:
         return " and ".join(map(str, self.folders))
 
-    def find(self) -> tuple[dict[str, Path], list[tuple[str, str]], Counter[str]]:
+    def find(self) -> tuple[dict[str, str], list[tuple[str, str]], Counter[str]]:
         """Return the pictures, id ▶ path; (id, reason) of those that cannot be used; and suffix ▶ number of other files.
 
         Raises:
             InputError: there are no pictures, or two have the same id.
         """
-        images: dict[str, Path] = {}
+        images: dict[str, str] = {}
         rejected: list[tuple[str, str]] = []
         others: Counter[str] = Counter()
         for folder, prefix in zip(self.folders, self.prefixes, strict=True):
@@ -64,7 +64,7 @@ class PictureFolders:
                     raise InputError(
                         f"{images[name]} and {folder / relative} would both be called {name}: rename one folder"
                     )
-                images[name] = folder / relative
+                images[name] = str(folder / relative)
         if not images:
             suffixes = " ".join(sorted(picture_files.suffixes()))
             raise InputError(f"{self} contains no images: expected files named {suffixes}")

@@ -13,7 +13,6 @@ from pathlib import Path
 from common import files
 from common.errors import InputError, say
 from common.files import only_writer
-from common.processes import import_quietly
 from common.progress import progress
 from dataset import corrections, images, implications, records
 from dataset.boards.board import Board
@@ -135,7 +134,6 @@ def _reuse(folder: Path, manifest: dict, selection: Selection, spool: Spool) -> 
         return
     made = (folder / "manifest.json").stat().st_mtime
     number_of = {entry.post.id: (number, entry.post) for number, entry in numbered_entries(selection)}
-    import_quietly("tensorflow")  # its logs are not for the user
     reused = 0
     with progress(total=len(number_of), unit="images", description="images there", leave=False) as bar:
         for split in records.SPLITS:
@@ -147,7 +145,7 @@ def _reuse(folder: Path, manifest: dict, selection: Selection, spool: Spool) -> 
                     if is_newer(post.source, made) and md5(post.source) != record.md5:
                         continue
                     if spool.find(number, post) is None:
-                        spool.save(number, Picture(record.id, record.md5, thumbnail(record.image).hex()), record.image)
+                        spool.save(number, Picture(record.id, record.md5, thumbnail(record.image)), record.image)
                     reused += 1
                     bar.update()
     say(f"{reused:,} of {len(number_of):,} pictures are in {folder} already, and are not read again")

@@ -196,7 +196,7 @@ def _fetch_pictures(board: Board, selection: Selection, size: int, spool: Spool,
 def _resolve_outcome(groups: list[str], splits: list[str], pictures: list[Picture]) -> Outcome:
     """Put groups that share near-duplicates into one split, and collect the posts without a picture."""
     readable = [number for number, picture in enumerate(pictures) if not picture.reason]
-    pairs = near_duplicate_pairs([bytes.fromhex(pictures[number].thumbnail) for number in readable])
+    pairs = near_duplicate_pairs([pictures[number].thumbnail for number in readable])
     pairs = [(readable[one], readable[two]) for one, two in pairs]
     pairs_across_groups = [(one, two) for one, two in pairs if groups[one] != groups[two]]
     merged = merge_splits(groups, splits, pairs_across_groups)
@@ -223,7 +223,6 @@ def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[S
     names = ("selected", "written", "quarantined", "gone", "labels", "shards")
     counts = {split: dict.fromkeys(names, 0) for split in records.SPLITS}
     positives = [0.0] * len(selection.tags)
-    labels = []  # of the training pictures: group, tags
     for number, entry in numbered_entries(selection):
         split = outcome.splits[number]
         status = missing.get(entry.post.id, "written")
@@ -233,8 +232,6 @@ def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[S
             counts[split]["labels"] += len(entry.tags)
             for tag in entry.tags if split == "train" else ():
                 positives[tag] += entry.labels[tag] if entry.labels else 1
-            if split == "train":
-                labels.append((entry.post.group, [tag for tag in entry.tags if not entry.labels or entry.labels[tag] > 0.5]))
     for shard in shards:
         counts[shard.split]["shards"] += 1
     implied = map(tuple, selection.implied)
@@ -242,6 +239,11 @@ def _finish(folder: Path, selection: Selection, outcome: Outcome, shards: list[S
     tags = [records.Tag(*row) for row in rows]
     records.write_tags(folder / part.name("tags.csv"), tags)
     if part == WHOLE:
+        labels = (
+            (entry.post.group, [tag for tag in entry.tags if not entry.labels or entry.labels[tag] > 0.5])
+            for number, entry in numbered_entries(selection)
+            if outcome.splits[number] == "train" and entry.post.id not in missing
+        )
         implications.write(folder, propose(tags, TrainingLabels(labels, len(tags))))
     manifest = manifest | {"complete": True, "splits": counts, "alike": outcome.alike}
     files.write_json(folder / part.name("manifest.json"), manifest)

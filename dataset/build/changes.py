@@ -3,7 +3,6 @@
 import csv
 from pathlib import Path
 
-from common.processes import import_quietly
 from dataset import corrections, records
 from dataset.boards import picture_source
 from dataset.build.selection import Selection
@@ -22,7 +21,6 @@ def changes(selection: Selection, folder: Path, manifest: dict) -> str:
     newer = {name for name, path in sources.items() if picture_source.is_newer(path, made)}
     if manifest["selection"] == selection.digest and not newer:
         return ""
-    import_quietly("tensorflow")  # its logs are not for the user
     names = [tag.name for tag in records.read_tags(folder / "tags.csv")]
     stored, md5s = {}, {}
     for split in manifest["splits"]:

@@ -19,14 +19,14 @@ IN_FLIGHT_PER_THREAD = 4
 FILES_PER_FOLDER = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """The result of fetching the picture of a post, without the image itself.
 
     Attributes:
         id: id of the post.
         md5: MD5 of the original file, in hexadecimal.
-        thumbnail: see `near_duplicates.thumbnail`, in hexadecimal.
+        thumbnail: see `near_duplicates.thumbnail`.
         reason: why there is no image, or empty.
         gone: whether the board has no file of the post any more.
         passing: whether the failure is temporary, so that another attempt may succeed.
@@ -34,7 +34,7 @@ class Picture:
 
     id: str
     md5: str = ""
-    thumbnail: str = ""
+    thumbnail: bytes = b""
     reason: str = ""
     gone: bool = False
     passing: bool = False
@@ -57,8 +57,9 @@ class Spool:
         """Return the saved result for a post, or None."""
         try:
             with self._path(number).open("rb") as file:
-                picture = Picture(**json.loads(file.readline()))
-        except (FileNotFoundError, ValueError, TypeError):  # missing, or damaged by a power failure
+                fields = json.loads(file.readline())
+            picture = Picture(**fields | {"thumbnail": bytes.fromhex(fields["thumbnail"])})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):  # missing, or damaged by a power failure
             return None
         return picture if picture.id == post.id else None
 
@@ -73,7 +74,8 @@ class Spool:
         path = self._path(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb", durable=False) as file:
-            file.write(json.dumps(asdict(picture)).encode() + b"\n" + image)
+            fields = asdict(picture) | {"thumbnail": picture.thumbnail.hex()}
+            file.write(json.dumps(fields).encode() + b"\n" + image)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Remove the pictures of a shard that is written."""
@@ -181,4 +183,4 @@ class Fetcher:
         except OSError as error:
             return Picture(post.id, reason=f"cannot be read: {error.strerror or error}", passing=True), b""
         md5 = post.md5 or hashlib.md5(data, usedforsecurity=False).hexdigest()
-        return Picture(post.id, md5, thumbnail(image).hex()), image
+        return Picture(post.id, md5, thumbnail(image)), image

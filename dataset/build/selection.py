@@ -105,7 +105,7 @@ class Options:
         return replace(self, images=images[0] if len(images) == 1 else images or None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A selected post and its labels.
 
@@ -172,12 +172,13 @@ def select(board: Board, options: Options) -> Selection:
     strata = [labels for labels in (catalogue.artists, catalogue.months) if labels is not None]
     chosen = sample(annotations, priority, options.positives, options.sampling, options.posts, strata)
     entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
+    rows = list(range(len(annotations.names)))  # one object for each row: entries share them, which saves memory
     for number in np.flatnonzero(chosen).tolist():
         tags = annotations.tags[annotations.offsets[number] : annotations.offsets[number + 1]]
         post = catalogue.post(number)
         post = replace(post, caption=post_caption(board, post))
         labels = {tag: post.labels.get(annotations.names[tag], 1.0) for tag in tags.tolist()} if post.labels else None
-        entries[SPLITS[splits[number]]].append(Entry(post, sorted(tags.tolist()), labels))
+        entries[SPLITS[splits[number]]].append(Entry(post, [rows[tag] for tag in np.sort(tags)], labels))
     for split, split_entries in entries.items():
         order = shuffled_positions((entry.post.id for entry in split_entries), options.seed)
         entries[split] = [split_entries[position] for position in order]

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
-from common.files import atomic_path
-from common.processes import import_quietly
+from common.files import atomic_write
 from common.progress import progress
-from dataset import records
+from dataset import records, tfrecord
 from dataset.build.fetch_pictures import Spool
 from dataset.build.parts import WHOLE, Part
 from dataset.build.saved_selection import Outcome
@@ -66,7 +65,6 @@ def plan_shards(folder: Path, selection: Selection, outcome: Outcome, seed: int,
 
 def write_missing(shards: list[Shard], outcome: Outcome, spool: Spool) -> None:
     """Write the shards that do not exist yet, and remove their pictures from the spool."""
-    import_quietly("tensorflow")  # takes seconds: before the progress bar, not inside it
     for shard in progress(shards, unit="shards", description="shards"):
         if not shard.path.exists():
             _write_shard(shard, outcome, spool)
@@ -75,15 +73,12 @@ def write_missing(shards: list[Shard], outcome: Outcome, spool: Spool) -> None:
 
 def _write_shard(shard: Shard, outcome: Outcome, spool: Spool) -> None:
     """Write one shard."""
-    import tensorflow as tf
-
     try:
-        with atomic_path(shard.path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+        with atomic_write(shard.path, "wb") as file:
             for number, entry in shard.entries:
                 post = entry.post
                 identity = (post.id, outcome.md5s[number], post.group)
-                writer.write(records.encode(spool.image(number), entry.tags, *identity, entry.labels, post.caption))
-    except tf.errors.OpError as error:
-        raise InputError(f"cannot write {shard.path}: {error.message}") from error
+                record = records.encode(spool.image(number), entry.tags, *identity, entry.labels, post.caption)
+                tfrecord.write(file, record)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: delete {shard.path.parent}, and run the command again") from None

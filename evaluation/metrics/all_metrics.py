@@ -4,12 +4,12 @@ All are exact at any size, except the micro ranking figures of many pairs: see `
 """
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from common.mapped_arrays import read_rows
 from evaluation.metrics import metrics, micro_counts
 from evaluation.metrics.tag_vectors import min_max_cosine
 
@@ -79,19 +79,18 @@ def _add_tag_ranking(figures: Figures, labels: np.ndarray, probability: np.ndarr
         "break_even": metrics.break_even,
     }
     figures.by_tag |= {name: np.full((labels.shape[1], weights.shape[1]), np.nan) for name in functions}
-    columns = np.ascontiguousarray(weights.T)
+    weights_by_column = np.ascontiguousarray(weights.T)
 
-    def rank(tags: slice) -> None:
-        truths, scores = labels[:, tags].T.copy(), probability[:, tags].T.copy()
-        for tag in range(tags.start, tags.stop):
-            truth = truths[tag - tags.start]
-            if truth.any():
-                counts = counts_of_tag(truth, scores[tag - tags.start], columns)
-                for name, function in functions.items():
-                    figures.by_tag[name][tag] = function(*counts)
+    def rank(tag: int, truth: np.ndarray, scores: np.ndarray) -> None:
+        if truth.any():
+            counts = counts_of_tag(truth, scores, weights_by_column)
+            for name, function in functions.items():
+                figures.by_tag[name][tag] = function(*counts)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(rank, micro_counts.blocks(labels.shape[1], len(labels))))
+        for tags in micro_counts.column_blocks(*labels.shape):
+            truths, scores = micro_counts.columns(labels, tags), micro_counts.columns(probability, tags)
+            list(threads.map(rank, range(tags.start, tags.stop), truths, scores))
     for name in functions:
         figures.values[f"{name}_macro"] = metrics.mean_over_tags(figures.by_tag[name])
 
@@ -124,9 +123,12 @@ def counts_of_tag(labels: np.ndarray, scores: np.ndarray, columns: np.ndarray) -
 
 def _add_pooled_ranking(figures: Figures, labels: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> None:
     """Add the micro ranking figures."""
-    figures.score_levels, coarse = micro_counts.counts_by_score_level(
-        labels.shape, lambda rows: (labels[rows], probability[rows]), weights
-    )
+
+    def read(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        truth, scores = read_rows(rows, labels, probability)
+        return truth, scores
+
+    figures.score_levels, coarse = micro_counts.counts_by_score_level(labels.shape, read, weights)
     functions = {
         "auc_roc_micro": metrics.auc_roc,
         "average_precision_micro": metrics.average_precision,
@@ -147,22 +149,27 @@ def _add_mistakes_by_uncertainty(
 ) -> None:
     """Add the shares of wrong decisions that are among the most uncertain ones."""
 
-    def wrong(rows: slice) -> np.ndarray:
-        return (probability[rows] >= thresholds) != labels[rows]
+    def undecided(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        truth, scores = read_rows(rows, labels, probability)
+        return (scores >= thresholds) != truth, 0.5 - np.abs(scores - 0.5)
 
-    measures: dict[str, Callable[[slice], np.ndarray]] = {
-        "mistakes_in_undecided_tenth": lambda rows: 0.5 - np.abs(probability[rows] - 0.5)
-    }
-    if predictive_variance is not None and predictive_variance.any():
-        measures["mistakes_in_uncertain_tenth"] = lambda rows: predictive_variance[rows] / np.float32(255)
-    for name, uncertainty in measures.items():
+    def uncertain(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        assert predictive_variance is not None
+        truth, scores, variance = read_rows(rows, labels, probability, predictive_variance)
+        return (scores >= thresholds) != truth, variance / np.float32(255)
 
-        def read(rows: slice, measure: Callable[[slice], np.ndarray] = uncertainty) -> tuple[np.ndarray, np.ndarray]:
-            return wrong(rows), measure(rows)
-
+    measures = {"mistakes_in_undecided_tenth": undecided}
+    if predictive_variance is not None and _any(predictive_variance):
+        measures["mistakes_in_uncertain_tenth"] = uncertain
+    for name, read in measures.items():
         fine, coarse = micro_counts.counts_by_score_level(labels.shape, read, weights)
         shares = [metrics.share_among_top(positives, negatives, UNCERTAIN_SHARE) for positives, negatives in (coarse, fine)]
         figures.values[name] = micro_counts.bias_corrected(*shares)
+
+
+def _any(values: np.ndarray) -> bool:
+    """Return whether an array (images, tags) has a value that is not 0."""
+    return any(read_rows(rows, values)[0].any() for rows in micro_counts.blocks(*values.shape))
 
 
 def _add_decisions(
@@ -177,9 +184,9 @@ def _add_decisions(
     shape = labels.shape[1], weights.shape[1]
     predicted, true_positives, positives = (np.zeros(shape) for _ in range(3))
     predicted_global, true_positives_global = np.zeros(shape), np.zeros(shape)
-    for tags in micro_counts.blocks(labels.shape[1], len(labels)):
-        truth, scores = labels[:, tags], probability[:, tags]
-        accepted, accepted_global = scores >= thresholds[tags], scores >= global_threshold
+    for tags in micro_counts.column_blocks(*labels.shape):
+        truth, scores = micro_counts.columns(labels, tags), micro_counts.columns(probability, tags)
+        accepted, accepted_global = scores >= thresholds[tags, None], scores >= global_threshold
         for sums, chosen in (
             (predicted, accepted),
             (true_positives, accepted & truth),
@@ -187,7 +194,7 @@ def _add_decisions(
             (predicted_global, accepted_global),
             (true_positives_global, accepted_global & truth),
         ):
-            sums[tags] = chosen.T.astype(np.float32) @ weights
+            sums[tags] = chosen.astype(np.float32) @ weights
     by_tag = {
         "precision": metrics.precision(true_positives, predicted),
         "recall": metrics.recall(true_positives, positives),
@@ -223,7 +230,7 @@ def _add_image_means(
     parts: dict[str, list[np.ndarray]] = {}
     sums = np.zeros((metrics.BINS, 3, weights.shape[1]))
     for rows in micro_counts.blocks(len(labels), labels.shape[1]):
-        truth, scores = labels[rows], probability[rows]
+        truth, scores = read_rows(rows, labels, probability)
         sums += np.tensordot(metrics.reliability_sums(truth, scores), weights[rows].astype(float), axes=(0, 0))
         for name, values in image_figures(truth, scores, thresholds, vectors).items():
             parts.setdefault(name, []).append(values)

@@ -8,6 +8,8 @@ in the resamples.
 
 import numpy as np
 
+from evaluation.metrics.micro_counts import column_blocks, columns
+
 RESAMPLES = 1000
 MAX_WEIGHTED_PAIRS = 10**9  # pairs of image and tag times resamples: bounds the time
 MIN_RESAMPLES = 100
@@ -66,5 +68,7 @@ def tag_intervals(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) ->
     Returns:
         float64 (tags, 2).
     """
-    enough = [len(set(groups[column])) >= MIN_GROUPS for column in labels.T]
+    enough: list[bool] = []
+    for tags in column_blocks(*labels.shape):
+        enough += [len(set(groups[column])) >= MIN_GROUPS for column in columns(labels, tags)]
     return np.array([interval(row) if known else (np.nan, np.nan) for row, known in zip(values, enough, strict=True)])

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import InputError
+from common.mapped_arrays import read_rows
 from common.numbers import log_odds, sigmoid
 from evaluation.metrics import metrics
+from evaluation.metrics.micro_counts import blocks, column_blocks, columns
 
 CANDIDATE_LOGITS = np.linspace(-8, 8, 257)  # thresholds to choose from
 CANDIDATE_SHRINKAGES = (2.0, 8.0, 32.0, np.inf)
@@ -121,12 +123,12 @@ def fit(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray, target:
         target: what the thresholds are chosen for.
     """
     metrics.check(labels, probability)
-    if not labels.any():
+    if not any(read_rows(rows, labels)[0].any() for rows in blocks(*labels.shape)):
         return default_calibration(labels.shape[1], target)
     temperature = fit_temperature(labels, probability)
     _, number = np.unique(groups, return_inverse=True)
     folds = np.random.default_rng(0).permutation(number.max() + 1)[number] % FOLDS
-    true_positives, predicted = _counts_by_fold(labels, log_odds(probability) / temperature, folds)
+    true_positives, predicted = _counts_by_fold(labels, probability, temperature, folds)
     cross_validated = _cross_validate(true_positives, predicted, target)
     shrinkage = max(cross_validated, key=cross_validated.__getitem__)  # among equals, the first and smallest
     chosen, best_for_all = _choose(true_positives.sum(axis=0), predicted.sum(axis=0), target)
@@ -138,8 +140,12 @@ def fit(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray, target:
 def fit_temperature(labels: np.ndarray, probability: np.ndarray) -> float:
     """Return the temperature, to 1 %, with the highest likelihood of the labels."""
     edges = np.linspace(-17, 17, 2**14)
-    level = np.searchsorted(edges, log_odds(probability))
-    total, positives = (np.bincount(part, minlength=len(edges) + 1) for part in (level.ravel(), level[labels]))
+    total, positives = (np.zeros(len(edges) + 1, np.int64) for _ in range(2))
+    for rows in blocks(*labels.shape):
+        truth, scores = read_rows(rows, labels, probability)
+        level = np.searchsorted(edges, log_odds(scores))
+        total += np.bincount(level.ravel(), minlength=len(total))
+        positives += np.bincount(level[truth], minlength=len(total))
     centres = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
     losses = [
         np.sum(total * np.logaddexp(0, centres / value) - positives * centres / value) for value in CANDIDATE_TEMPERATURES
@@ -147,15 +153,21 @@ def fit_temperature(labels: np.ndarray, probability: np.ndarray) -> float:
     return float(CANDIDATE_TEMPERATURES[np.argmin(losses)])
 
 
-def _counts_by_fold(labels: np.ndarray, logits: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _counts_by_fold(
+    labels: np.ndarray, probability: np.ndarray, temperature: float, folds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return true positives and predicted, each int (folds, tags, thresholds + 1): without a threshold, then at each one."""
     num_tags, num_levels = labels.shape[1], len(CANDIDATE_LOGITS) + 1
-    level = np.searchsorted(CANDIDATE_LOGITS, logits, "right") + num_levels * np.arange(num_tags)
     counts = np.zeros((2, FOLDS, num_tags, num_levels), np.int32)
-    for fold in range(FOLDS):
-        rows = folds == fold
-        for index, chosen in enumerate((level[rows][labels[rows]], level[rows].ravel())):
-            counts[index, fold] = np.bincount(chosen, minlength=num_tags * num_levels).reshape(num_tags, num_levels)
+    for tags in column_blocks(*labels.shape):
+        truth, scores = columns(labels, tags), columns(probability, tags)  # (tags of the block, images)
+        level = np.searchsorted(CANDIDATE_LOGITS, log_odds(scores) / temperature, "right")
+        level += num_levels * np.arange(len(level))[:, None]
+        for fold in range(FOLDS):
+            of_fold = folds == fold
+            for index, chosen in enumerate((level[:, of_fold][truth[:, of_fold]], level[:, of_fold].ravel())):
+                sums = np.bincount(chosen, minlength=len(level) * num_levels)
+                counts[index, fold, tags] = sums.reshape(len(level), num_levels)
     # Level n lies between the thresholds n - 1 and n: sums from level n up are what threshold n - 1 accepts.
     return tuple(np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1])
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.mapped_arrays import read_rows
+
 BINS = 15  # of the reliability curve
+BLOCK_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -241,7 +244,8 @@ def check(labels: np.ndarray, scores: np.ndarray) -> None:
     """
     if labels.shape != scores.shape or labels.ndim != 2 or not labels.size:
         raise ValueError(f"labels and scores need one shape (images, tags). Received: {labels.shape}, {scores.shape}")
-    if any(np.isnan(rows).any() for rows in np.array_split(scores, -(-len(scores) // 4096))):
+    blocks = (slice(start, start + BLOCK_IMAGES) for start in range(0, len(scores), BLOCK_IMAGES))
+    if any(np.isnan(read_rows(rows, scores)[0]).any() for rows in blocks):
         raise ValueError("scores contain NaN")
 
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from common.mapped_arrays import read_rows
+
 EXACT_PAIRS = 2**24
 DROPPED_BITS = 11  # of a float32 score; the other bits are a level of the histogram
 COARSE_LEVELS = 256
 BLOCK_PAIRS = 2**21
+COLUMN_PAIRS = 2**24
 
 ReadRows = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # slice of images ▶ bool and float (images, tags)
 
@@ -76,8 +79,22 @@ def bias_corrected(resampled: np.ndarray, exact: np.ndarray | float) -> np.ndarr
     return resampled - resampled[0] + exact
 
 
-def blocks(length: int, width: int) -> Iterator[slice]:
-    """Yield slices of the rows (or columns) of an array, small beside the whole."""
-    step = max(1, BLOCK_PAIRS // width)
+def columns(array: np.ndarray, tags: slice) -> np.ndarray:
+    """Return some tags of all images, contiguous: (images, tags) ▶ (some tags, images)."""
+    values = np.empty((tags.stop - tags.start, len(array)), array.dtype)
+    for rows in blocks(*array.shape):
+        (part,) = read_rows(rows, array)
+        values[:, rows] = part[:, tags].T
+    return values
+
+
+def column_blocks(images: int, tags: int) -> Iterator[slice]:
+    """Yield slices of the tags for `columns`. They are larger than `blocks`, because each is gathered from all rows."""
+    yield from blocks(tags, images, COLUMN_PAIRS)
+
+
+def blocks(length: int, width: int, pairs: int = BLOCK_PAIRS) -> Iterator[slice]:
+    """Yield slices of the rows (or columns) of an array, of about so many pairs, small beside the whole."""
+    step = max(1, pairs // width)
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))

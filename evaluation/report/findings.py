@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.mapped_arrays import read_rows
+
 CONFUSABLE_TAGS = 500  # tags with the most false positives; only these are examined for confusions
 BLOCK_IMAGES = 1024
 
@@ -106,14 +108,18 @@ def confusions(
         min_count: false positives that a pair must have.
     """
     blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(labels), BLOCK_IMAGES)]
-    all_wrong = sum(np.sum((probability[rows] >= thresholds) & ~labels[rows], axis=0) for rows in blocks)
+    all_wrong = np.zeros(labels.shape[1], np.int64)
+    for rows in blocks:
+        truth, scores = read_rows(rows, labels, probability)
+        all_wrong += np.sum((scores >= thresholds) & ~truth, axis=0)
     columns = np.argsort(-all_wrong, kind="stable")[:CONFUSABLE_TAGS]
     wrong = np.zeros((labels.shape[1], len(columns)))  # images with the row's tag and a false positive of the column's tag
     together = np.zeros_like(wrong)
     for rows in blocks:
-        truth, predicted = labels[rows].T.astype(np.float32), probability[rows][:, columns] >= thresholds[columns]
-        wrong += truth @ (predicted & ~labels[rows][:, columns]).astype(np.float32)
-        together += truth @ labels[rows][:, columns].astype(np.float32)
+        truth, scores = read_rows(rows, labels, probability)
+        predicted = scores[:, columns] >= thresholds[columns]
+        wrong += truth.T.astype(np.float32) @ (predicted & ~truth[:, columns]).astype(np.float32)
+        together += truth.T.astype(np.float32) @ truth[:, columns].astype(np.float32)
     positives = labels.sum(axis=0)
     images = positives[:, None] - together
     others = len(labels) - images - positives[columns]
@@ -134,7 +140,8 @@ def _most_confident(labels: np.ndarray, scores: np.ndarray, labelled: bool, numb
     parts = []
     for start in range(0, len(scores), BLOCK_IMAGES):
         rows = slice(start, start + BLOCK_IMAGES)
-        block = np.where(labels[rows] == labelled, sign * scores[rows], np.inf).ravel()
+        truth, part = read_rows(rows, labels, scores)
+        block = np.where(truth == labelled, sign * part, np.inf).ravel()
         lowest = np.argpartition(block, min(number, len(block) - 1))[:number]
         lowest = lowest[np.isfinite(block[lowest])]
         parts.append((block[lowest], lowest + start * scores.shape[1]))

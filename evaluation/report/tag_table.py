@@ -4,6 +4,7 @@ from html import escape
 
 import numpy as np
 
+from common.mapped_arrays import read_rows
 from common.numbers import log_odds
 from evaluation.evaluate import Evaluation, buckets, categories, tag_ranges
 from evaluation.report.charts import sparkline
@@ -72,8 +73,8 @@ def score_histograms(labels: np.ndarray, probability: np.ndarray) -> tuple[np.nd
     bins, num_tags = len(SCORE_BINS) - 1, labels.shape[1]
     counts = np.zeros((2, num_tags * bins), np.int64)
     for start in range(0, len(labels), BLOCK_IMAGES):
-        truth, logits = labels[start : start + BLOCK_IMAGES], log_odds(probability[start : start + BLOCK_IMAGES])
-        bin_of_pair = np.searchsorted(SCORE_BINS[1:-1], logits) + bins * np.arange(num_tags)
+        truth, scores = read_rows(slice(start, start + BLOCK_IMAGES), labels, probability)
+        bin_of_pair = np.searchsorted(SCORE_BINS[1:-1], log_odds(scores)) + bins * np.arange(num_tags)
         counts[0] += np.bincount(bin_of_pair[truth], minlength=num_tags * bins)
         counts[1] += np.bincount(bin_of_pair[~truth], minlength=num_tags * bins)
     with_tag, without = counts.reshape(2, num_tags, bins)

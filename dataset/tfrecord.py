@@ -11,11 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
+import google_crc32c
 
-POLYNOMIAL = 0x82F63B78  # of CRC-32C, lowest bit first
-BLOCK_BYTES = 256  # its tables take 256 KB, which fit into a processor's cache
-START = b"Td\x1fd"  # after these bytes, a checksum that began with 0 is 0xFFFFFFFF, with which CRC-32C begins
 MASK_DELTA = 0xA282EAD8
 # tensorflow/core/example/{feature,example}.proto, as descriptors.
 EXAMPLE_PROTO = """
@@ -85,37 +82,5 @@ def read(path: Path) -> Iterator[bytes]:
 
 def _masked_crc(data: bytes) -> bytes:
     """Return the checksum of a record or of its length."""
-    crc = crc32c(data)
+    crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + MASK_DELTA) & 0xFFFFFFFF)
-
-
-def crc32c(data: bytes) -> int:
-    """Return the CRC-32C of data.
-
-    The checksum is linear: each byte of a block contributes on its own, by its value and its position, so that the bytes of
-    all blocks are looked up at once. Then the blocks are joined one by one.
-    """
-    tables, joining = _crc_tables()
-    zeros = bytes(-(len(START) + len(data)) % BLOCK_BYTES)  # at the beginning, zeros change nothing
-    values = np.frombuffer(zeros + START + data, np.uint8).reshape(-1, BLOCK_BYTES)
-    contributions = tables.take(values + 256 * np.arange(BLOCK_BYTES))  # (blocks, bytes)
-    first, second, third, fourth = joining
-    crc = 0
-    for block in np.bitwise_xor.reduce(contributions, axis=1).tolist():
-        crc = first[crc & 255] ^ second[crc >> 8 & 255] ^ third[crc >> 16 & 255] ^ fourth[crc >> 24] ^ block
-    return crc ^ 0xFFFFFFFF
-
-
-@functools.cache
-def _crc_tables() -> tuple[np.ndarray, list[list[int]]]:
-    """Return what each value of a byte contributes at each position of a block, uint32 (BLOCK_BYTES, 256), and the rows of
-    the first four positions, by which the four bytes of a checksum are moved over a block."""
-    last = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        last = np.where(last & 1, last >> 1 ^ np.uint32(POLYNOMIAL), last >> 1)
-    tables = np.empty((BLOCK_BYTES, 256), np.uint32)
-    tables[-1] = last
-    for position in range(BLOCK_BYTES - 2, -1, -1):
-        following = tables[position + 1]
-        tables[position] = following >> 8 ^ last[following & 255]
-    return tables, tables[:4].tolist()

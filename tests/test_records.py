@@ -138,8 +138,3 @@ def test_every_changed_or_missing_byte_of_a_shard_is_noticed(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"is damaged after [01] records"):
             list(records.read_shard(path))
-
-
-@pytest.mark.parametrize(("data", "crc"), [(b"", 0), (b"123456789", 0xE3069283), (bytes(32), 0x8A9136AA)])
-def test_the_checksum_is_that_of_the_standard(data, crc):
-    assert tfrecord.crc32c(data) == crc

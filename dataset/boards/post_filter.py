@@ -1,5 +1,6 @@
 """Filter the rows of an export and expand their tags, whole columns at a time."""
 
+import itertools
 from array import array
 from collections import Counter
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset.boards.catalogue import distinct_tags
 from dataset.boards.filters import (
     EXCLUDED,
     HIDDEN,
@@ -60,12 +62,12 @@ class PostTags:
     """The tags of posts as numbers: post `i` has `tags[offsets[i]:offsets[i + 1]]`, without repetition.
 
     Attributes:
-        offsets: int64 (posts + 1,).
         tags: int32 (total number of tags of all posts,).
+        offsets: int64 (posts + 1,).
     """
 
-    offsets: np.ndarray
     tags: np.ndarray
+    offsets: np.ndarray
 
 
 def filter_rows(rows: pa.RecordBatch, filters: Filters, skipped: Counter) -> pa.RecordBatch:
@@ -76,10 +78,16 @@ def filter_rows(rows: pa.RecordBatch, filters: Filters, skipped: Counter) -> pa.
         filters: the filters.
         skipped: reason ▶ number of rows left out; updated.
     """
-    rows = _keep(rows, pc.is_in(rows["rating"], pa.array(filters.ratings)), OTHER_RATING, skipped)
-    public = pc.and_(pc.equal(rows["is_deleted"], FALSE), pc.equal(rows["is_pending"], FALSE))
-    rows = _keep(rows, public, NOT_PUBLIC, skipped)
-    rows = _keep(rows, pc.is_in(rows["file_ext"], pa.array(FILE_TYPES)), NO_PICTURE, skipped)
+    is_of_rating = pc.is_in(rows["rating"], pa.array(filters.ratings))
+    is_public = pc.and_(pc.equal(rows["is_deleted"], FALSE), pc.equal(rows["is_pending"], FALSE))
+    is_picture = pc.is_in(rows["file_ext"], pa.array(FILE_TYPES))
+    # Most rows fail one of these: with one mask for all three, the others are copied once.
+    public = pc.and_(is_of_rating, is_public)
+    passed = pc.and_(public, is_picture)
+    _count(skipped, OTHER_RATING, len(rows) - is_of_rating.true_count)
+    _count(skipped, NOT_PUBLIC, is_of_rating.true_count - public.true_count)
+    _count(skipped, NO_PICTURE, public.true_count - passed.true_count)
+    rows = rows.filter(passed)
     for name, pattern in VALID_PATTERNS.items():
         rows = _keep(rows, pc.match_substring_regex(rows[name], pattern), UNREADABLE, skipped)
     # A time starts with its day, so that times and days compare as text.
@@ -115,8 +123,7 @@ class TagFilter:
             skipped: reason ▶ number of rows left out; updated.
         """
         words, offsets = _words(rows["tag_string"].chunk(0))
-        encoded = words.dictionary_encode()
-        numbers = self._spellings.numbers(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()]  # (words,)
+        numbers = self._spellings.numbers(words)
         flags = self._spellings.flags[numbers]
 
         def count_words(flag: int) -> np.ndarray:
@@ -154,9 +161,9 @@ class Spellings:
         self._excluded = frozenset(rules.expand(name)[0] for name in exclude)
         self._is_restricted = is_restricted
         self._restricted = rules.expand(RESTRICTED)[0]
-        self._number: dict[str, int] = {}
+        self._known = pa.array([], pa.string())  # the spellings, by number
         self._flags = bytearray()
-        self._ends = array("q", [0])  # spelling `i` expands to _expansions[_ends[i]:_ends[i + 1]]
+        self._ends = array("i", [0])  # spelling `i` expands to _expansions[_ends[i]:_ends[i + 1]]
         self._expansions = array("i")
 
     @property
@@ -164,10 +171,15 @@ class Spellings:
         """The flags `IS_…` of each spelling, uint8 (spellings,)."""
         return np.array(self._flags)
 
-    def numbers(self, spellings: list[str]) -> np.ndarray:
-        """Return the numbers of spellings, which may end in a space: int64 (spellings,)."""
-        known = self._number
-        return np.array([known[name] if name in known else self._add(name) for name in spellings], np.int64)
+    def numbers(self, words: pa.StringArray) -> np.ndarray:
+        """Return the numbers of words, which may end in a space: int32 (words,)."""
+        # The known spellings come first in the common dictionary and keep their numbers.
+        none = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), self._known)
+        encoded = pa.chunked_array([none, words.dictionary_encode()]).unify_dictionaries().chunk(1)
+        for spelling in encoded.dictionary[len(self._known) :].to_pylist():
+            self._add(spelling)
+        self._known = encoded.dictionary
+        return encoded.indices.to_numpy()
 
     def expand(self, words: np.ndarray, counts: np.ndarray) -> PostTags:
         """Return the tags that the words of posts stand for.
@@ -178,31 +190,20 @@ class Spellings:
         """
         ends, expansions = np.array(self._ends), np.array(self._expansions)
         sizes = (ends[1:] - ends[:-1])[words]
-        firsts = ends[words] - (np.cumsum(sizes) - sizes)  # position of a word's first tag, minus the tags before it
-        tags = expansions[np.repeat(firsts, sizes) + np.arange(sizes.sum())]
-        # Post and tag in one number: after sorting, the tags of a post are adjacent, and so are equal tags.
-        begins = np.append(0, np.cumsum(sizes))[np.append(0, np.cumsum(counts))]  # (posts + 1,), first tag of each post
-        keys = np.repeat(np.arange(len(counts)) << 32, np.diff(begins))
-        keys |= tags
-        keys.sort()
-        distinct = np.ones(len(keys), bool)
-        np.not_equal(keys[1:], keys[:-1], out=distinct[1:])
-        keys = keys[distinct]
-        ends = np.searchsorted(keys, np.arange(len(counts) + 1) << 32)
-        return PostTags(ends, keys.astype(np.int32))  # the low half is the tag
+        before = np.append(0, np.cumsum(sizes))  # (words + 1,), number of tags before each word
+        tags = expansions[np.repeat(ends[words] - before[:-1], sizes) + np.arange(before[-1])]
+        return PostTags(*distinct_tags(tags, before[np.append(0, np.cumsum(counts))]))
 
-    def _add(self, spelling: str) -> int:
+    def _add(self, spelling: str) -> None:
         names = spelling.split()  # one, unless white space other than a space separates tags
-        expansion = tuple(dict.fromkeys(tag for name in names for tag in self._rules.expand(name)))
+        expansion = tuple(dict.fromkeys(itertools.chain.from_iterable(map(self._rules.expand, names))))
         # Checked before and after aliases: neither a renamed tag nor a misleading alias lets a post through.
-        expanded = (*names, *(self._rules.names[tag] for tag in expansion))
+        expanded = {*names, *map(self._rules.names.__getitem__, expansion)}
         restricted = any(map(self._is_restricted, expanded)) or self._restricted in expansion
         excluded = not self._excluded_names.isdisjoint(names) or not self._excluded.isdisjoint(expansion)
         self._flags.append(restricted * IS_RESTRICTED | excluded * IS_EXCLUDED | (not names) * IS_BLANK)
         self._expansions.extend(expansion)
         self._ends.append(len(self._expansions))
-        number = self._number[spelling] = len(self._number)
-        return number
 
 
 def _words(strings: pa.StringArray) -> tuple[pa.StringArray, np.ndarray]:

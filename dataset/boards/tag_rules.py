@@ -63,6 +63,8 @@ class TagRules:
 
     def resolve(self, name: str) -> str:
         """Return the tag that a name is an alias of, directly or indirectly; for circular aliases, the first by name."""
+        if name not in self._aliases:  # most names
+            return name
         path = [name]
         while (following := self._aliases.get(path[-1])) is not None:
             if following in path:
@@ -72,7 +74,8 @@ class TagRules:
 
     def category(self, name: str) -> int:
         """Return the number of a tag's category, or `UNKNOWN_CATEGORY`: posts may have tags newer than the list of tags."""
-        return self._ids_and_categories[name] % 16 if name in self._ids_and_categories else UNKNOWN_CATEGORY
+        known = self._ids_and_categories.get(name)
+        return UNKNOWN_CATEGORY if known is None else known % 16
 
     def set_category(self, name: str, category: int) -> None:
         """Tell the category of a tag whose number is not known; the first that is told counts."""
@@ -91,7 +94,10 @@ class TagRules:
         return self._closure(name)[1:]
 
     def _closure(self, name: str) -> tuple[str, ...]:
-        tags = {self.resolve(name): None}
+        resolved = self.resolve(name)
+        if resolved not in self._implied:  # most tags
+            return (resolved,)
+        tags = {resolved: None}
         waiting = list(tags)
         while waiting:
             for implied in sorted(self._implied.get(waiting.pop(), ())):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from common import files
 from common.errors import InputError
-from dataset import records, tfrecord
+from dataset import records
 from dataset.records import Tag
 
 

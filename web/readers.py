@@ -8,6 +8,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from typing import TypeAlias
 
 import numpy as np
@@ -66,6 +67,7 @@ class Readers:
 
     def _work(self) -> None:
         if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            resource_tracker.ensure_running()  # starting it later would unblock the signal
             # The process inherits it: Ctrl-C is for the server alone, also while the process starts.
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         process = ReaderProcess(self._run)

@@ -11,7 +11,7 @@ import socket
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.serve import BOUNDARY, form, gauge, serving_run
+from benchmarks.server_load import BOUNDARY, form, serving_run, used_by
 from common.errors import say
 from inference import sources
 
@@ -24,14 +24,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print the statuses of the answers, and the server's memory five times."""
+    """Print the statuses of the answers, and the memory of the server's processes five times."""
     paths = [source.path for source in sources.find([str(options.pictures)]) if source.path][:50]
-    with serving_run(options.run) as port:
+    with serving_run(options.run) as (port, server):
         status: Counter[int] = Counter()
         for index, code in enumerate(fuzz(port, paths, options.requests), 1):
             status[code] += 1
             if index % (options.requests // 5) == 0:
-                say(f"{index:>7,} requests, {gauge(port, 'process_resident_memory_bytes') / 2**20:.0f} MiB")
+                say(f"{index:>7,} requests, {used_by(server)[1]:.0f} MiB")
     print(f"{options.requests:,} wrong requests: {dict(sorted(status.items()))} (0: the connection was closed)")
 
 

@@ -1,56 +1,48 @@
 """serve.py with many clients at once, beside the rate of the same pictures in batches without a server (Linux).
 
-    python -m benchmarks serve PICTURES --run runs/openmoji/export/suite/model.onnx
+    python -m benchmarks serve PICTURES --run runs/openmoji
+    python -m benchmarks serve PICTURES --run runs/openmoji --memory
 
-Server, clients and the comparison share the cores. Result: serve.json.
+Server, clients and the comparison share the cores. Result: serve.json; with --memory, serve-memory.json: the resident memory
+after every 10,000 of 40,000 requests.
 """
 
 import argparse
-import contextlib
-import http.client
-import signal
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-import urllib.request
 from pathlib import Path
 
 from benchmarks.reporting import Table, report
+from benchmarks.server_load import load, serving_run, used_by
 from common.errors import InputError
 from inference.sources import find
 from inference.tagger import Tagger
 
-ROOT = Path(__file__).parent.parent
 ROUNDS = 5
 BATCHES, SERVER, CLIENTS = "in batches, without a server", "serve.py", "its clients"
-BOUNDARY = "e6tag"
-
-
-def form(name: str, data: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the body of a request with one file, and its headers."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-    body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
-    return body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+MEMORY_REQUESTS, MEMORY_SAMPLES = 10_000, 4
+WARM_UP = 1000  # requests before the first sample of the memory
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the pictures, the run and the number of clients."""
+    """Add the pictures, the run, the number of clients, and what to measure."""
     parser.add_argument("pictures", type=Path, help="folder of pictures")
     parser.add_argument("--run", type=Path, required=True, help="run folder, or model.onnx")
     parser.add_argument("--clients", type=int, default=64, help="clients at once (default: 64)")
+    parser.add_argument("--memory", action="store_true", help="measure the memory over 40,000 requests instead of the rates")
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Measure rates, processor time a picture and the latency of requests."""
-    sources, tagger = list(find([str(options.pictures)])), Tagger.open(options.run)
+    """Measure rates, processor time a picture and the latency of requests; or the memory."""
+    sources = list(find([str(options.pictures)]))
     paths, number = [source.path for source in sources if source.path], len(sources)
+    if options.memory:
+        measure_memory(options, paths)
+        return
+    tagger = Tagger.open(options.run, onnx=True)
     rates, results = [], []
     processor_seconds = dict.fromkeys((BATCHES, SERVER, CLIENTS), 0.0)
-    with serving_run(options.run) as port:
+    with serving_run(options.run) as (port, server):
         load(port, paths, options.clients, 4 * options.clients)  # untimed: compilation, start of threads
         for _ in range(ROUNDS):  # in turns, so that other work on the machine slows both
             started, before = time.perf_counter(), time.process_time()
@@ -58,9 +50,9 @@ def measure(options: argparse.Namespace) -> None:
                 pass
             rates.append(number / (time.perf_counter() - started))
             processor_seconds[BATCHES] += time.process_time() - before
-            server_before, before = gauge(port, "process_cpu_seconds_total"), time.process_time()
+            server_before, before = used_by(server)[0], time.process_time()
             results.append(load(port, paths, options.clients, number))
-            processor_seconds[SERVER] += gauge(port, "process_cpu_seconds_total") - server_before
+            processor_seconds[SERVER] += used_by(server)[0] - server_before
             processor_seconds[CLIENTS] += time.process_time() - before
     served_rates = [result["status"].get(200, 0) / result["seconds"] for result in results]
     waits = statistics.quantiles((seconds for result in results for seconds in result["latency"]), n=100)
@@ -74,85 +66,39 @@ def measure(options: argparse.Namespace) -> None:
         "latency_ms": {"median": 1000 * waits[49], "p99": 1000 * waits[98]},
     }
     report("serve", table(figures), figures)
-    print(f"latency  median {figures['latency_ms']['median']:.0f} ms  p99 {figures['latency_ms']['p99']:.0f} ms")
+
+
+def measure_memory(options: argparse.Namespace, pictures: list[Path]) -> None:
+    """Measure the resident memory of the server's processes after every 10,000 requests.
+
+    Raises:
+        InputError: a request was refused, and so the memory is not that of the work.
+    """
+    with serving_run(options.run) as (port, server):
+        load(port, pictures, options.clients, WARM_UP)
+        samples = {WARM_UP: used_by(server)[1]}
+        for sample in range(1, MEMORY_SAMPLES + 1):
+            status = load(port, pictures, options.clients, MEMORY_REQUESTS)["status"]
+            if status != {200: MEMORY_REQUESTS}:
+                raise InputError(f"expected {MEMORY_REQUESTS:,} answers with status 200. Received: {status}")
+            samples[WARM_UP + sample * MEMORY_REQUESTS] = used_by(server)[1]
+    figures = {"clients": options.clients, "mebibytes": samples}
+    report("serve-memory", table(figures), figures)
 
 
 def table(figures: dict) -> Table:
-    """Return the table of a result: one row for the batches, the server and its clients."""
-    rows = []
-    for name, milliseconds in figures["processor_ms_per_image"].items():
-        rate = figures["images_per_second"].get(name)
-        title = f"{name} ({figures['ratio']:.2f} of that)" if name == SERVER else name
-        rows.append([title, "" if rate is None else f"{rate:.0f}", f"{milliseconds:.2f}"])
-    return Table(["", "pictures a second", "processor ms a picture"], rows)
-
-
-@contextlib.contextmanager
-def serving_run(run: Path):
-    """Start serve.py in another process, wait until it answers, and yield its port."""
-    with tempfile.TemporaryDirectory() as folder:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        options = ["--run", str(run), "--port", str(port), "--events", f"{folder}/events.sqlite"]
-        server = subprocess.Popen([sys.executable, str(ROOT / "serve.py"), *options])
-        try:
-            while not _answers(port):
-                if server.poll() is not None:
-                    raise InputError("serve.py ended, for the reason printed above")
-                time.sleep(0.2)
-            yield port
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait()
-
-
-def load(port: int, pictures: list[Path], clients: int, requests: int) -> dict:
-    """Send requests with one picture each; every client waits for its answer before it sends the next request.
-
-    Returns:
-        `seconds`, the time of all requests; `status`, status ▶ count; `latency`, the seconds of each answer with status 200.
-    """
-    bodies = [form(path.name, path.read_bytes()) for path in pictures]
-    latency: list[float] = []
-    status: dict[int, int] = {}
-    left = iter(range(requests))
-    lock = threading.Lock()
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        while True:
-            with lock:
-                index = next(left, None)
-            if index is None:
-                return
-            body, headers = bodies[index % len(bodies)]
-            started = time.perf_counter()
-            connection.request("POST", "/evaluate", body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            with lock:
-                status[answer.status] = status.get(answer.status, 0) + 1
-                if answer.status == 200:
-                    latency.append(time.perf_counter() - started)
-
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {"seconds": time.perf_counter() - started, "status": status, "latency": latency}
-
-
-def gauge(port: int, name: str) -> float:
-    """Return a figure without labels from the server's `/metrics`."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
-        return next(float(line.split()[1]) for line in answer.read().decode().splitlines() if line.startswith(f"{name} "))
-
-
-def _answers(port: int) -> bool:
-    try:
-        http.client.HTTPConnection("127.0.0.1", port, timeout=5).request("GET", "/healthz")
-    except OSError:
-        return False
-    return True
+    """Return the table of a result: one row for the batches, the server and its clients; or one for each sample."""
+    if "mebibytes" in figures:
+        rows = [[f"{int(requests):,}", f"{mebibytes:.0f}"] for requests, mebibytes in figures["mebibytes"].items()]
+        return Table(["requests", "MiB"], rows)
+    rows, needed = [], figures["processor_ms_per_image"]
+    # Other work on the machine changes the rates, since more processes get more of it, but hardly the processor time.
+    share_by_time = needed[BATCHES] / (needed[SERVER] + needed[CLIENTS])
+    for name, milliseconds in needed.items():
+        rate, server_cells = figures["images_per_second"].get(name), ["", "", "", ""]
+        if name == SERVER:
+            latency = [f"{value:.0f}" for value in figures["latency_ms"].values()]
+            server_cells = [f"{figures['ratio']:.2f}", f"{share_by_time:.2f}", *latency]
+        rows.append([name, "" if rate is None else f"{rate:.0f}", f"{milliseconds:.2f}", *server_cells])
+    shares = ["of the batches", "by processor time"]
+    return Table(["", "pictures/s", "processor ms/picture", *shares, "median latency, ms", "p99, ms"], rows)

@@ -147,15 +147,13 @@ def normalise(data: bytes, size: int) -> bytes:
     Raises:
         ImageError: see `decode`.
     """
-    least = (DRAFT_SCALE * size, DRAFT_SCALE * size)  # decoding a JPEG at 1/2, 1/4 or 1/8 scale takes a fraction of the time
-    pixels = plain_jpeg.decode(data, lambda width, height: least, LARGE_PIXELS)
+    pixels = plain_jpeg.decode(data, lambda width, height: (DRAFT_SCALE * size, DRAFT_SCALE * size), LARGE_PIXELS)
     if pixels is not None:
         image, is_plain_jpeg = Image.fromarray(pixels), True
     else:
-        image = open_picture(data)
+        image = open_to_normalise(data, size)
         is_plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and set(image.info) <= BARE_JPEG_INFO
-        image.draft("RGB", least)
-        with _one_large_picture if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+        with _one_large_picture if is_large(image) else contextlib.nullcontext():
             image = _to_rgb(image, data)
     short, long = sorted(image.size)
     scale = min(1.0, size / short, MAX_ASPECT * size / long)
@@ -259,6 +257,21 @@ def open_picture(data: bytes) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{image.width:,}x{image.height:,} is more than {MAX_PIXELS:,} pixels")
     return image
+
+
+def open_to_normalise(data: bytes, size: int) -> Image.Image:
+    """Read the header of an image, as `open_picture` does, and have a JPEG decoded at the scale that `normalise` needs.
+
+    Decoding at 1/2, 1/4 or 1/8 scale takes a fraction of the time.
+    """
+    image = open_picture(data)
+    image.draft("RGB", (DRAFT_SCALE * size, DRAFT_SCALE * size))
+    return image
+
+
+def is_large(image: Image.Image) -> bool:
+    """Return whether decoding a picture takes so much memory that `normalise` decodes one such picture at a time."""
+    return image.width * image.height > LARGE_PIXELS
 
 
 def damage(data: bytes, error: Exception) -> ImageError:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from benchmarks import __main__, ablation, fine_tuning, gpu, labels, stability, tables, transfer, trials
-from benchmarks.reporting import RESULTS, Table
+from benchmarks import __main__, ablation, fine_tuning, gpu, labels, serve, stability, tables, transfer, trials
+from benchmarks.reporting import RESULTS, Table, stored
 from common import files
 from common.errors import InputError
 from dataset import records
@@ -229,3 +229,25 @@ def test_teach_adds_the_tags_that_it_held_out(emoji_data, tmp_path):
     assert {tag.name for tag in records.read_tags(reduced / "tags.csv")} == tags - {name}
     kept = [record.labels for record in records.read(reduced, "train")]
     assert len(kept) == len(list(records.read(emoji_data, "train"))) and any(kept)
+
+
+def test_the_server_is_measured_with_latency_and_memory(emoji_onnx, emoji_pictures, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("fastapi", reason="needs requirements-serve.txt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(serve, "ROUNDS", 1)
+    monkeypatch.setattr(serve, "MEMORY_REQUESTS", 8)
+    (tmp_path / "pictures").mkdir()
+    for picture in emoji_pictures[:20]:
+        shutil.copy(picture, tmp_path / "pictures")
+    parser = argparse.ArgumentParser()
+    serve.add_options(parser)
+    options = [str(tmp_path / "pictures"), "--run", str(emoji_onnx), "--clients", "4"]
+    serve.measure(parser.parse_args(options))
+    assert "status [{200: 20}]" in capsys.readouterr().out
+    figures, _ = stored("serve")
+    assert 0 < figures["latency_ms"]["median"] <= figures["latency_ms"]["p99"] and figures["ratio"] > 0
+    assert figures["processor_ms_per_image"][serve.SERVER] > 0
+    serve.measure(parser.parse_args([*options, "--memory"]))
+    samples = stored("serve-memory")[0]["mebibytes"]
+    assert list(samples) == ["1000", "1008", "1016", "1024", "1032"]
+    assert all(mebibytes > 100 for mebibytes in samples.values())  # with the processes that read pictures

@@ -3,20 +3,26 @@
 import asyncio
 import contextlib
 import gc
+import io
+import multiprocessing
 import sys
 import threading
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from fastapi import HTTPException
+from PIL import Image
 
 from common.errors import InputError
+from dataset.images import ImageError
 from dataset.records import NUMBER, RATING
 from inference.tagger import Tagger
 from labels.feedback import Events
 from web.batcher import Batcher
 from web.prometheus import Metrics
+from web.readers import ReaderProcess, Readers
 from web.service import Limits, Service
 
 
@@ -117,3 +123,61 @@ def test_an_error_of_the_network_reaches_all_waiting_requests():
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(ask())
+
+
+def read_all(readers: Readers, files: list[bytes]) -> list:
+    """The frames of each file, or what was raised, in order."""
+    answers: list[Future] = [Future() for _ in files]
+    for answer, data in zip(answers, files, strict=True):
+        readers.submit(data, answer.set_result)
+    return [answer.result(60) for answer in answers]
+
+
+def test_processes_read_the_pixels_that_the_tagger_reads(emoji_onnx, emoji_pictures):
+    tagger, files = Tagger.open(emoji_onnx), [path.read_bytes() for path in emoji_pictures[:40]]
+    readers = Readers(tagger.run, 1)
+    answers = read_all(readers, [*files, b"nonsense"])
+    for data, [pixels] in zip(files, answers, strict=False):
+        assert np.array_equal(pixels, tagger.pixels(data))
+    assert isinstance(answers[-1], ImageError) and str(answers[-1]).startswith("text, not a picture")
+    readers.close()
+
+
+def test_a_large_picture_is_read_by_the_server_itself(emoji_onnx, monkeypatch):
+    run, large = Tagger.open(emoji_onnx).run, io.BytesIO()
+    Image.new("1", (5000, 4000), 1).save(large, "PNG")
+    process, own = ReaderProcess(run), []
+    monkeypatch.setattr("web.readers._read", lambda run, data: own.append(data) or "read")
+    assert process.read([large.getvalue()]) == ["read"] and own == [large.getvalue()]
+    process.close()
+
+
+def test_a_crash_of_a_decoder_costs_one_picture_and_not_the_server(emoji_onnx, emoji_pictures, monkeypatch):
+    """A process that ends in the middle of a group stands for a decoder that crashes on one of its pictures."""
+    run, good = Tagger.open(emoji_onnx).run, emoji_pictures[0].read_bytes()
+    process = ReaderProcess(run)
+    send = process._connection.__class__.send
+
+    def send_or_crash(connection, files):
+        if b"crash" in files:
+            process._process.kill()
+            process._process.join()
+        send(connection, files)
+
+    monkeypatch.setattr(process._connection.__class__, "send", send_or_crash)
+    first, crashed, last = process.read([good, b"crash", good])
+    assert isinstance(crashed, ImageError) and "crashed" in str(crashed)
+    assert np.array_equal(first, last) and len(first) == 1
+    process.close()
+
+
+def test_what_no_process_can_read_is_raised_and_does_not_end_the_readers(emoji_onnx, emoji_pictures, monkeypatch):
+    before = multiprocessing.active_children()
+    readers, good = Readers(Tagger.open(emoji_onnx).run, 1), emoji_pictures[0].read_bytes()
+    assert len(read_all(readers, [good])[0]) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(ReaderProcess, "read", lambda self, files: 1 / 0)
+        assert isinstance(read_all(readers, [good])[0], ZeroDivisionError)
+    assert len(read_all(readers, [good])[0]) == 1
+    readers.close()
+    assert multiprocessing.active_children() == before  # its process ended

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -13,13 +13,14 @@ from fastapi import HTTPException
 
 from dataset.images import ImageError
 from dataset.records import CATEGORIES, NUMBER, RATING, Tag
-from inference.frames import read_frames
 from inference.ratings import DANBOORU_RATINGS
 from inference.saliency import heat_map
 from inference.tagger import BATCH, Tagger
 from web.batcher import Batcher, settle
 from web.prometheus import Metrics
+from web.readers import Frames, Readers
 
+MAX_READERS = 8  # a process takes some 60 MB
 TAG_CATEGORIES = frozenset(CATEGORIES.values()) - {NUMBER}  # numbers have a value for every picture
 
 
@@ -39,7 +40,7 @@ class Limits:
 
 
 class Service:
-    """Predicts uploaded files: threads read them, and one thread runs the network.
+    """Predicts uploaded files: processes read them, and one thread runs the network.
 
     Args:
         tagger: run to serve.
@@ -53,7 +54,7 @@ class Service:
         self.tags = [tag for tag in served if tag.category in TAG_CATEGORIES]
         self._names = [tag.name for tag in served]
         self._index_of = {name: index for index, name in enumerate(self._names)}
-        self._readers = ThreadPoolExecutor(os.cpu_count(), "read")
+        self._readers = Readers(tagger.run, min(os.cpu_count() or 1, MAX_READERS))
         self._batcher = Batcher(self._probabilities, BATCH, metrics.batch_size.observe)
         self._in_work = 0
 
@@ -73,7 +74,7 @@ class Service:
         with self._working_on(len(files)):
             futures = [loop.create_future() for _ in files]
             for future, (_, data) in zip(futures, files, strict=True):
-                self._readers.submit(self._read, data, future)
+                self._readers.submit(data, partial(self._queue_frames, future))
             # Waits for all, even if one fails: until then they count as pictures in work.
             answers = await asyncio.gather(*futures, return_exceptions=True)
         for answer in answers:
@@ -114,19 +115,12 @@ class Service:
             self._in_work -= pictures
             self.metrics.pictures.set(self._in_work)
 
-    def _read(self, data: bytes, future: asyncio.Future) -> None:
-        """Read a picture and queue it for the network. Runs in a thread."""
-        try:
-            self._batcher.submit(self._frames(data), future)
-        except ImageError as error:
-            # A new exception: the traceback of the old one refers to the file and the future, a cycle that stays in memory.
-            _fail(future, ImageError(str(error)))
-        except Exception as error:  # a bug
-            _fail(future, error)
-
-    def _frames(self, data: bytes) -> list[np.ndarray]:
-        """Return the network's input for each frame that is used."""
-        return [frame.pixels for frame in read_frames(self.tagger.run, data)]
+    def _queue_frames(self, future: asyncio.Future, frames: Frames | Exception) -> None:
+        """Queue the frames of a picture for the network; what was raised instead goes to the future. Runs in a thread."""
+        if isinstance(frames, Exception):
+            _settle_from_thread(future, frames)
+        else:
+            self._batcher.submit(frames, future)
 
     async def heat(self, name: str, data: bytes, tag: str) -> list[list[float]]:
         """Return the heat map of a tag in the first frame of a file; see `inference.saliency`.
@@ -143,24 +137,24 @@ class Service:
             HTTPException: as for `tag`.
         """
         with self._working_on(1):
-            index = self._index_of[tag]
-            loop = asyncio.get_running_loop()
+            future = asyncio.get_running_loop().create_future()
+            self._readers.submit(data, partial(_settle_from_thread, future))
             try:
-                pixels = (await loop.run_in_executor(self._readers, self._frames, data))[0]
+                frames = await future
             except ImageError as error:
                 raise HTTPException(400, f"{name}: {error}") from None
-            heat = await loop.run_in_executor(self._readers, heat_map, self.tagger.network, pixels[None], index)
+            heat = await asyncio.to_thread(heat_map, self.tagger.network, frames[0][np.newaxis], self._index_of[tag])
             return np.round(heat[0].astype(float), 3).tolist()
 
     def close(self) -> None:
-        """Stop reading, process the pictures that wait for the network, and end the threads."""
-        self._readers.shutdown(cancel_futures=True)
+        """Stop reading, process the pictures that wait for the network, and end the threads and processes."""
+        self._readers.close()
         self._batcher.close()
 
 
-def _fail(future: asyncio.Future, error: Exception) -> None:
-    """Set an exception as the result of a future, from another thread than that of its event loop."""
-    future.get_loop().call_soon_threadsafe(settle, [future], [error])
+def _settle_from_thread(future: asyncio.Future, answer) -> None:
+    """Set the result of a future, or an exception, from another thread than that of its event loop."""
+    future.get_loop().call_soon_threadsafe(settle, [future], [answer])
 
 
 class LimitBody:

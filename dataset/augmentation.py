@@ -1,12 +1,14 @@
 """Augmentation of training pictures: random mirroring, translation, scale, colour and rotation."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dataset import images
 
+GRAY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 DRAWS = 9  # random numbers for each picture; all are always drawn, so that no option changes the numbers of another
 
 
@@ -54,7 +56,7 @@ class Augmentation:
         scale = (1 + self.zoom) ** draws[3]
         image = images.fit(image, image_size, resize, scale, (self.shift * draws[4], self.shift * draws[5]))
         if self.colour:
-            image = images.recolour(image, *(1 + self.colour * draws[6:]))
+            image = recolour(image, *(1 + self.colour * draws[6:]))
         return np.asarray(image)
 
     def mirrored(self, draws: np.ndarray) -> np.ndarray:
@@ -66,3 +68,22 @@ class Augmentation:
         for chosen, axis in ((self.mirrored(draws), 2), ((draws[:, 1] > 0) & self.vertical_flip, 1)):
             pixels[chosen] = np.flip(pixels[chosen], axis)
         return pixels
+
+
+def recolour(image: Image.Image, brightness: float, contrast: float, saturation: float) -> Image.Image:
+    """Change brightness, contrast and saturation in one matrix product, so that values are rounded once.
+
+    Args:
+        image: an RGB picture.
+        brightness: factor of every value.
+        contrast: factor of the distance from the picture's mean gray.
+        saturation: factor of the distance from each pixel's own gray.
+    """
+    mean: Any = image.reduce(image.size).getpixel((0, 0))  # (3,): the picture is RGB
+    mean_gray = sum(weight * value for weight, value in zip(GRAY, mean, strict=True))
+    offset = brightness * (1 - contrast) * mean_gray
+    matrix = []
+    for channel in range(3):
+        mixture = [saturation * (other == channel) + (1 - saturation) * weight for other, weight in enumerate(GRAY)]
+        matrix += [*(brightness * contrast * weight for weight in mixture), offset]
+    return image.convert("RGB", matrix)

@@ -11,7 +11,6 @@ import math
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -43,7 +42,6 @@ RESIZE_MODES = ("pad", "squish", "crop")
 DRAFT_SCALE = 2  # a JPEG is decoded at this many times the stored size or more: the loss of sharpness is not visible
 WHITE = (255, 255, 255)
 CUT_SHORT = "cut short: the file ends before its picture does"
-GRAY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 _one_large_picture = threading.Lock()
 
@@ -212,25 +210,6 @@ def fit(
     canvas = Image.new("RGB", (image_size, image_size), WHITE)
     canvas.paste(part, (x0, y0))
     return canvas
-
-
-def recolour(image: Image.Image, brightness: float, contrast: float, saturation: float) -> Image.Image:
-    """Change brightness, contrast and saturation in one matrix product, so that values are rounded once.
-
-    Args:
-        image: an RGB picture.
-        brightness: factor of every value.
-        contrast: factor of the distance from the picture's mean gray.
-        saturation: factor of the distance from each pixel's own gray.
-    """
-    mean: Any = image.reduce(image.size).getpixel((0, 0))  # (3,): the picture is RGB
-    mean_gray = sum(weight * value for weight, value in zip(GRAY, mean, strict=True))
-    offset = brightness * (1 - contrast) * mean_gray
-    matrix = []
-    for channel in range(3):
-        mixture = [saturation * (other == channel) + (1 - saturation) * weight for other, weight in enumerate(GRAY)]
-        matrix += [*(brightness * contrast * weight for weight in mixture), offset]
-    return image.convert("RGB", matrix)
 
 
 def _span(start: float, length: float, canvas: int) -> tuple[int, int]:

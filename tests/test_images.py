@@ -7,7 +7,7 @@ import pytest
 from odd_images import BLUE, RED, WHITE, broken, encoded, halves, readable
 from PIL import Image, ImageEnhance
 
-from dataset import images
+from dataset import augmentation, images
 
 TOLERANCE = 12  # of 255: JPEG
 
@@ -109,6 +109,6 @@ def test_recolouring_changes_brightness_contrast_and_saturation_as_pillow_does()
     factors = (1.1, 0.8, 1.3)
     for enhance, factor in zip((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True):
         expected = enhance(expected).enhance(factor)
-    difference = np.asarray(images.recolour(image, *factors), float) - np.asarray(expected, float)
+    difference = np.asarray(augmentation.recolour(image, *factors), float) - np.asarray(expected, float)
     assert np.abs(difference).max() <= 4 and np.abs(difference).mean() < 1.5  # Pillow rounds three times down
-    assert np.abs(np.asarray(images.recolour(image, 1, 1, 1), int) - shades).max() <= 1
+    assert np.abs(np.asarray(augmentation.recolour(image, 1, 1, 1), int) - shades).max() <= 1

@@ -38,6 +38,7 @@ SUBJECTS = (
     "metrics",
     "select",
     "readers",
+    "scale",
     "gpu",
     "pointing",
     "search",

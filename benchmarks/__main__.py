@@ -39,6 +39,7 @@ SUBJECTS = (
     "metrics",
     "select",
     "readers",
+    "scale",
     "gpu",
     "pointing",
     "search",

@@ -12,6 +12,7 @@ import time
 import numpy as np
 
 from benchmarks.reporting import Table, report
+from common.mapped_arrays import read_rows
 from evaluation.metrics import all_metrics, bootstrap, tag_vectors
 from evaluation.score import quantized_variance
 
@@ -31,7 +32,8 @@ def measure(options: argparse.Namespace) -> None:
     images, tags = options.images, options.tags
     random = np.random.default_rng(0)
     frequencies = np.minimum(0.3, 3 / np.arange(1, tags + 1)).astype(np.float32)  # some thirty tags an image
-    labels, probability, variance = _synthetic_scores(images, frequencies, random)
+    labels, probability, variance = (np.empty((images, tags), dtype) for dtype in (bool, np.float32, np.uint8))
+    fill_with_scores(labels, probability, variance, frequencies, random)
     groups = random.integers(0, max(1, images * 3 // 4), images)
     thresholds = np.full(tags, 0.3)
 
@@ -72,14 +74,20 @@ def table(figures: dict) -> Table:
     return Table(["", "seconds", "processor seconds", "of the limit"], rows)
 
 
-def _synthetic_scores(images: int, frequencies: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Return labels, bool, probabilities, float32, and quantized predictive variances, uint8, each (images, tags)."""
+def fill_with_scores(
+    labels: np.ndarray, probability: np.ndarray, variance: np.ndarray, frequencies: np.ndarray, random: np.random.Generator
+) -> None:
+    """Generate what a network would predict.
+
+    Args:
+        labels, probability, variance: bool, float32 and uint8 (images, tags), see `score.Scores`; they are overwritten.
+        frequencies: share of the images with each tag, float32 (tags,).
+        random: the source of the random numbers.
+    """
     tags = len(frequencies)
-    labels, probability = np.empty((images, tags), bool), np.empty((images, tags), np.float32)
-    variance = np.empty((images, tags), np.uint8)
-    for row in range(images):
-        labels[row] = random.random(tags, np.float32) < frequencies
-        logits = np.log(frequencies) + random.standard_normal(tags, np.float32) + 3 * labels[row]
-        probability[row] = 1 / (1 + np.exp(-logits))
-        variance[row] = quantized_variance(probability[row] * (1 - probability[row]) * random.random(tags, np.float32))
-    return labels, probability, variance
+    for row in range(len(labels)):
+        [truth], [scores], [variances] = read_rows(slice(row, row + 1), labels, probability, variance)
+        truth[:] = random.random(tags, np.float32) < frequencies
+        logits = np.log(frequencies) + random.standard_normal(tags, np.float32) + 3 * truth
+        scores[:] = 1 / (1 + np.exp(-logits))
+        variances[:] = quantized_variance(scores * (1 - scores) * random.random(tags, np.float32))

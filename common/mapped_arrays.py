@@ -1,5 +1,6 @@
 """Arrays that are larger than the memory should be: in a temporary file, from which the system reads what is used."""
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -16,16 +17,18 @@ def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path) -> np.ndar
 
     Args:
         shape, dtype: of the array.
-        folder: where the file is made; the folder too, if it is missing.
+        folder: where the file is made; made if missing. If it cannot be written, the system's temporary folder is used.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError: the disk is full.
     """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if size <= MEMORY_BYTES:
         return np.zeros(shape, dtype)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps the file until the array is gone
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    writable = folder if os.access(folder, os.W_OK) else None
+    with tempfile.TemporaryFile(dir=writable) as file:  # the mapping keeps the file until the array is gone
         file.truncate(size)
         if hasattr(os, "posix_fallocate"):  # otherwise a full disk would end the process later, without a message
             os.posix_fallocate(file.fileno(), 0, size)

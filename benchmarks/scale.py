@@ -71,8 +71,8 @@ def table(figures: dict) -> Table:
 
 
 def _measure_download(folder: Path, files: int) -> dict:
-    """Let the folder of pictures grow to so many, and make a data folder from it."""
-    pictures, out = folder / "pictures", folder / f"data-{files}"
+    """Write so many pictures, and make a data folder from them."""
+    pictures, out = folder / f"pictures-{files}", folder / f"data-{files}"
     shutil.rmtree(out, ignore_errors=True)  # of an earlier call
     for first in progress(range(0, files, PICTURES_A_FOLDER), unit="thousand", description="writing pictures", leave=False):
         _write_pictures(pictures / f"{first // PICTURES_A_FOLDER:04}", first, min(first + PICTURES_A_FOLDER, files))

@@ -117,11 +117,12 @@ def learn(tags: Sequence[Tag], labels: TrainingLabels, at_least: float = AT_LEAS
     Ratings and columns of numbers take no part, and neither does a tag that nearly all pictures have: it needs no cause.
     """
     takes_part = np.array([tag.category not in (NUMBER, RATING) for tag in tags], bool)
-    counted = [labels.together(index) for index in range(len(tags))]
-    everywhere = np.array([pictures >= at_least * labels.num_groups for pictures, _ in counted], bool)
+    # Counted again below: kept, the counts of ten thousand tags with each other would take 800 MB.
+    pictures_by_tag = [labels.together(index)[0] for index in range(len(tags))]
+    everywhere = np.array([pictures >= at_least * labels.num_groups for pictures in pictures_by_tag], bool)
     candidates = []
     for index in np.flatnonzero(takes_part).tolist():
-        pictures, counts = counted[index]
+        pictures, counts = labels.together(index)
         share = counts / max(pictures, 1)
         bound = wilson_bound(share, pictures)
         for other in np.flatnonzero((bound >= at_least) & takes_part & ~everywhere).tolist():

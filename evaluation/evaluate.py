@@ -178,7 +178,7 @@ def load_or_learn_vectors(run: Run, tags: list[records.Tag], data: Path) -> np.n
 def summary(evaluation: Evaluation) -> dict:
     """Return the content of `metrics.json`, which `evaluation/metrics.schema.json` describes."""
     figures, scores, run = evaluation.figures, evaluation.scores, evaluation.tagger.run
-    positives = scores.labels.sum(axis=0)
+    positives = scores.positives()
     gain = figures.values["f1_macro"] - figures.values["f1_macro_global_threshold"]
     return {
         "run": str(run.folder),
@@ -219,9 +219,10 @@ def summary(evaluation: Evaluation) -> dict:
 def _macro_figures(evaluation: Evaluation, kinds: dict[str, np.ndarray]) -> dict:
     """Return, for each kind of tags, how many there are, how many have positives, and macro figures with intervals."""
     result = {}
+    positives = evaluation.scores.positives()
     for kind, chosen in kinds.items():
         values = {f"{name}_macro": metrics.mean_over_tags(evaluation.figures.by_tag[name][chosen]) for name in GROUPED}
-        counted = int(evaluation.scores.labels[:, chosen].any(axis=0).sum())
+        counted = int(np.count_nonzero(positives[chosen]))
         result[kind] = {"tags": int(chosen.sum()), "tags_with_positives": counted} | {
             name: [rounded_figure(vector), *bounded_interval(vector)] for name, vector in values.items()
         }

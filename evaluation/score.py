@@ -1,6 +1,6 @@
 """A network's predictions for a split of a data folder."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -48,10 +48,17 @@ class Scores:
         arrays = {name: getattr(self, name)[:, columns] for name in ("labels", "probability", "predictive_variance")}
         return replace(self, **arrays)
 
+    def positives(self) -> np.ndarray:
+        """Return the number of images with each tag, int (tags,)."""
+        return sum(read_rows(rows, self.labels)[0].sum(axis=0) for rows in self._blocks())
+
     def are_finite(self) -> bool:
         """Return whether all probabilities are numbers."""
-        blocks = (slice(start, start + BLOCK_IMAGES) for start in range(0, len(self.ids), BLOCK_IMAGES))
-        return all(np.isfinite(read_rows(rows, self.probability)[0]).all() for rows in blocks)
+        return all(np.isfinite(read_rows(rows, self.probability)[0]).all() for rows in self._blocks())
+
+    def _blocks(self) -> Iterator[slice]:
+        for start in range(0, len(self.ids), BLOCK_IMAGES):
+            yield slice(start, start + BLOCK_IMAGES)
 
 
 def score(

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from common import files
+from common.mapped_arrays import read_rows
 from dataset import images, records
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def varied_sample(labels: np.ndarray, number: int = COLUMNS * ROWS) -> np.ndarra
     order = np.random.default_rng(0).permutation(len(labels))
     seen, first, others = np.zeros(labels.shape[1], bool), [], []
     for index in order:
-        (first if (labels[index] & ~seen).any() else others).append(index)
-        seen |= labels[index]
+        [truth] = read_rows(slice(index, index + 1), labels)[0]
+        (first if (truth & ~seen).any() else others).append(index)
+        seen |= truth
     return np.array([*first, *others][:number])
 
 

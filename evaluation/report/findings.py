@@ -108,10 +108,11 @@ def confusions(
         min_count: false positives that a pair must have.
     """
     blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(labels), BLOCK_IMAGES)]
-    all_wrong = np.zeros(labels.shape[1], np.int64)
+    all_wrong, positives = np.zeros(labels.shape[1], np.int64), np.zeros(labels.shape[1], np.int64)
     for rows in blocks:
         truth, scores = read_rows(rows, labels, probability)
         all_wrong += np.sum((scores >= thresholds) & ~truth, axis=0)
+        positives += truth.sum(axis=0)
     columns = np.argsort(-all_wrong, kind="stable")[:CONFUSABLE_TAGS]
     wrong = np.zeros((labels.shape[1], len(columns)))  # images with the row's tag and a false positive of the column's tag
     together = np.zeros_like(wrong)
@@ -120,7 +121,6 @@ def confusions(
         predicted = scores[:, columns] >= thresholds[columns]
         wrong += truth.T.astype(np.float32) @ (predicted & ~truth[:, columns]).astype(np.float32)
         together += truth.T.astype(np.float32) @ truth[:, columns].astype(np.float32)
-    positives = labels.sum(axis=0)
     images = positives[:, None] - together
     others = len(labels) - images - positives[columns]
     elsewhere = (all_wrong[columns] - wrong) / np.maximum(others, 1)

@@ -45,7 +45,7 @@ def _head() -> str:
 def _rows(evaluation: Evaluation, kinds: dict[str, np.ndarray]) -> list[str]:
     """Return the rows; `kinds` holds the tags of each kind, bool (tags,)."""
     tags, by_tag, scores = evaluation.tags, evaluation.figures.by_tag, evaluation.scores
-    thresholds, positives, ranges = evaluation.thresholds, scores.labels.sum(axis=0), tag_ranges(evaluation)
+    thresholds, positives, ranges = evaluation.thresholds, scores.positives(), tag_ranges(evaluation)
     with_tag, without = score_histograms(scores.labels, scores.probability)
     marks = np.clip((log_odds(thresholds) - SCORE_BINS[0]) / (SCORE_BINS[-1] - SCORE_BINS[0]), 0, 1)
     average = by_tag["average_precision"][:, 0]

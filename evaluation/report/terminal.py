@@ -70,7 +70,7 @@ def write_tags(path: Path, evaluation: Evaluation) -> None:
     columns = {
         "name": [tag.name for tag in tags],
         "training_positives": [tag.count for tag in tags],
-        "positives": evaluation.scores.labels.sum(axis=0),
+        "positives": evaluation.scores.positives(),
         "auc_roc": by_tag["auc_roc"][:, 0],
         "average_precision": by_tag["average_precision"][:, 0],
         "average_precision_low": ranges[:, 0],

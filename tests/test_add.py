@@ -173,3 +173,27 @@ def test_folders_of_equal_names_have_different_ids(tmp_path):
     assert done.returncode == 0, done.stderr
     ids = {record.id for record in read_split(tmp_path / "data", "train")}
     assert ids == {"0.png", "pictures/1.png", "2025/pictures/2.png"}
+
+
+def test_what_is_not_of_the_program_survives_in_the_data_folder(tmp_path):
+    data = tmp_path / "data"
+    pictures = write(data, range(0)) / "pictures"
+    write(pictures, range(1, 31))
+    assert make(data, "--images", pictures).returncode == 0
+    (data / "notes.txt").write_text("mine")
+    (data / ".hidden").write_text("mine too")
+    (data / "run").mkdir()
+    (data / "run" / "model.pt").write_bytes(b"weights")
+    (pictures / "1.png").unlink()
+    before = {path for path in data.rglob("*") if path.suffix != ".tfrecord" and ".cache" not in path.parts}
+    done = add(data)
+    assert done.returncode == 0 and "1 left out now" in done.stderr, done.stderr
+    assert before <= set(data.rglob("*")) and (data / "run" / "model.pt").read_bytes() == b"weights"
+    assert len(list(pictures.glob("*.png"))) == 29 and not list(tmp_path.glob(".data.*"))
+    # A process that was killed between giving the new folder its name and emptying the old one.
+    old = tmp_path / ".data.old"
+    old.mkdir()
+    (old / "later.txt").write_text("mine")
+    shutil.copy(data / "manifest.json", old)
+    assert add(data).returncode == 0
+    assert (data / "later.txt").read_text() == "mine" and not old.exists()

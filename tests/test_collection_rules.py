@@ -4,11 +4,14 @@ import csv
 import json
 
 import pytest
+from conftest import program
+from data_folders import read_split
 from written_collections import FORMS, Drawn, posts_by_number, with_tar
 
 from common.errors import InputError
 from dataset.boards.board import Settings, open_board
 from dataset.boards.filters import HIDDEN
+from dataset.boards.post_json import read_post
 from dataset.boards.visibility import UNKNOWN_RATING, is_restricted
 
 
@@ -118,3 +121,50 @@ def test_an_index_that_does_not_fit_is_not_used(tmp_path, capsys):
     assert posts_by_number(open_board("webdataset", Settings([tmp_path])), pictures).keys() == set(range(1, 7))
     said = capsys.readouterr().err
     assert "not used as an index" not in said.replace("0001.json", "") and "1 compressed files are not read" in said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"x_restrict": 1},
+        {"rating_id": "2", "rating_name": "Adult"},
+        {"maturity_rating": "NSFW"},
+        {"is_mature": True},
+        {"sensitive": True, "rating": ""},
+        {"rating": "g", "safety": "unsafe"},
+        {"Rating": "e"},
+        {"nsfw": "true", "rating": "safe"},
+    ],
+)
+def test_whatever_key_says_that_a_post_is_not_safe_counts(said):
+    post = read_post({"tags": ["young", "red"], **said})
+    assert is_restricted(post.tags, post.rating)
+    mild = read_post({"tags": ["young", "red"], "x_restrict": 0, "maturity_rating": "SFW", "sensitive": False})
+    assert mild.rating == "safe"
+
+
+@pytest.mark.parametrize("column", ["rating", "Rating", "safety"])
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_the_rating_in_a_table_of_ones_own_pictures_counts(tmp_path, column, suffix):
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(Drawn(number, []).png())
+    rows = [{"id": f"{n}.png", "tags": "red,young" if n < 3 else "red", column: "safe"} for n in range(12)]
+    rows[1][column], rows[2][column], rows[3][column] = "explicit", "banana", "explicit"
+    table = tmp_path / f"tags.{suffix}"
+    if suffix == "json":
+        table.write_text(json.dumps(rows))
+    else:
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    options = ("--board", "folder", "--images", tmp_path, "--csv", table, "--min-positives", 1)
+    done = program("download.py", *options, "--out", tmp_path / "all")
+    assert done.returncode == 0 and "such as 2.png: banana" in done.stderr, done.stderr
+    assert ids(tmp_path / "all") == {f"{number}.png" for number in range(12)} - {"1.png", "2.png"}
+    done = program("download.py", *options, "--ratings", "safe", "--out", tmp_path / "safe")
+    assert ids(tmp_path / "safe") == {f"{number}.png" for number in range(12)} - {"1.png", "2.png", "3.png"}
+
+
+def ids(folder):
+    return {record.id for split in ("train", "val", "test") for record in read_split(folder, split)}

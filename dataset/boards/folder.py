@@ -13,6 +13,7 @@ from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
 from dataset.boards.image_finder import ImageFinder
 from dataset.boards.tag_table import Columns, read_table
+from dataset.boards.visibility import UNKNOWN_RATING, read_rating
 from dataset.tag_text import TEXT_SUFFIXES, TagReader, without_namespace
 
 
@@ -55,9 +56,9 @@ class FolderBoard(Collection):
         images, rejected, _ = self._folders.find()
         self.rejected += rejected
         if self._table is None:
-            tags, groups, labels = self._tags_beside(images), {}, {}
+            tags, groups, labels, ratings = self._tags_beside(images), {}, {}, {}
         else:
-            tags, groups, labels = self._tags_from_table(self._table, images)
+            tags, groups, labels, ratings = self._tags_from_table(self._table, images)
         are_numbers = dict.fromkeys(self._numbers, "number")
         no_labels: dict[str, float] = {}  # one for all pictures
         for name, path in images.items():
@@ -67,6 +68,7 @@ class FolderBoard(Collection):
                 source=path,
                 tags=tuple(dict.fromkeys(tag for _, tag in pairs)),
                 categories={tag: category for category, tag in pairs if category != "general"} | are_numbers,
+                rating=ratings.get(name, ""),
                 group=groups.get(name, ""),
                 labels=labels.get(name, no_labels),
             )
@@ -91,11 +93,12 @@ class FolderBoard(Collection):
 
     def _tags_from_table(
         self, table: Path, images: Iterable[str]
-    ) -> tuple[dict[str, tuple[str, ...]], dict[str, str], dict]:
-        """Tags, groups and ranks from the table. An image that several lines name gets the tags of all of them."""
+    ) -> tuple[dict[str, tuple[str, ...]], dict[str, str], dict, dict[str, str]]:
+        """Tags, groups, ranks and ratings from the table. An image that several lines name gets the tags of all of them."""
         finder = ImageFinder(self._folders.folders, images)
         cells: list[tuple[str, str]] = []
         groups: dict[str, str] = {}
+        words: dict[str, set[str]] = defaultdict(set)  # those of its rating
         values: dict[str, list[float]] = {}
         for row in read_table(table, lambda name: bool(finder.find(name)), self._columns):
             matches = finder.find(row.id) if row.id else []
@@ -111,6 +114,8 @@ class FolderBoard(Collection):
                 cells.append((matches[0], row.tags or ""))
                 if self._numbers:
                     values[matches[0]] = [float(cell) for cell in row.numbers]
+                if row.rating:
+                    words[matches[0]].add(row.rating.lower())
                 if row.group:
                     groups.setdefault(matches[0], row.group)
         if finder.found_by_end:
@@ -127,7 +132,25 @@ class FolderBoard(Collection):
         tags: dict[str, tuple[str, ...]] = {}
         for (relative, _), names in zip(cells, self._reader.read(cells), strict=True):
             tags[relative] = tuple(dict.fromkeys((*tags.get(relative, self._numbers), *names)))
-        return tags, groups, labels
+        return tags, groups, labels, _ratings(table, words)
+
+
+def _ratings(table: Path, words: dict[str, set[str]]) -> dict[str, str]:
+    """Return the rating of each image that has one in a table; not known, if it is none or there are two.
+
+    The letter `s` is *safe*, and *sensitive* in a table that has *general*, as on Danbooru.
+
+    Args:
+        table: its file, for the message.
+        words: image ▶ what the table says about its rating.
+    """
+    is_danbooru = any({"g", "general"} & given for given in words.values())
+    read = {name: {read_rating(word, is_danbooru) for word in given} for name, given in words.items()}
+    ratings = {name: found.pop() if len(found) == 1 else UNKNOWN_RATING for name, found in read.items()}
+    if unknown := [name for name, rating in ratings.items() if rating == UNKNOWN_RATING]:
+        example = f"{unknown[0]}: {', '.join(sorted(words[unknown[0]]))}"
+        say(f"{len(unknown):,} images have no single rating in {table}, and count as not rated, such as {example}")
+    return ratings
 
 
 def paths_beside(image: Path) -> list[Path]:

@@ -32,6 +32,10 @@ PHILOMENA_RATINGS = ("safe", "suggestive", "questionable", "explicit")
 PER_CATEGORY = re.compile("tags_(?!string)(.+)|tag_string_(.+)")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 UNIX_DATE = "%a %b %d %H:%M:%S %z %Y"  # Gelbooru's
+RATING_KEYS = ("rating", "safety", "rating_name", "maturity_rating")
+# Of boards that only mark what is for adults, such as pixiv, DeviantArt, Mastodon and Reddit.
+ADULT_KEYS = ("x_restrict", "is_mature", "is_adult", "is_nsfw", "nsfw", "sensitive", "possibly_sensitive", "over_18")
+NO = (None, "", 0, False, "0", "false")
 HIDDEN_STATUSES = ("deleted", "pending", "banned", "hidden")
 
 
@@ -51,10 +55,8 @@ def read_post(post: object) -> Annotation:
     if is_philomena:
         tags, categories, rating = _without_prefixes(tags)
     else:
-        given = (post.get("rating"), post.get("safety"))
-        word = next((rating for rating in given if rating not in (None, "")), "")
         is_danbooru = "tag_string" in post or "is_banned" in post or _text(post, "category") in DANBOORU
-        rating = read_rating(word, is_danbooru) if isinstance(word, str) else UNKNOWN_RATING
+        rating = _rating(post, is_danbooru)
     board = _text(post, "category")
     related = post.get("relationships")
     parent = post.get("parent_id") or (related.get("parent_id") if isinstance(related, dict) else None)
@@ -70,6 +72,20 @@ def read_post(post: object) -> Annotation:
         date=_date(post),
         is_public=_is_public(post),
     )
+
+
+def _rating(post: dict, is_danbooru: bool) -> str:
+    """Return the rating of a post, from all keys in which boards state it; see `Annotation.rating`.
+
+    It is not known where two keys contradict each other, and where a post is marked as for adults without a rating.
+    """
+    given = {key.lower(): value for key, value in post.items() if value not in (None, "") and key.lower() in RATING_KEYS}
+    words = {value.strip().lower() if isinstance(value, str) else "?" for value in given.values()}
+    ratings = {"safe" if word == "sfw" else read_rating(word, is_danbooru) for word in words}
+    marked = any(key.lower() in ADULT_KEYS and value not in NO for key, value in post.items())
+    if marked and ratings <= {"", "general", "safe"}:
+        ratings = {UNKNOWN_RATING}
+    return ratings.pop() if len(ratings) == 1 else UNKNOWN_RATING if ratings else ""
 
 
 def _tags(post: dict) -> tuple[list[str], dict[str, str]]:

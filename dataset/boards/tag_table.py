@@ -18,9 +18,11 @@ DELIMITERS = (",", ";", "\t", "|")
 SYNONYMS = {
     "id": ("file", "filename", "file_name", "image", "path", "md5"),
     "tags": ("tag_string", "labels", "text", "caption"),
+    "rating": ("safety",),
 }
 FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+KEPT = ("id", "group", "rating")  # columns that never say whether an image has a tag
 SAMPLE_ROWS = 20  # read to detect the delimiter and the columns
 
 
@@ -34,6 +36,7 @@ class Row:
         tags: the cell of its tags, see `dataset.tag_text`; None if the line has no column for them.
         group: name of the image's group, or empty.
         numbers: the cells of the columns of numbers, as text.
+        rating: the cell of its rating, or empty.
     """
 
     line: int
@@ -41,6 +44,7 @@ class Row:
     tags: str | None
     group: str
     numbers: tuple[str, ...] = ()
+    rating: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class _Layout:
     """How a table is written.
 
     Attributes:
-        columns: its columns in small letters; those that are used have their names here: id, tags, tag or group.
+        columns: its columns in small letters; those that are used have their names here: id, tags, tag, group or rating.
         delimiter: what separates cells.
         has_header: whether the first line names the columns.
         flags: position ▶ tag, for columns that say with 1 or 0 whether an image has a tag.
@@ -75,7 +79,7 @@ class _Layout:
 
 
 def read_table(path: Path, names_image: Callable[[str], bool], wanted: Columns = Columns()) -> Iterator[Row]:
-    """Yield the rows of a table with the columns `id`, `tags` and optionally `group`, in any order.
+    """Yield the rows of a table with the columns `id`, `tags` and optionally `group` and `rating`, in any order.
 
     Columns may have other usual names (`SYNONYMS`); of several for the id, the one that names most images counts. With a
     column `tag` instead of `tags`, each line has one tag; without either, columns of zeros and ones are tags. `tags` may be
@@ -122,7 +126,8 @@ def _row(line: int, cells: list[str], layout: _Layout, numbers: Sequence[str]) -
     # A cell of the column `tag` is one tag, whatever it holds: a list with one entry.
     tags = json.dumps([by_column["tag"]]) if "tag" in by_column else by_column.get("tags")
     values = tuple(by_column.get(number.lower(), "").strip() for number in numbers)
-    return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values)
+    rating = "" if "rating" in map(str.lower, numbers) else by_column.get("rating", "").strip()
+    return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values, rating)
 
 
 def _with_flagged(path: Path, line: int, cells: list[str], layout: _Layout) -> list[str]:
@@ -149,7 +154,7 @@ def _layout(path: Path, names_image: Callable[[str], bool], wanted: Columns) -> 
         if "id" in columns and set(map(str.lower, wanted.numbers)) <= set(columns):
             if wanted.numbers or {"tag", "tags"} & set(columns):
                 return _Layout(columns, delimiter, True, {})
-            flags = {number: name for number, name in enumerate(header) if name and columns[number] not in ("id", "group")}
+            flags = {number: name for number, name in enumerate(header) if name and columns[number] not in KEPT}
             if flags and len(rows) > 1 and all(_is_flag(cells, position) for cells in rows[1:] for position in flags):
                 return _Layout([*columns, "tags"], delimiter, True, flags)
     if wanted.id or wanted.tags:
@@ -182,7 +187,7 @@ def _with_usual_names(
     """Return a header in which the columns that are used have their names here."""
     asked = {"id": wanted.id.strip().lower(), "tags": wanted.tags.strip().lower()}
     for name, others in SYNONYMS.items():
-        candidates = [asked[name]] if asked[name] else [each for each in (name, *others) if each in columns]
+        candidates = [asked[name]] if asked.get(name) else [each for each in (name, *others) if each in columns]
         if name == "id" and len(candidates) > 1:
             positions = {each: columns.index(each) for each in candidates}
             candidates = sorted(candidates, key=lambda each: -_matches(rows, positions[each], names_image))

@@ -5,6 +5,7 @@ once from all that is there now. Pictures come from the old records, unless thei
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,6 +24,12 @@ from dataset.build.fetch_pictures import Picture, Spool
 from dataset.build.selection import Options, Selection, select
 from dataset.build.shards import numbered_entries
 from dataset.near_duplicates import thumbnail
+
+# What download.py, train.py and eval.py write into a data folder.
+OWN = re.compile(
+    r"(train|val|test)-\d{5}-of-\d{5}\.tfrecord|manifest\.json|(tags|quarantine|implications)\.csv"
+    r"|\.(cache|lock|spool)|\.partial-.*"
+)
 
 
 def recorded_options(folder: Path) -> Options:
@@ -99,7 +106,8 @@ def restore(folder: Path) -> None:
     old, work = _old_folder(folder), _work_folder(folder)
     if old.exists() and not folder.exists():
         work.rename(folder) if (work / "manifest.json").exists() else old.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        _empty(old, folder)
 
 
 def _bring_corrections(folder: Path, work: Path) -> None:
@@ -154,7 +162,27 @@ def _reuse(folder: Path, manifest: dict, selection: Selection, spool: Spool) -> 
 def _replace(folder: Path, work: Path) -> None:
     folder.rename(_old_folder(folder))
     work.rename(folder)
-    shutil.rmtree(_old_folder(folder), ignore_errors=True)
+    _empty(_old_folder(folder), folder)
+
+
+def _empty(old: Path, folder: Path) -> None:
+    """Delete what download.py wrote into the old folder, and move all else into the new one: it is the user's.
+
+    Args:
+        old: the folder that was replaced.
+        folder: the new one under its name.
+
+    Raises:
+        InputError: something of the user's cannot be moved; it stays where it is.
+    """
+    for path in sorted(old.iterdir()):
+        if OWN.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        elif (folder / path.name).exists():
+            raise InputError(f"{path} is not of download.py, and {folder} has another {path.name}: move it elsewhere")
+        else:
+            path.rename(folder / path.name)
+    old.rmdir()
 
 
 def _work_folder(folder: Path) -> Path:

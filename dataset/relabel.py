@@ -77,7 +77,7 @@ def relabel(
         out: the new folder; it appears under this name when complete.
         labels: for each training picture, in the order of `records.read`: tag index ▶ label, over 0 and at most 1.
         facts: how the labels were made, for the manifest, under `relabelled`.
-        copies: how often each training picture is stored, at least once; an epoch draws it as often. None: once.
+        copies: how often each training picture is stored, an epoch draws it as often; 0 leaves it out. None: once.
 
     Raises:
         InputError: `out` is something else, or the number of labels differs from the number of pictures.

@@ -16,6 +16,8 @@ from common import files
 from common.errors import command, say
 from common.processes import run_script
 from dataset import corrections, records
+from dataset.boards.visibility import is_restricted, read_rating
+from dataset.build.corrected_entries import RESTRICTED
 from dataset.corrections import Decisions
 from dataset.relabel import data_fingerprint, made_from, relabel
 from evaluation.compare import comparison, table
@@ -146,13 +148,18 @@ def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None
     """
     tags = records.read_tags(base / "tags.csv")
     rows = corrections.correctable((tag.name for tag in tags), (tag.category for tag in tags))
+    ratings = {index: read_rating(tag.name) for index, tag in enumerate(tags) if tag.category == records.RATING}
     labels, copies, changed = [], [], 0
     for record in records.read(base, "train"):
         decided = decisions.decided_about(record.id, record.md5)
         labels.append(corrections.corrected_labels(record.labels, decided, rows))
-        copies.append(COPIES if decided else 1)
+        rating = next((ratings[index] for index in record.labels if index in ratings), "")
+        named = [tag for tag, has_tag in decided.items() if has_tag]
+        copies.append(0 if is_restricted(named, rating) else COPIES if decided else 1)
         changed += sum((rows[tag] in record.tags) != has_tag for tag, has_tag in decided.items() if tag in rows)
     weighted = f"{copies.count(COPIES):,} corrected pictures are drawn {COPIES} times an epoch"
+    if restricted := copies.count(0):
+        say(f"{restricted:,} pictures are left out: {RESTRICTED}")
     say(f"{out}: {changed:,} of {sum(map(len, labels)):,} training labels change; {weighted}")
     relabel(base, out, labels, {"from": data_fingerprint(base), "changed": changed} | facts, copies)
 

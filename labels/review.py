@@ -78,6 +78,11 @@ def read_decisions(path: Path) -> dict[tuple[str, str], bool]:
         if post_id is None or tag is None or decision is None:
             columns = ",".join(map(str, row))
             raise InputError(f"{path}: expected the columns id,tag,decision, separated by commas. Received: {columns}")
+        if not post_id.strip() or not tag.strip() or "\0" in post_id + tag:
+            raise InputError(
+                f"{path}, row {number}: expected the id of a picture and a tag: correct the row or remove it. "
+                f"Received: {','.join(map(str, row.values()))!r}"
+            )
         if decision.strip().lower() not in ANSWERS:
             raise InputError(f"{path}, row {number}, {post_id}, {tag}: expected yes, no or nothing. Received: {decision!r}")
         answers[post_id, tag] = ANSWERS[decision.strip().lower()]

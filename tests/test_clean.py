@@ -197,7 +197,9 @@ def test_decisions_and_events_override_the_rule(noisy, noisy_run, cleaned, tmp_p
     assert (rows[0]["id"], rows[0]["tag"]) not in left and (rows[2]["id"], rows[2]["tag"]) in left
 
 
-@pytest.mark.parametrize("content", ["id,tag\na,b\n", "id,tag,decision\na,b,perhaps\n"])
+@pytest.mark.parametrize(
+    "content", ["id,tag\na,b\n", "id,tag,decision\na,b,perhaps\n", "id,tag,decision\n,b,yes\n", "id,tag,decision\na, ,no\n"]
+)
 def test_damaged_decisions_are_named(tmp_path, content):
     (tmp_path / "decisions.csv").write_text(content)
     with pytest.raises(InputError, match=r"decisions\.csv.*: expected"):

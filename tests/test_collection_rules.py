@@ -13,6 +13,8 @@ from dataset.boards.board import Settings, open_board
 from dataset.boards.filters import HIDDEN
 from dataset.boards.post_json import read_post
 from dataset.boards.visibility import UNKNOWN_RATING, is_restricted
+from dataset.corrections import Correction, Decisions
+from labels.improvement import write_data
 
 
 @pytest.mark.parametrize("form", ["danbooru", "philomena", "hydrus text", "tar", "parquet"])
@@ -168,3 +170,79 @@ def test_the_rating_in_a_table_of_ones_own_pictures_counts(tmp_path, column, suf
 
 def ids(folder):
     return {record.id for split in ("train", "val", "test") for record in read_split(folder, split)}
+
+
+def table_download(tmp_path, rows: list[dict], *options):
+    """The ids in a data folder made from a table of rows and a picture for each."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for row in rows:
+        (pictures / f"{row['id']}.png").write_bytes(Drawn(row["id"], []).png())
+    with (tmp_path / "posts.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    command = ("--board", "table", "--images", pictures, "--csv", tmp_path / "posts.csv", "--out", tmp_path / "data")
+    done = program("download.py", *command, "--min-positives", 1, *options)
+    assert done.returncode == 0, done.stderr
+    return {int(name.removesuffix(".png")) for name in ids(tmp_path / "data")}
+
+
+@pytest.mark.parametrize("word", ["TRUE", "T", "yes", "1.0", " true", "deleted", "maybe"])
+@pytest.mark.parametrize("flag", ["is_deleted", "is_pending", "is_banned"])
+def test_whatever_is_not_a_no_hides_a_row_of_a_table(tmp_path, word, flag):
+    no = ["", "FALSE", "f", "0", "0.0", "no", "False", "none"]
+    rows = [{"id": n, "tags": "red sky", "rating": "q", flag: word if n > 8 else no[n - 1]} for n in range(1, 15)]
+    assert table_download(tmp_path, rows) == set(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"tag_string": "young red", "rating": "s", "is_banned": "false"},
+        {"tag_string": "red sky", "tag_string_general": "young red", "rating": "q"},
+        {"tag_string": "red sky", "tags": "young red", "rating": "e"},
+        {"tags": "red sky", "tag_string": "young red", "rating": "e"},
+    ],
+)
+def test_every_column_of_a_table_is_searched_for_young(tmp_path, row):
+    harmless = {name: "red" if name.startswith("tag") else value for name, value in row.items()}
+    rows = [{"id": number, **(row if number > 8 else harmless)} for number in range(1, 13)]
+    assert table_download(tmp_path, rows) == set(range(1, 9))
+
+
+def test_the_rating_of_a_copy_without_tags_counts(tmp_path):
+    for number in range(1, 13):
+        (tmp_path / f"{number}.png").write_bytes(Drawn(number, []).png())
+        (tmp_path / f"{number}.png.txt").write_text("young\nred" if number == 1 else "red")
+    (tmp_path / "copy.png").write_bytes(Drawn(1, []).png())
+    (tmp_path / "copy.png.json").write_text(json.dumps({"rating": "e", "tags": []}))
+    done = program("download.py", "--board", "gallery-dl", "--images", tmp_path, "--out", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert ids(tmp_path / "data") == {f"{number}.png" for number in range(2, 13)}
+
+
+def test_a_correction_cannot_bring_in_what_must_not_be_used(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(1, 13):
+        (pictures / f"{number}.png").write_bytes(Drawn(number, []).png())
+        post = {"rating": "e" if number < 4 else "s", "tags": ["red", "young"] if number > 9 else ["red"]}
+        (pictures / f"{number}.png.json").write_text(json.dumps(post))
+    rows = [f",{number}.png,young,yes,me,2026" for number in (1, 3, 5)]
+    table = "\n".join(["md5,id,tag,decision,source,time", *rows])
+    (tmp_path / "data-corrections.csv").write_text(table)
+    command = ("--board", "gallery-dl", "--images", pictures, "--out", tmp_path / "data", "--ratings", "s", "e")
+    done = program("download.py", *command, "--min-positives", 1)
+    assert done.returncode == 0 and "2 posts are left out" in done.stderr, done.stderr
+    assert ids(tmp_path / "data") == {f"{number}.png" for number in range(1, 13)} - {"1.png", "3.png"}
+    assert "1.png" in (tmp_path / "data" / "quarantine.csv").read_text()
+    # The same by improve.py, in the copy of the folder that it trains on.
+    (tmp_path / "data-corrections.csv").unlink()
+    assert program("download.py", *command, "--out", tmp_path / "all", "--min-positives", 1).returncode == 0
+    train = {record.id for record in read_split(tmp_path / "all", "train")}
+    decisions = Decisions([Correction("", f"{n}.png", "young", True, "me", "2026") for n in range(1, 13)])
+    write_data(tmp_path / "all", tmp_path / "round", decisions, {})
+    explicit = {f"{number}.png" for number in (1, 2, 3)}
+    assert explicit & train
+    assert {record.id for record in read_split(tmp_path / "round", "train")} == train - explicit

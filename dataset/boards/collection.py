@@ -90,12 +90,13 @@ class Collection(LocalBoard):
         rejected, number = {post_id for post_id, _ in self.rejected}, len(tagged)
         if without := [name for name, each in tagged.items() if not each.tags and name not in rejected]:
             self.skipped["images without tags"] = len(without)
+        untagged = {name: each for name, each in tagged.items() if not each.tags}
         tagged = self._expanded({name: each for name, each in tagged.items() if each.tags})
         if not tagged:
             first = "; the first entry, {}: {}".format(*self.rejected[0]) if self.rejected else ""
             raise InputError(f"none of the {number:,} images of {self.where_tags_are()}{first}")
         names, with_tags = group_names(tagged.values()), len(tagged)
-        tagged, md5s = self._without_copies(self._with_ratings(tagged))
+        tagged, md5s = self._without_copies(self._with_ratings(tagged), untagged)
         tagged = self._filtered(tagged)
         if not tagged:
             counts = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items())
@@ -137,13 +138,20 @@ class Collection(LocalBoard):
     def _spaced(self, tag: str) -> str:
         return tag if self._space == "_" else tag.replace("_", " ")
 
-    def _without_copies(self, images: dict[str, Annotation]) -> tuple[dict[str, Annotation], dict[str, str]]:
+    def _without_copies(
+        self, images: dict[str, Annotation], untagged: dict[str, Annotation]
+    ) -> tuple[dict[str, Annotation], dict[str, str]]:
         """Return the images without the later of two files with the same bytes, and the MD5s of files of equal size.
 
         The first gets the tags of all. Two ratings make it one whose rating is not known.
+
+        Args:
+            images: the images with tags.
+            untagged: those without, whose ratings count for copies that have tags.
         """
         sizes = {name: picture_source.size(each.source) for name, each in images.items()}
-        count_of_size = Counter(sizes.values())
+        rated = {name: picture_source.size(each.source) for name, each in untagged.items() if each.rating}
+        count_of_size = Counter([*sizes.values(), *rated.values()])
         md5s: dict[str, str] = {}
         first_with: dict[str, str] = {}
         kept: dict[str, Annotation] = {}
@@ -154,14 +162,17 @@ class Collection(LocalBoard):
                 kept[name], md5s[name] = images[name], md5
                 continue
             added = [tag for tag in images[name].tags if tag not in kept[original].tags]
-            ratings = {kept[original].rating, images[name].rating} - {""}
-            rating = ratings.pop() if len(ratings) == 1 else UNKNOWN_RATING if ratings else ""
+            rating = _rating_of_copies(kept[original], images[name])
             others = (*kept[original].other_names, *images[name].other_names)
             tags = (*kept[original].tags, *added)
             kept[original] = replace(kept[original], tags=tags, rating=rating, other_names=others)
             gets = f", which gets its tags {', '.join(added)}" if added else ""
             differs = ", which counts as not rated: the two ratings differ" if rating == UNKNOWN_RATING else ""
             self.rejected.append((name, f"copy: same bytes as {original}{gets}{differs}"))
+        for name, size in rated.items():
+            original = first_with.get(picture_source.md5(untagged[name].source)) if count_of_size[size] > 1 else None
+            if original:
+                kept[original] = replace(kept[original], rating=_rating_of_copies(kept[original], untagged[name]))
         return kept, md5s
 
     def _with_ratings(self, images: dict[str, Annotation]) -> dict[str, Annotation]:
@@ -192,6 +203,12 @@ class Collection(LocalBoard):
         reasons = {name: reason_to_skip(each, self._filters, excluded) for name, each in images.items()}
         self.skipped |= dict(sorted(Counter(filter(None, reasons.values())).items()))
         return {name: each for name, each in images.items() if not reasons[name]}
+
+
+def _rating_of_copies(one: Annotation, other: Annotation) -> str:
+    """Return the rating of two files with the same bytes: not known if both have one, and not the same."""
+    ratings = {one.rating, other.rating} - {""}
+    return ratings.pop() if len(ratings) == 1 else UNKNOWN_RATING if ratings else ""
 
 
 def _rating_of(tag: str) -> str:

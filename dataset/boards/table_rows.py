@@ -27,7 +27,7 @@ SYNONYMS = {
     "score": ("score",),
 }
 TAG_COLUMNS = {f"tag_string_{name}": category for name, category in CATEGORY_OF.items()}
-RATING = frozenset(("rating", *TAG_COLUMNS))  # what tells the board from others
+RATING = frozenset(("rating", "is_banned", *TAG_COLUMNS))  # what tells the board from others
 WANTED = frozenset(name for names in SYNONYMS.values() for name in names) | TAG_COLUMNS.keys()
 # What a cell that is missing or empty counts as: no date and no score pass no limit.
 MISSING = {
@@ -47,7 +47,7 @@ LETTERS = {"general": "g", "g": "g", "sensitive": "n", "safe": "s", "s": "s", "q
     "e": "e",
 }
 MD5_DIGITS = 32
-TRUE = ("true", "t", "1", "True")
+FALSE = ("", "false", "f", "no", "n", "0", "0.0", "none", "null", "nan")  # any other word is taken for yes
 
 
 class Rows:
@@ -89,7 +89,11 @@ class Rows:
         columns, by_category = _columns(batch)
         for category, column in by_category.items():
             _learn(rules, column, category)
-        return self._as_export({name: _filled(_text(column), name, len(batch)) for name, column in columns.items()})
+        texts = {name: _filled(_text(column), name, len(batch)) for name, column in columns.items()}
+        others = [name for name in batch.schema.names if name.lower() in SYNONYMS["tag_string"]]
+        further = [_filled(_text(batch.column(name)), "tag_string", len(batch)) for name in others]
+        texts["tag_string"] = _union([texts["tag_string"], *further, *by_category.values()])
+        return self._as_export(texts)
 
     def links(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of children and of their parents, of all rows: int64 (links,) each."""
@@ -126,8 +130,11 @@ class Rows:
         words = pc.utf8_lower(texts["rating"])
         letters = self._letters
         rating = pc.fill_null(pa.array(list(letters.values())).take(pc.index_in(words, pa.array(list(letters)))), "u")
-        hidden = pc.or_(pc.is_in(texts["is_deleted"], pa.array(TRUE)), pc.is_in(texts["is_banned"], pa.array(TRUE)))
-        flags = {"is_deleted": hidden, "is_pending": pc.is_in(texts["is_pending"], pa.array(TRUE))}
+        is_set = {
+            name: pc.invert(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts[name])), pa.array(FALSE)))
+            for name in ("is_deleted", "is_pending", "is_banned")
+        }
+        flags = {"is_deleted": pc.or_(is_set["is_deleted"], is_set["is_banned"]), "is_pending": is_set["is_pending"]}
         columns = texts | {name: pc.if_else(flag, "t", "f") for name, flag in flags.items()} | {"rating": rating}
         # Whether it is a picture says its own name, not the table's.
         columns["file_ext"] = pa.array(["jpg"] * len(rating), pa.string())
@@ -149,7 +156,7 @@ def ratings_in(batch: pa.RecordBatch) -> set[str]:
 
 def _letters(ratings: set[str], columns: set[str]) -> dict[str, str]:
     """Return a board's word for a rating ▶ its letter in `post_filter.RATINGS`, for a table with some ratings."""
-    is_danbooru = "g" in ratings or "general" in ratings
+    is_danbooru = "g" in ratings or "general" in ratings or "is_banned" in columns
     # Tags by category, and nothing but s: e621's have species.
     is_danbooru |= not TAG_COLUMNS.keys().isdisjoint(columns) and "tag_string_species" not in columns
     letters = LETTERS | ({"s": "n"} if is_danbooru else {})
@@ -183,6 +190,14 @@ def _columns(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array | None], dict[st
             f"expected the columns {names}, separated by commas, semicolons, tabs or pipes. Received: {received}"
         )
     return columns, by_category
+
+
+def _union(columns: list[pa.Array]) -> pa.Array:
+    """Return the tags of several columns, each once, separated by spaces."""
+    if all(column.equals(columns[0]) for column in columns):
+        return columns[0]
+    rows = zip(*(column.to_pylist() for column in columns), strict=True)
+    return pa.array([" ".join(dict.fromkeys(" ".join(cells).split())) for cells in rows], pa.string())
 
 
 def _learn(rules: TagRules, texts: pa.Array, category: str) -> None:

@@ -12,7 +12,7 @@ An interrupted run can be started again, and writes the same files as an uninter
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from common import files
@@ -80,9 +80,10 @@ def build(
         files.write_json(folder / part.name("manifest.json"), manifest)
         spool = Spool(folder / f".{part.name('spool')}")
         outcome = _fetch_pictures(board, selection, options.size, spool, folder / part.name("outcome.gz"))
+        selection, restricted = correct_entries(folder, selection, outcome)
+        outcome = replace(outcome, missing=[*outcome.missing, *restricted])
         rows = [*(board.rejected if part.index == 1 else ()), *((name, reason) for name, reason, _ in outcome.missing)]
         records.write_quarantine(folder / part.name("quarantine.csv"), rows)
-        selection = correct_entries(folder, selection, outcome.splits, outcome.md5s)
         shards = plan_shards(folder, selection, outcome, options.seed, part)
         manifest = check_unchanged(folder, manifest, begun, shards)
         files.write_json(folder / part.name("manifest.json"), manifest)

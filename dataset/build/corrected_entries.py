@@ -1,44 +1,57 @@
 """People's corrections, applied to the posts of a data folder before its shards are written."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from common.errors import InputError, say
 from dataset import corrections
+from dataset.boards.visibility import is_restricted
+from dataset.build.saved_selection import Outcome
 from dataset.build.selection import Selection
 from dataset.build.shards import Shard, numbered_entries
 
+RESTRICTED = "a correction names a young character in a picture that is not rated safe"
 
-def correct_entries(folder: Path, selection: Selection, splits: Sequence[str], md5s: Sequence[str]) -> Selection:
-    """Return the selection with the tags that `NAME-corrections.csv` beside the folder says, and print how many changed.
+
+def correct_entries(folder: Path, selection: Selection, outcome: Outcome) -> tuple[Selection, list[tuple[str, str, bool]]]:
+    """Apply what `NAME-corrections.csv` beside the folder says, and print how many labels it changes.
 
     Args:
         folder: the data folder.
         selection: the selected posts.
-        splits, md5s: the split and the MD5 of each post, in the order of the sample.
+        outcome: of their pictures.
+
+    Returns:
+        The selection with the corrected tags, and in the form of `Outcome.missing` the posts that must not be used with
+        them, see `is_restricted`.
 
     Raises:
         InputError: the table is damaged.
     """
     path = corrections.table_path(folder)
     if not (table := corrections.read_table(path)):
-        return selection
+        return selection, []
     decisions, rows = corrections.Decisions(table), corrections.correctable(selection.tags, selection.categories)
+    restricted, missing = [], {post_id for post_id, _, _ in outcome.missing}
     corrected, applied = dict.fromkeys(selection.entries, 0), 0
     entries: dict[str, list] = {split: [] for split in selection.entries}
     sections = [split for split, members in selection.entries.items() for _ in members]
     for section, (number, entry) in zip(sections, numbered_entries(selection), strict=True):
-        decided = decisions.decided_about(entry.post.id, md5s[number])
+        decided = decisions.decided_about(entry.post.id, outcome.md5s[number])
         labels = corrections.corrected_labels(entry.labels or dict.fromkeys(entry.tags, 1.0), decided, rows)
         applied += sum(tag in rows for tag in decided)
-        corrected[splits[number]] += sum(
+        corrected[outcome.splits[number]] += sum(
             (rows[tag] in labels) != (rows[tag] in entry.tags) for tag in decided if tag in rows
         )
+        names = [tag for tag, has_tag in decided.items() if has_tag]
+        if entry.post.id not in missing and is_restricted(names, entry.post.rating):
+            restricted.append((entry.post.id, RESTRICTED, False))
         entries[section].append(replace(entry, tags=list(labels), labels=labels if entry.labels else None))
     changed = ", ".join(f"{count:,} {split}" for split, count in corrected.items() if count) or "0"
     say(f"{path}: {applied:,} of {len(table):,} corrections apply to the chosen posts; labels that they change: {changed}")
-    return replace(selection, entries=entries)
+    if restricted:
+        say(f"{len(restricted):,} posts are left out, such as {restricted[0][0]}: {RESTRICTED}")
+    return replace(selection, entries=entries), restricted
 
 
 def check_unchanged(folder: Path, manifest: dict, begun: dict | None, shards: list[Shard]) -> dict:

@@ -86,14 +86,12 @@ class Annotations:
         """Return the same posts with only the chosen tags, renumbered in the order of `chosen`."""
         numbers = np.full(len(self.names), -1, np.int32)
         numbers[np.asarray(chosen, np.int64)] = np.arange(len(chosen), dtype=np.int32)
-        parts, ends = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
+        offsets = np.append(0, np.cumsum(self.counts_by_post(numbers >= 0), dtype=np.int64))
+        tags = np.empty(offsets[-1], np.int32)
         for first, end in self._blocks():
-            tags = numbers[self.tags[self.offsets[first] : self.offsets[end]]]
-            is_chosen = tags >= 0
-            parts.append(tags[is_chosen])
-            before = np.concatenate(([0], np.cumsum(is_chosen)))
-            ends.append(ends[-1][-1] + before[self.offsets[first + 1 : end + 1] - self.offsets[first]])
-        return Annotations([self.names[tag] for tag in chosen], np.concatenate(ends), np.concatenate(parts))
+            block = numbers[self.tags[self.offsets[first] : self.offsets[end]]]
+            tags[offsets[first] : offsets[end]] = block[block >= 0]
+        return Annotations([self.names[tag] for tag in chosen], offsets, tags)
 
     def counts_by_post(self, mask: np.ndarray) -> np.ndarray:
         """Count the tags of each post, of those that a mask has.

@@ -17,7 +17,7 @@ from small_board import FAULTS, NUMBERS, RESTRICTED, UNUSABLE, WITH_SAMPLE, WITH
 from common.errors import InputError
 from common.version import VERSION
 from dataset import images, records
-from dataset.boards import http_client
+from dataset.boards import database_export, http_client, post_table
 from dataset.boards.database_export import discover, download, read_rows
 from dataset.boards.e621 import Access, E621Board, file_variant
 from dataset.boards.filters import Filters
@@ -117,6 +117,19 @@ def test_white_space_hides_no_tag(board, tmp_path):
     assert tags[3] == {"cat", "dog", "mammal", "animal"}
     assert tags[13] == {"cat", "mammal", "animal"}
     assert not {1, 2, 11, 12} & tags.keys()
+
+
+def test_spellings_keep_their_numbers_from_block_to_block(board, tmp_path, monkeypatch):
+    written = ['solo "quoted"', "日本語 émoji_😀 solo", "a,comma solo solo", "e\u0301 é kitty kitty", "solo  日本語 a,comma"]
+    for number, row in enumerate(board.rows):
+        row["tag_string"] = written[number % len(written)]
+    board.set_exports(board.rows)
+    access = Access(board.url, "tester", 0, tmp_path)
+    posts = list(E621Board(access, Filters()).posts())
+    assert {tag for post in posts for tag in post.tags} >= {'"quoted"', "émoji_😀", "a,comma", "e\u0301", "é", "mammal"}
+    monkeypatch.setattr(database_export, "BLOCK_BYTES", 2**11)
+    monkeypatch.setattr(post_table, "ADDED_AT_ONCE", 1)
+    assert list(E621Board(access, Filters()).posts()) == posts
 
 
 def test_an_export_without_a_post_that_passes_is_named(board, tmp_path):

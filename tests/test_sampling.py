@@ -1,6 +1,7 @@
 """Invariants of the choice of tags, posts and splits."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -169,6 +170,24 @@ def test_variants_of_a_group_count_once(posts, random):
 
 
 @settings(deadline=None)
+@given(POSTS)
+def test_the_posts_of_a_tag_are_listed_in_order(posts):
+    annotations = Annotations.from_tags(map(sorted, posts))
+    listed, begins = annotations.posts_by_tag()
+    for number, name in enumerate(annotations.names):
+        having = [post for post, tags in enumerate(posts) if name in tags]
+        assert listed[begins[number] : begins[number + 1]].tolist() == having
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 3), max_size=6), max_size=40))
+def test_the_tags_of_a_post_are_sorted_and_distinct(posts):
+    begins = np.cumsum([0, *map(len, posts)])
+    tags, ends = catalogue.distinct_tags(np.array([tag for tags in posts for tag in tags], np.int32), begins)
+    assert [tags[first:end].tolist() for first, end in pairwise(ends)] == [sorted(set(post_tags)) for post_tags in posts]
+
+
+@settings(deadline=None)
 @given(st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=40), st.randoms())
 def test_small_blocks_give_what_one_block_gives(posts, random):
     groups = np.array([random.randrange(9) for _ in posts])
@@ -179,6 +198,7 @@ def test_small_blocks_give_what_one_block_gives(posts, random):
     def results():
         part = annotations.restricted(chosen)
         parts = (annotations.counts(mask), annotations.group_counts(groups, mask), part.offsets, part.tags)
+        parts += (*annotations.posts_by_tag(), annotations.counts_by_post(np.arange(len(annotations.names)) % 2 == 0))
         return [values.tolist() for values in parts]
 
     whole = results()

@@ -143,6 +143,7 @@ def read_posts(path: Path, rules: TagRules, filters: Filters) -> PostTable:
             if sum(map(len, waiting)) >= ADDED_AT_ONCE:
                 add()
         add()
+    pa.default_memory_pool().release_unused()  # Arrow would hold on to what further batches could use
     table.groups.frombytes(roots(_viewed(table.ids), _viewed(children), _viewed(parents)).tobytes())
     return table
 

@@ -19,6 +19,16 @@ def command(*words: object) -> str:
     return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
+def cut(text: str) -> str:
+    """Return a text as messages show it, of at most 60 characters."""
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def short(value: object) -> str:
+    """Return a value as messages show it: in Python's notation, of at most 60 characters."""
+    return cut(repr(value))
+
+
 def say(message: str) -> None:
     """Print a message for the user on standard error."""
     print(message, file=sys.stderr, flush=True)

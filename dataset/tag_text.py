@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.errors import InputError, say
+from common.errors import InputError, say, short
 
 TEXT_SUFFIXES = (".txt", ".caption")  # of files with a picture's tags, after its name or instead of its suffix
 # Name ▶ what separates tags. Wherever commas, semicolons or pipes do, line breaks do as well.
@@ -103,17 +103,17 @@ class TagReader:
         if changed:
             before, after = next(iter(changed.items()))
             number = sum(counts[name] for name in changed)
-            say(f"{number:,} tags were spelled otherwise, such as {before!r} for {after!r}")
+            say(f"{number:,} tags were spelled otherwise, such as {short(before)} for {short(after)}")
         return new_name
 
     def _say_separator(self, cells: Sequence[tuple[str, str]], parts: list[tuple[str, ...]], separator: str) -> None:
         examples = [text for (_, text), of_cell in zip(cells, parts, strict=True) if len(of_cell) > 1]
         if examples and not self.separator:
-            say(f"tags are {IN_WORDS[separator]}, as in {_short(examples[0])}; --separator changes that")
+            say(f"tags are {IN_WORDS[separator]}, as in {short(examples[0])}; --separator changes that")
         others = [(where, text) for where, text in cells if _contradicts(text, separator)]
         if others:
             where, text = others[0]
-            say(f"{len(others):,} of {len(cells):,} do not look like that, such as {where}: {_short(text)}")
+            say(f"{len(others):,} of {len(cells):,} do not look like that, such as {where}: {short(text)}")
 
 
 def decide(cells: Iterable[str], otherwise: str = "space") -> str:
@@ -218,17 +218,20 @@ def usable(tags: Iterable[str], where: str) -> list[str]:
     tags = [tag.strip() for tag in tags]
     if NOT_IN_TAGS.search("".join(tags)):
         strange = [tag for tag in tags if NOT_IN_TAGS.search(tag)]
-        raise ValueError(f"{where}: expected tags without control characters. Received: {_short(strange[0])}")
+        raise ValueError(f"{where}: expected tags without control characters. Received: {short(strange[0])}")
     return [sys.intern(tag) for tag in tags if tag]  # they repeat: one text for each saves memory
 
 
 def without_namespace(tag: str) -> tuple[str, str]:
-    """Return the category and the name of a tag such as `character:samus aran`; of others, `general` and the tag."""
+    """Return the category and the name of a tag such as `character:samus aran`; of others, `general` and the tag.
+
+    The name is empty if there is only a namespace.
+    """
     namespace, _, name = tag.partition(":")
     if namespace.strip().lower() == "rating":
         return "general", f"rating:{name.strip()}"
-    category = NAMESPACES.get(namespace.strip().lower()) if name.strip() else None
-    return (category, name.strip()) if category else ("general", tag)
+    category = NAMESPACES.get(namespace.strip().lower()) if ":" in tag else None
+    return (category, name.strip()) if category else ("general", tag if tag.strip() != ":" else "")
 
 
 def _most_common_space(tags: Iterable[tuple[str, int]]) -> str:
@@ -256,14 +259,10 @@ def _check(cells: Sequence[tuple[str, str]], tags: list[tuple[str, ...]]) -> Non
     for (where, _), names in zip(cells, tags, strict=True):
         for name in names:
             if any(unicodedata.category(character) == "Cc" for character in name):
-                raise InputError(f"{where}: {_short(name)} cannot be a tag: control characters. Save the file as UTF-8")
+                raise InputError(f"{where}: {short(name)} cannot be a tag: control characters. Save the file as UTF-8")
             is_torn = (name.startswith("[") and "]" not in name) or (name.endswith("]") and "[" not in name)
             if name.startswith(("['", '["')) or name.endswith(("']", '"]')) or (is_torn and not is_emoticon(name)):
-                raise InputError(f"{where}: {_short(name)} cannot be a tag: is it a part of a list that is not complete?")
+                raise InputError(f"{where}: {short(name)} cannot be a tag: is it a part of a list that is not complete?")
     distinct = set().union(*tags)
     if distinct and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in distinct):
         raise InputError(f"all tags are numbers, such as {min(distinct)}: are they in another column? Or see --numbers")
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}…")

@@ -1,7 +1,9 @@
 """What a collection says about one picture, and whether that picture is used."""
 
+import contextlib
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from dataset.boards.filters import (
@@ -34,6 +36,7 @@ class Annotation:
         date: its day, such as 2020-12-31; empty if unknown.
         is_public: whether its board still shows it.
         labels: as in `Post`.
+        unreadable: what is stated in a form that is not known: `rating`, `score` or `date`, and what there is instead.
         other_names: further names of its tags, such as those before aliases: they count where posts are restricted.
     """
 
@@ -51,19 +54,42 @@ class Annotation:
     is_public: bool = True
     labels: dict[str, float] = field(default_factory=dict)
     other_names: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+@contextlib.contextmanager
+def naming(file: str) -> Iterator[None]:
+    """Put a file's name before the messages of errors about its content inside the block. Raises ValueError for them."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: {in_one_line(error)}") from None
 
 
 def in_one_line(error: Exception) -> str:
     """Return an error's message for the table of rejected pictures: one line of at most 200 printable characters."""
-    text = " ".join(str(error).split())[:200]
+    message = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        message = f"expected text in UTF-8. Received something else from byte {error.start:,} on"
+    elif isinstance(error, UnicodeEncodeError):
+        message = "expected a name in UTF-8"
+    elif isinstance(error, json.JSONDecodeError):
+        line = f"line {error.lineno:,}, " if "\n" in error.doc.strip() else ""
+        received = f"something else in {line}column {error.colno:,}" if error.doc.strip() else "an empty file"
+        message = f"expected JSON. Received {received}"
+    elif isinstance(error, RecursionError):
+        message = "expected an object with the keys of a post. Received brackets in brackets, too many of them"
+    elif "set_int_max_str_digits" in message:
+        message = "expected numbers of at most 4,300 digits"
+    text = " ".join(message.split())[:200]
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def from_tags(tags: Iterable[str]) -> Annotation:
     """Return an annotation of tags alone. Namespaces such as `creator:` become categories, and ratings get their names."""
     pairs = [without_namespace(tag) for tag in tags]
-    categories = {tag: category for category, tag in pairs if category != "general"}
-    return Annotation(tags=tuple(dict.fromkeys(tag for _, tag in pairs)), categories=categories)
+    categories = {tag: category for category, tag in pairs if tag and category != "general"}
+    return Annotation(tags=tuple(dict.fromkeys(tag for _, tag in pairs if tag)), categories=categories)
 
 
 def spelled(annotations: Sequence[Annotation], reader: TagReader) -> Iterator[Annotation]:
@@ -74,15 +100,16 @@ def spelled(annotations: Sequence[Annotation], reader: TagReader) -> Iterator[An
         yield replace(each, tags=tags, categories={new_name[tag]: kind for tag, kind in each.categories.items()})
 
 
-def reason_to_skip(picture: Annotation, filters: Filters, excluded: set[str]) -> str:
+def reason_to_skip(picture: Annotation, filters: Filters, ratings: Collection[str], excluded: Collection[str]) -> str:
     """Return why a picture is not used; empty if it is.
 
     Args:
         picture: the picture.
-        filters: the user's filters. `ratings` are names as in `records.RATINGS`; none: all.
+        filters: the user's filters; their ratings and tags to exclude are the next two.
+        ratings: names as in `records.RATINGS`; none: all.
         excluded: the tags that it must not have.
     """
-    if filters.ratings and picture.rating not in filters.ratings:
+    if ratings and picture.rating not in ratings:
         return OTHER_RATING
     if not picture.is_public:
         return NOT_PUBLIC
@@ -96,6 +123,6 @@ def reason_to_skip(picture: Annotation, filters: Filters, excluded: set[str]) ->
         return LOWER_SCORE
     if is_restricted((*picture.tags, *picture.other_names), picture.rating):
         return HIDDEN
-    if not excluded.isdisjoint(picture.tags):
+    if any(tag in excluded for tag in picture.tags):
         return EXCLUDED
     return TOO_FEW_TAGS if len(picture.tags) < filters.min_tags else ""

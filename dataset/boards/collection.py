@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.errors import InputError, say
+from common.errors import InputError, cut, say
 from common.progress import progress
 from dataset.boards import picture_source
 from dataset.boards.annotation import Annotation, reason_to_skip
@@ -21,12 +21,14 @@ from dataset.boards.catalogue import Catalogue, make_catalogue
 from dataset.boards.filters import Filters
 from dataset.boards.groups import group_names
 from dataset.boards.local_board import LocalBoard
-from dataset.boards.visibility import UNKNOWN_RATING, read_rating
+from dataset.boards.visibility import MILDEST, UNKNOWN_RATING, read_rating
 from dataset.records import CATEGORIES, RATING_TAGS
 from dataset.tag_text import TagReader
 
 if TYPE_CHECKING:
     from dataset.boards.tag_rules import TagRules
+
+WITHOUT_TAGS = "images without tags"
 
 
 class Collection(LocalBoard):
@@ -51,6 +53,7 @@ class Collection(LocalBoard):
         self._artists: np.ndarray | None = None
         self._months: np.ndarray | None = None
         self._rules: TagRules | None = None
+        self._is_mixed = False  # boards with Danbooru's ratings and others
         self._space = "_"  # between the words of a tag
 
     def annotations(self) -> Iterator[Annotation]:
@@ -89,7 +92,9 @@ class Collection(LocalBoard):
         tagged = {each.id: each for each in self.annotations()}
         rejected, number = {post_id for post_id, _ in self.rejected}, len(tagged)
         if without := [name for name, each in tagged.items() if not each.tags and name not in rejected]:
-            self.skipped["images without tags"] = len(without)
+            self.skipped[WITHOUT_TAGS] = len(without)
+            say(f"{WITHOUT_TAGS}: {len(without):,} of {number:,}, which are left out, such as {without[0]}")
+        _report_unreadable(tagged.values())
         untagged = {name: each for name, each in tagged.items() if not each.tags}
         tagged = self._expanded({name: each for name, each in tagged.items() if each.tags})
         if not tagged:
@@ -97,10 +102,13 @@ class Collection(LocalBoard):
             raise InputError(f"none of the {number:,} images of {self.where_tags_are()}{first}")
         names, with_tags = group_names(tagged.values()), len(tagged)
         tagged, md5s = self._without_copies(self._with_ratings(tagged), untagged)
+        ratings = Counter(each.rating for each in tagged.values())
         tagged = self._filtered(tagged)
         if not tagged:
-            counts = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items())
-            raise InputError(f"no picture is left of the {with_tags:,} with tags: {counts}")
+            counts = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items() if reason != WITHOUT_TAGS)
+            found = ", ".join(f"{number:,} {rating or 'not rated'}" for rating, number in sorted(ratings.items()))
+            there = f"; their ratings: {found}" if self._filters.ratings else ""
+            raise InputError(f"no picture is left of the {with_tags:,} with tags: {counts}{there}")
         self._categories = _most_common_categories(tagged.values())
         for name, each in tagged.items():
             rating = "" if each.rating == UNKNOWN_RATING else each.rating
@@ -194,15 +202,33 @@ class Collection(LocalBoard):
             say(f"warning: {names} is no rating but a tag like others; ratings are {', '.join(RATING_TAGS)}")
         if several:
             say(f"{len(several):,} images have several ratings, and count as not rated, such as {several[0]}")
-        return _with_one_mildest_rating(result)
+        self._is_mixed = set(MILDEST) <= {each.rating for each in result.values()}
+        return _with_one_mildest_rating(result) if self._is_mixed else result
 
     def _filtered(self, images: dict[str, Annotation]) -> dict[str, Annotation]:
         """Return the images that pass the filters, and count the others in `skipped`."""
         known = {tag for each in images.values() for tag in each.tags}
         excluded = self._filters.names_to_exclude().among(known, "--exclude")
-        reasons = {name: reason_to_skip(each, self._filters, excluded) for name, each in images.items()}
+        ratings = set(self._filters.ratings)
+        if self._is_mixed and not ratings.isdisjoint(MILDEST):
+            ratings |= set(MILDEST)
+        reasons = {name: reason_to_skip(each, self._filters, ratings, excluded) for name, each in images.items()}
         self.skipped |= dict(sorted(Counter(filter(None, reasons.values())).items()))
         return {name: each for name, each in images.items() if not reasons[name]}
+
+
+def _report_unreadable(annotations: Iterable[Annotation]) -> None:
+    """Say which ratings, scores and dates are in a form that is not known."""
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for each in annotations:
+        for kind, received in each.unreadable:
+            found[kind].append((each.id, received))
+    for kind, of_kind in found.items():
+        name, received = of_kind[0]
+        counts_as = "neither rated nor safe" if kind == "rating" else f"having no {kind}"
+        say(
+            f"pictures whose {kind} cannot be read: {len(of_kind):,}, which count as {counts_as}, such as {name}: {received}"
+        )
 
 
 def _rating_of_copies(one: Annotation, other: Annotation) -> str:
@@ -217,9 +243,7 @@ def _rating_of(tag: str) -> str:
 
 
 def _with_one_mildest_rating(images: dict[str, Annotation]) -> dict[str, Annotation]:
-    """Name the mildest rating alike where boards with Danbooru's ratings and others are mixed."""
-    if not {"general", "safe"} <= {each.rating for each in images.values()}:
-        return images
+    """Name the mildest rating alike, where boards with Danbooru's ratings and others are mixed."""
     say("rating:safe of some boards counts as rating:general, which others have: both are the mildest")
     return {name: replace(each, rating="general") if each.rating == "safe" else each for name, each in images.items()}
 
@@ -232,5 +256,5 @@ def _most_common_categories(annotations: Iterable[Annotation]) -> dict[str, str]
             counts[tag][category] += 1
     categories = {tag: count.most_common(1)[0][0] for tag, count in counts.items()}
     if tags := [tag for tag, category in categories.items() if category != "number"]:
-        say(f"{len(tags):,} tags have a category, such as {tags[0]}: {categories[tags[0]]}")
+        say(f"{len(tags):,} tags have a category, such as {cut(tags[0])}: {categories[tags[0]]}")
     return categories

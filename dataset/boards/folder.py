@@ -66,8 +66,8 @@ class FolderBoard(Collection):
             yield Annotation(
                 id=name,
                 source=path,
-                tags=tuple(dict.fromkeys(tag for _, tag in pairs)),
-                categories={tag: category for category, tag in pairs if category != "general"} | are_numbers,
+                tags=tuple(dict.fromkeys(tag for _, tag in pairs if tag)),
+                categories={tag: category for category, tag in pairs if tag and category != "general"} | are_numbers,
                 rating=ratings.get(name, ""),
                 group=groups.get(name, ""),
                 labels=labels.get(name, no_labels),

@@ -6,17 +6,20 @@ above it, `a.jpg.txt` and `a.txt` (one tag on each line).
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from common.errors import InputError, say
+from common.errors import say, short
 from common.files import decode_text
 from common.progress import progress
-from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
+from dataset.boards.annotation import Annotation, from_tags, in_one_line, naming, spelled
 from dataset.boards.collection import Collection
 from dataset.boards.post_json import read_post
 from dataset.tag_text import usable
+
+# Where the metadata of a picture are.
+JSON, LINES, TEXT = "a JSON file beside it", "a .jsonl file", "a text file beside it"
 
 
 class GalleryDlBoard(Collection):
@@ -30,127 +33,145 @@ class GalleryDlBoard(Collection):
     def annotations(self) -> Iterator[Annotation]:
         images, rejected, others = self._folders.find()
         self.rejected += rejected
-        lines = _Lines(self._folders.folders)
+        lines = _Lines(self._folders.folders, self.rejected)
         read: dict[str, Annotation] = {}
-        json_files, kinds = 0, Counter[str]()
-        post: dict | list[str] | None
+        kinds = Counter[str]()
         for name, source in progress(images.items(), description="metadata", unit="files", leave=False):
-            path = Path(source)
+            read[name] = Annotation(id=name, source=source)
             try:
-                json_files += (sidecar := _json_beside(path)) is not None
-                kind, post = ("a JSON file beside it", _load(sidecar)) if sidecar else ("a .jsonl file", lines.find(path))
-                if post is None:
-                    kind, post = "a text file beside it", _text_beside(path)
-                read[name] = replace(_annotation(post), id=name, source=source)
-                kinds[kind] += post is not None
-            except (ValueError, RecursionError) as error:
+                read[name] = replace(_metadata(Path(source), lines, kinds), id=name, source=source)
+            except ValueError as error:
                 self.rejected.append((name, f"metadata cannot be used: {in_one_line(error)}"))
-                read[name] = Annotation(id=name, source=source)
             except OSError as error:
                 self.rejected.append((name, f"metadata cannot be read: {error.strerror}"))
-                read[name] = Annotation(id=name, source=source)
         for kind, number in kinds.most_common():
             say(f"{number:,} of {len(images):,} pictures have their metadata in {kind}")
-        if alone := others[".json"] - json_files:
+        if alone := others[".json"] - kinds[JSON]:
             say(f"{alone:,} JSON files belong to no picture that can be read")
         lines.report()
         yield from spelled(list(read.values()), self._reader)
 
 
-def _annotation(post: dict | list[str] | None) -> Annotation:
-    """Return what metadata say: a JSON object, a list of tags from a text file, or None."""
-    if post is None:
-        return Annotation()
-    if isinstance(post, list):
-        return from_tags(post)
-    return read_post(post)
+def _metadata(picture: Path, lines: "_Lines", kinds: Counter[str]) -> Annotation:
+    """Return what is known about a picture, empty if nothing is, and count where that is.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: it is damaged, or it is not clear which one is the picture's; the message names it.
+    """
+    if sidecar := _beside(picture, (".json", ".JSON")):
+        kinds[JSON] += 1
+        with naming(sidecar.name):
+            return read_post(json.loads(decode_text(sidecar.read_bytes())))
+    if line := lines.find(picture):
+        kinds[LINES] += 1
+        with naming(line.file):
+            return read_post(line.post)
+    if text := _beside(picture, (".txt",)):
+        kinds[TEXT] += 1
+        with naming(text.name):
+            return from_tags(usable(decode_text(text.read_bytes()).splitlines(), "tags"))
+    return Annotation()
 
 
-def _json_beside(picture: Path) -> Path | None:
-    """Return a picture's JSON file, or None."""
-    for suffix in (".json", ".JSON"):
+def _beside(picture: Path, suffixes: Iterable[str]) -> Path | None:
+    """Return a picture's file with one of some suffixes, after its name or instead of its own suffix, or None."""
+    for suffix in suffixes:
         for path in (picture.with_name(f"{picture.name}{suffix}"), picture.with_suffix(suffix)):
             if path.is_file():
                 return path
     return None
 
 
-def _load(sidecar: Path) -> dict:
-    """Return the object in a JSON file."""
-    data = sidecar.read_bytes()
-    if not data.strip():
-        raise ValueError(f"{sidecar.name}: expected an object. Received an empty file")
-    post = json.loads(decode_text(data))
-    if not isinstance(post, dict):
-        raise ValueError(f"{sidecar.name}: expected an object. Received: {str(post)[:60]}")
-    return post
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The object in a line of a `.jsonl` file, and the file and the line, for messages."""
 
-
-def _text_beside(picture: Path) -> list[str] | None:
-    """Return the tags in a picture's text file, or None."""
-    for path in (picture.with_name(f"{picture.name}.txt"), picture.with_suffix(".txt")):
-        if path.is_file():
-            return usable(decode_text(path.read_bytes()).splitlines(), path.name)
-    return None
+    post: dict
+    file: str
 
 
 class _Lines:
     """The lines of `.jsonl` files, found by the names that gallery-dl gives to pictures by default.
 
+    gallery-dl adds a line each time it fetches a post: the last one in a file counts.
+
     Args:
         folders: searched with their subfolders.
+        rejected: gets the lines that cannot be used, as in `Board`.
     """
 
-    def __init__(self, folders: Sequence[Path]):
-        self._posts: dict[tuple[str, str], list[dict]] = defaultdict(list)
-        self._used: set[int] = set()
-        self._number = 0
+    def __init__(self, folders: Sequence[Path], rejected: list[tuple[str, str]]):
+        self._lines: dict[tuple[str, str], list[Line]] = defaultdict(list)
+        self._unused: dict[int, Line] = {}  # those that no picture has, by their identity
+        self._rejected = rejected
+        self._earlier = self._number = 0
         for folder in folders:
             for path in sorted(folder.rglob("*.jsonl")):
                 self._read(path)
 
-    def find(self, picture: Path) -> dict | None:
-        """Return the object for a picture, or None.
+    def find(self, picture: Path) -> Line | None:
+        """Return the line for a picture, or None.
 
         Raises:
-            ValueError: several objects could be its own.
+            ValueError: several lines could be its own.
         """
-        if not self._posts:
+        if not self._lines:
             return None
         for folder in picture.parents:
             for name in (picture.name, picture.stem):
-                posts = self._posts.get((str(folder), name), [])
-                distinct = {json.dumps(post, sort_keys=True, default=str): post for post in posts}
-                if len(distinct) > 1:
-                    raise ValueError(f"{len(distinct)} different lines of .jsonl files in {folder} could be its own")
-                if distinct:
-                    self._used.add(id(posts[0]))
-                    return posts[0]
+                lines = self._lines.get((str(folder), name), [])
+                if any(line.post != lines[0].post for line in lines):
+                    several = ", ".join(line.file for line in lines[:3])
+                    raise ValueError(f"{len(lines)} lines of .jsonl files could be its own: {several}")
+                for line in lines:
+                    self._unused.pop(id(line), None)
+                if lines:
+                    return lines[0]
         return None
 
     def report(self) -> None:
-        """Say how many lines belong to no picture."""
-        if unused := self._number - len(self._used):
-            say(f"{unused:,} of {self._number:,} lines of .jsonl files belong to no picture that can be read")
+        """Say which lines were not used."""
+        if self._earlier:
+            say(f"{self._earlier:,} lines of .jsonl files are not used: a later line is about the same post")
+        if self._unused:
+            first = next(iter(self._unused.values())).file
+            number = f"{len(self._unused):,} of {self._number:,}"
+            say(f"{number} lines of .jsonl files belong to no picture that can be read, such as {first}")
 
     def _read(self, path: Path) -> None:
         try:
-            text = decode_text(path.read_bytes())
+            # Bytes that are not UTF-8 spoil their line alone.
+            texts = decode_text(path.read_bytes(), "surrogateescape").split("\n")
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not UTF-8 (byte {error.start:,}): save it as UTF-8, or delete it") from None
-        for number, line in enumerate(text.split("\n"), 1):
-            if not line.strip():
+            say(f"{path} is not used, because it cannot be read: {error.strerror}")
+            return
+        except UnicodeDecodeError:
+            say(f"{path} is not used: expected text in UTF-8: save it as such, or delete it")
+            return
+        last: dict[tuple[str, ...], Line] = {}  # by the names of the post's picture, if it has an id
+        bad = []
+        for number, text in enumerate(texts, 1):
+            if not text.strip():
                 continue
+            line = f"{path.name}, line {number:,}"
             try:
-                post = json.loads(line)
+                if not isinstance(post := json.loads(text), dict):
+                    raise ValueError(f"expected an object with the keys of a post. Received: {short(post)}")
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}, line {number:,}, is not JSON: {error}: mend or delete this line") from None
-            if isinstance(post, dict):
-                self._number += 1
-                for name in _default_names(post):
-                    self._posts[str(path.parent), name].append(post)
+                bad.append(f"line {number:,}: {in_one_line(error)}")
+                self._rejected.append((line, f"line of a .jsonl file cannot be used: {in_one_line(error)}"))
+                continue
+            same = tuple(_default_names(post)) if post.get("id") else (line,)
+            self._earlier += same in last
+            last[same] = Line(post, line)
+        if bad:
+            say(f"{path}: lines that are not used: {len(bad):,} of {len(texts):,}, such as {bad[0]}")
+        self._number += len(last)
+        for found in last.values():
+            self._unused[id(found)] = found
+            for name in _default_names(found.post):
+                self._lines[str(path.parent), name].append(found)
 
 
 def _default_names(post: dict) -> Iterator[str]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.errors import say
+from common.errors import say, short
 from common.files import decode_text
 from common.progress import progress
-from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
+from dataset.boards.annotation import Annotation, from_tags, in_one_line, naming, spelled
 from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
 from dataset.tag_text import TagReader, usable
@@ -40,7 +40,8 @@ class HydrusBoard(Collection):
         self._tags_path = tags_path
 
     def where_tags_are(self) -> str:
-        return f"{self._folders} has tags in a sidecar of hydrus beside it, such as a.jpg.txt or a.jpg.json"
+        keys = f"the keys {self._tags_path} (--tags-path)"
+        return f"{self._folders} has tags in a sidecar of hydrus beside it, such as a.jpg.txt, or a.jpg.json with {keys}"
 
     def annotations(self) -> Iterator[Annotation]:
         images, rejected, others = self._folders.find()
@@ -54,8 +55,9 @@ class HydrusBoard(Collection):
                     sidecar = path.with_name(path.name + suffix)
                     if sidecar.is_file():
                         used[suffix] += 1
-                        tags += tags_in(sidecar, self._tags_path)
-            except (ValueError, RecursionError) as error:
+                        with naming(sidecar.name):
+                            tags += tags_in(sidecar, self._tags_path)
+            except ValueError as error:
                 self.rejected.append((name, f"sidecar cannot be used: {in_one_line(error)}"))
                 tags = []
             except OSError as error:
@@ -86,11 +88,9 @@ def tags_in(sidecar: Path, tags_path: str) -> list[str]:
         tags = json.loads(text)
         for key in tags_path.split("/") if not isinstance(tags, list) else ():
             if not isinstance(tags, dict) or key not in tags:
-                keys = ", ".join(map(str, tags)) if isinstance(tags, dict) else f"no keys but {str(tags)[:60]}"
-                raise ValueError(
-                    f"{sidecar.name}: expected the key {key} of --tags-path {tags_path}. Received: {keys[:100]}"
-                )
+                keys = ", ".join(map(str, tags)) if isinstance(tags, dict) else f"no keys but {short(tags)}"
+                raise ValueError(f"expected the key {key} of --tags-path {tags_path}. Received: {keys[:100]}")
             tags = tags[key]
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError(f"{sidecar.name}: expected a list of tags. Received: {str(tags)[:60]}")
-    return usable(tags, sidecar.name)
+        raise ValueError(f"expected a list of tags at --tags-path {tags_path}. Received: {short(tags)}")
+    return usable(tags, "tags")

@@ -29,6 +29,8 @@ class PictureFolders:
         resolved = [folder.resolve() for folder in folders]
         for number, one in enumerate(resolved):
             for other in resolved[:number]:
+                if one == other:
+                    raise InputError(f"--images {folders[number]} is the folder {one}, which is given already: give it once")
                 if one.is_relative_to(other) or other.is_relative_to(one):
                     raise InputError(f"--images {one} and {other} overlap: expected folders of which none holds another")
         self.prefixes = [""]

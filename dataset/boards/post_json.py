@@ -6,8 +6,9 @@ szurubooru are known. gallery-dl adds `category`, the board's name, and for each
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from common.errors import short
 from dataset.boards.annotation import Annotation
 from dataset.boards.visibility import UNKNOWN_RATING, WORDS, read_rating
 from dataset.records import CATEGORIES
@@ -32,6 +33,7 @@ PHILOMENA_RATINGS = ("safe", "suggestive", "questionable", "explicit")
 PER_CATEGORY = re.compile("tags_(?!string)(.+)|tag_string_(.+)")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 UNIX_DATE = "%a %b %d %H:%M:%S %z %Y"  # Gelbooru's
+DATE_KEYS = ("date", "created_at", "creationTime")
 RATING_KEYS = ("rating", "safety", "rating_name", "maturity_rating")
 # Of boards that only mark what is for adults, such as pixiv, DeviantArt, Mastodon and Reddit.
 ADULT_KEYS = ("x_restrict", "is_mature", "is_adult", "is_nsfw", "nsfw", "sensitive", "possibly_sensitive", "over_18")
@@ -49,7 +51,7 @@ def read_post(post: object) -> Annotation:
         ValueError: something that is used has another form than on the boards that are known; the message says which.
     """
     if not isinstance(post, dict):
-        raise ValueError(f"expected an object with the keys of a post. Received: {_short(post)}")
+        raise ValueError(f"expected an object with the keys of a post. Received: {short(post)}")
     is_philomena = "sha512_hash" in post or "hidden_from_users" in post
     tags, categories = _tags(post)
     if is_philomena:
@@ -57,6 +59,7 @@ def read_post(post: object) -> Annotation:
     else:
         is_danbooru = "tag_string" in post or "is_banned" in post or _text(post, "category") in DANBOORU
         rating = _rating(post, is_danbooru)
+    score, date = _score(post.get("score")), _date(post)
     board = _text(post, "category")
     related = post.get("relationships")
     parent = post.get("parent_id") or (related.get("parent_id") if isinstance(related, dict) else None)
@@ -68,9 +71,10 @@ def read_post(post: object) -> Annotation:
         parent=_key(board, parent or post.get("duplicate_of")),
         other_names=tuple(_other_names(post)),
         pools=tuple(f"{board} {pool}" for pool in _pools(post)),
-        score=_score(post.get("score")),
-        date=_date(post),
+        score=score,
+        date=date,
         is_public=_is_public(post),
+        unreadable=tuple(_unreadable(post, rating, score, date)),
     )
 
 
@@ -79,13 +83,25 @@ def _rating(post: dict, is_danbooru: bool) -> str:
 
     It is not known where two keys contradict each other, and where a post is marked as for adults without a rating.
     """
-    given = {key.lower(): value for key, value in post.items() if value not in (None, "") and key.lower() in RATING_KEYS}
-    words = {value.strip().lower() if isinstance(value, str) else "?" for value in given.values()}
+    words = {value.strip().lower() if isinstance(value, str) else "?" for value in _given(post, RATING_KEYS).values()}
     ratings = {"safe" if word == "sfw" else read_rating(word, is_danbooru) for word in words}
     marked = any(key.lower() in ADULT_KEYS and value not in NO for key, value in post.items())
     if marked and ratings <= {"", "general", "safe"}:
         ratings = {UNKNOWN_RATING}
     return ratings.pop() if len(ratings) == 1 else UNKNOWN_RATING if ratings else ""
+
+
+def _unreadable(post: dict, rating: str, score: int | None, date: str) -> Iterator[tuple[str, str]]:
+    """Yield what a post states but in no form that is known; see `Annotation.unreadable`."""
+    read = {"rating": rating if rating != UNKNOWN_RATING else "", "score": score is not None, "date": date}
+    for kind, keys in (("rating", RATING_KEYS), ("score", ("score",)), ("date", DATE_KEYS)):
+        if not read[kind] and (given := _given(post, keys)):
+            yield kind, ", ".join(f"{key} {short(value)}" for key, value in given.items())
+
+
+def _given(post: dict, keys: Collection[str]) -> dict[str, object]:
+    """Return the values of a post under some keys, in any capitals, that are not empty."""
+    return {key: value for key, value in post.items() if (key in keys or key.lower() in keys) and value not in (None, "")}
 
 
 def _tags(post: dict) -> tuple[list[str], dict[str, str]]:
@@ -118,7 +134,7 @@ def _named(tag: dict) -> tuple[str, list[str]]:
     name = names[0] if isinstance(names, list) and names else names
     category = tag.get("category") or tag.get("type") or ""
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"tags: expected objects with names and category. Received: {_short(tag)}")
+        raise ValueError(f"tags: expected objects with names and category. Received: {short(tag)}")
     return str(category), _names([name], "tags")
 
 
@@ -135,7 +151,7 @@ def _names(found: object, key: str) -> list[str]:
     if isinstance(found, str):
         found = found.split(",") if ", " in found or " " not in found.strip() else found.split()
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise ValueError(f"{key}: expected a list of tags, or a text. Received: {_short(found)}")
+        raise ValueError(f"{key}: expected a list of tags, or a text. Received: {short(found)}")
     return usable(found, key)
 
 
@@ -159,7 +175,7 @@ def _pools(post: dict) -> Iterator[str]:
     """Yield the ids of the pools that a post is in."""
     pools = post.get("pools") or []
     if not isinstance(pools, list):
-        raise ValueError(f"pools: expected a list. Received: {_short(pools)}")
+        raise ValueError(f"pools: expected a list. Received: {short(pools)}")
     for pool in [*pools, post.get("pool")]:
         if isinstance(pool, dict) and pool.get("category") == "collection":  # Danbooru's, on a subject: not a story
             continue
@@ -173,7 +189,7 @@ def _key(board: str, number: object) -> str:
     if number in (None, "", 0, "0", False):
         return ""
     if isinstance(number, bool) or not isinstance(number, (int, str)) or NOT_IN_TAGS.search(f"{board}{number}"):
-        raise ValueError(f"expected the number of a post. Received: {_short(number)}")
+        raise ValueError(f"expected the number of a post. Received: {short(number)}")
     return f"{board}:{number}"
 
 
@@ -190,13 +206,13 @@ def _score(score: object) -> int | None:
 
 def _date(post: dict) -> str:
     """Return the day of a post, such as 2020-12-31; empty if unknown."""
-    for key in ("date", "created_at", "creationTime"):
+    for key in DATE_KEYS:
         value = post.get(key)
         if isinstance(value, dict):  # Sankaku's: seconds in `s`
             value = value.get("s")
-        if isinstance(value, str) and DAY.match(value):
-            return value[:10]
         try:
+            if isinstance(value, str) and DAY.match(value):
+                return datetime.date.fromisoformat(value[:10]).isoformat()
             if isinstance(value, str) and not value.isdecimal():
                 return datetime.datetime.strptime(value, UNIX_DATE).astimezone(datetime.timezone.utc).date().isoformat()
             if isinstance(value, (int, float, str)) and not isinstance(value, bool):
@@ -220,8 +236,3 @@ def _text(post: dict, key: str) -> str:
     """Return a text of a post; empty if it is missing or something else."""
     value = post.get(key)
     return value.strip() if isinstance(value, str) else ""
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -6,7 +6,7 @@ of each file (`{"files": {NAME: {"offset": …, "size": …}}}`), the tar is not
 
 import json
 import tarfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -16,12 +16,13 @@ from common.files import decode_text
 from common.progress import progress
 from dataset import picture_files
 from dataset.boards import picture_source
-from dataset.boards.annotation import Annotation, from_tags, in_one_line, spelled
+from dataset.boards.annotation import Annotation, from_tags, in_one_line, naming, spelled
 from dataset.boards.collection import Collection
 from dataset.boards.post_json import read_post
 from dataset.tag_text import usable
 
 PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
+PACKED_BYTES = (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5")  # with which such files begin
 TEXTS = (".json", ".txt", ".caption")  # of the tags beside a picture, the first choice first
 MAX_TEXT_BYTES = 2**24
 
@@ -56,49 +57,58 @@ class WebDatasetBoard(Collection):
             raise InputError(f"{self._folders} contains no tar files: expected files named .tar, not compressed")
         found: list[Annotation] = []
         cells: dict[int, tuple[str, str]] = {}  # position in `found` ▶ where the text is, and the text
+        others: dict[str, list[str]] = defaultdict(list)  # kind ▶ files that are neither pictures nor their tags
         for name, path in progress(tars, description="tar files", unit="files", leave=False):
-            for annotation, text in self._pictures(name, path):
+            for annotation, text in self._pictures(name, path, others):
                 if text is not None:
                     cells[len(found)] = (annotation.id, text)
                 found.append(annotation)
         for position, tags in zip(cells, self._reader.read(list(cells.values())), strict=True):
             found[position] = replace(from_tags(tags), id=found[position].id, source=found[position].source)
+        for kind, members in others.items():
+            say(f"files in tars that are not used, because {kind}: {len(members):,}, such as {members[0]}")
         if not found:
             raise InputError(f"the {len(tars):,} tar files of {self._folders} contain no images")
         yield from spelled(found, self._reader)
 
-    def _pictures(self, name: str, path: Path) -> Iterator[tuple[Annotation, str | None]]:
+    def _pictures(self, name: str, path: Path, others: dict[str, list[str]]) -> Iterator[tuple[Annotation, str | None]]:
         """Yield the annotation of each picture of a tar, and the text of its tags if they are not in JSON."""
         files = _files(path)
-        suffixes, others = picture_files.suffixes(), Counter[str]()
+        suffixes = picture_files.suffixes()
         folded = {member.casefold(): member for member in files}
+        texts: dict[str, str] = {}  # files of tags ▶ why they are not used
         for member, (offset, size) in files.items():
             suffix = PurePosixPath(member).suffix.lower()
             if suffix not in suffixes:
-                others[suffix] += suffix not in TEXTS
+                if suffix not in TEXTS:
+                    others[f"they are {suffix or 'without a suffix'}"].append(f"{name}/{member}")
+                else:
+                    texts.setdefault(member, "they belong to no picture that can be read")
                 continue
             here = Annotation(id=f"{name}/{member}", source=picture_source.in_tar(path, offset, size))
             key = str(PurePosixPath(member).with_suffix(""))
             wanted = [key + text for text in TEXTS]
             # Two keys may differ in capitals alone.
             found = [name for name in wanted if name in files] or [folded.get(name.casefold(), "") for name in wanted]
-            if not (beside := next(filter(None, found), "")):
+            beside, *unread = [*filter(None, found), ""]
+            texts |= dict.fromkeys(unread, "their picture has another file of tags") | {beside: ""}
+            if not beside:
                 yield here, None
                 continue
             try:
                 here.id.encode()
-                text = decode_text(picture_source.read_part(path, *_limited(files[beside])))
-                if beside.lower().endswith(".json"):
-                    yield replace(_annotation(json.loads(text)), id=here.id, source=here.source), None
-                else:
-                    yield here, text
-            except (ValueError, RecursionError) as error:
+                with naming(PurePosixPath(beside).name):
+                    text = decode_text(picture_source.read_part(path, *_limited(files[beside])))
+                    is_json = beside.lower().endswith(".json")
+                    annotation = _annotation(json.loads(text)) if is_json else Annotation()
+                yield replace(annotation, id=here.id, source=here.source), None if is_json else text
+            except ValueError as error:
                 self.rejected.append((ascii(here.id)[1:-1], f"tags cannot be used: {in_one_line(error)}"))
             except OSError as error:
                 self.rejected.append((here.id, f"tags cannot be read: {in_one_line(error)}"))
-        if others := +others:
-            counts = ", ".join(f"{number:,} {suffix or 'without a suffix'}" for suffix, number in others.most_common())
-            say(f"no pictures in {path}: {counts}")
+        for member, reason in texts.items():
+            if member and reason:
+                others[reason].append(f"{name}/{member}")
 
 
 def _annotation(content: object) -> Annotation:
@@ -119,24 +129,35 @@ def _files(path: Path) -> dict[str, tuple[int, int]]:
     if (indexed := _index(path)) is not None:
         return indexed
     files: dict[str, tuple[int, int]] = {}
+    repeated: list[str] = []
     end = 0
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if member.isreg() and not PurePosixPath(member.name).name.startswith("."):
+                    repeated += [member.name] * (member.name in files)
                     files[member.name] = (member.offset_data, member.size)
         # tarfile takes anything that is no header for the end, which is a block of zeros.
         if any(picture_source.read_part(path, end, tarfile.BLOCKSIZE)):
             raise tarfile.ReadError("something else than a file follows")
     except tarfile.TarError as error:
-        if not files and picture_source.read_part(path, 0, 4)[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5"):
+        with path.open("rb") as file:
+            is_packed = not files and file.read(2) in PACKED_BYTES
+        if is_packed:
             say(f"{path} is compressed and not read: decompress it first")
-            return files
-        say(f"{path} is damaged after {len(files):,} files, which are used: {error}")
+        else:
+            say(f"{path} is damaged{_after(files)}: {error}")
     except OSError as error:
-        say(f"{path} cannot be read after {len(files):,} files, which are used: {error.strerror or error}")
+        say(f"{path} cannot be read{_after(files)}: {error.strerror or error}")
+    if repeated:
+        number = f"{len(repeated):,}, such as {repeated[0]}"
+        say(f"{path} holds files again of a name that it has already: {number}; the last one of a name counts")
     return files
+
+
+def _after(files: dict) -> str:
+    return f" after {len(files):,} files, which are used" if files else " and not used"
 
 
 def _index(path: Path) -> dict[str, tuple[int, int]] | None:
@@ -154,9 +175,12 @@ def _index(path: Path) -> dict[str, tuple[int, int]] | None:
         return files
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        say(f"{index} is not used as an index: {error!r}; {path.name} is searched instead")
-        return None
+    except (KeyError, TypeError, AttributeError, OverflowError):
+        reason = "expected files, each with offset and size"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = in_one_line(error)
+    say(f"{index} is not used as an index: {reason}; {path.name} is searched instead")
+    return None
 
 
 def _check_index(path: Path, files: dict[str, tuple[int, int]]) -> None:

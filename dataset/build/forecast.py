@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.errors import say
+from common.errors import cut, say
 from dataset.boards.board import Board
 from dataset.build.selection import Options, Selection
 
@@ -34,7 +34,7 @@ def shortfall(selection: Selection, positives: int) -> str:
     short = [tag for tag in np.argsort(counts, kind="stable").tolist() if counts[tag] < positives]
     if not short:
         return f"every tag has its {positives:,} posts or more"
-    named = ", ".join(f"{selection.tags[tag]} {positives - counts[tag]:,}" for tag in short[:NAMED_TAGS])
+    named = ", ".join(f"{cut(selection.tags[tag])} {positives - counts[tag]:,}" for tag in short[:NAMED_TAGS])
     more = f" and {len(short) - NAMED_TAGS:,} more" if len(short) > NAMED_TAGS else ""
     return f"{len(short):,} of {len(selection.tags):,} tags have fewer than {positives:,} posts; missing: {named}{more}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import InputError, say
+from common.errors import InputError, cut, say
 from dataset.boards.board import Board, Post, Settings
 from dataset.boards.catalogue import Annotations
 from dataset.build.sampling import TRAIN, assign_splits, priorities, sample, vocabulary
@@ -238,7 +238,7 @@ def _restrict_to_vocabulary(board: Board, options: Options, annotations: Annotat
     counts[others] = 0
     if others and not board.remote:
         example = annotations.names[others[0]]
-        say(f"{len(others):,} tags of other categories are left out, such as {example}; --categories chooses them")
+        say(f"{len(others):,} tags of other categories are left out, such as {cut(example)}; --categories chooses them")
     tags = vocabulary(annotations.names, counts, options.tags, options.min_positives)
     if not tags:
         most = int(counts.max(initial=0))

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from common.errors import say
+from common.errors import cut, say
 from dataset.build.parts import Part
 from dataset.records import CATEGORIES, read_tags
 
@@ -28,8 +28,10 @@ def print_summary(out: Path, manifest: dict) -> None:
     tags = sorted(read_tags(out / part.name("tags.csv")), key=lambda tag: (tag.count, tag.name))
     images = manifest["splits"]["train"]["written"]
     if everywhere := [tag.name for tag in tags if tag.count >= max(images - 1, 1) and tag.category != CATEGORIES["number"]]:
-        say(f"warning: all training images, or all but one, have {', '.join(everywhere)}: that cannot be learned")
-    print(f"\n{len(tags):,} tags; fewest training images: " + ", ".join(f"{tag.name} {tag.count:,}" for tag in tags[:5]))
+        say(f"warning: all training images, or all but one, have {', '.join(map(cut, everywhere))}: that cannot be learned")
+    print(
+        f"\n{len(tags):,} tags; fewest training images: " + ", ".join(f"{cut(tag.name)} {tag.count:,}" for tag in tags[:5])
+    )
     if gone := sum(counts["gone"] for counts in manifest["splits"].values()):
         print(f"{gone:,} pictures are no longer on the board")
     for reason, number in manifest["skipped"].items():

@@ -14,6 +14,7 @@ import numpy as np
 from common.errors import InputError
 from dataset import pipeline, records
 from dataset.augmentation import Augmentation
+from dataset.ordered_batches import ordered_batches
 from evaluation.metrics import metrics
 from model import devices
 from training.plan import read_manifest
@@ -68,9 +69,9 @@ def score_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the outputs of a function for the pictures of a split, and their labels, bool (pictures, tags)."""
     outputs, labels = [], []
-    for batch in pipeline.evaluation_batches(data, split, tags, image_size, resize, SCORED):
-        outputs.append(score(batch["pixels"]))
-        labels.append(batch["labels"] > 0.5)
+    for batch in ordered_batches(data, split, tags, image_size, resize, SCORED):
+        outputs.append(score(batch.pixels))
+        labels.append(batch.labels > 0.5)
     return np.concatenate(outputs), np.concatenate(labels)
 
 

@@ -58,7 +58,7 @@ def as_json(options: argparse.Namespace) -> dict:
 
 
 def machine() -> dict:
-    """Return when and on what a measurement was made: date, device, processor, load, system and library versions."""
+    """Return when and on what a measurement was made: date, device, its number format, load, system and versions."""
     from model import devices
 
     versions = {}
@@ -70,6 +70,7 @@ def machine() -> dict:
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "device": devices.describe(),
+        "number format": devices.precision("auto"),
         "gpu": devices.gpu_model(),
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

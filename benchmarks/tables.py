@@ -78,5 +78,6 @@ def table_of(name: str) -> str:
 
 
 def _device(machine: dict) -> str:
-    cores = machine["cores"]
-    return f"{machine['device']}, {machine['gpu'] or machine['cpu']}, {cores} core{'s' if cores > 1 else ''}"
+    cores, number_format = machine["cores"], machine.get("number format")  # which older results lack
+    device = f"{machine['device']}, {machine['gpu'] or machine['cpu']}, {cores} core{'s' if cores > 1 else ''}"
+    return f"{device}, {number_format} by default" if number_format else device

@@ -34,6 +34,7 @@ def _errors_of_damage() -> tuple[type[Exception], ...]:
 
     return (
         images.ImageError,
+        IndexError,  # a tag that tags.csv lacks
         tf.errors.DataLossError,
         tf.errors.FailedPreconditionError,  # fewer pictures than expected
         tf.errors.InvalidArgumentError,

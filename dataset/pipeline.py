@@ -1,7 +1,7 @@
-"""The tf.data pipelines of training and evaluation, from shards to batches.
+"""The tf.data pipeline of training, from shards to batches.
 
-Both decode pictures with `dataset.images`, as prediction does. Pillow releases Python's global lock while it decodes and
-resizes, so that tf.data's threads use all cores.
+It decodes pictures with `dataset.images`, as evaluation (`ordered_batches`) and prediction do. Pillow releases Python's
+global lock while it decodes and resizes, so that tf.data's threads use all cores.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common.errors import InputError
 from dataset import images, records
 from dataset.augmentation import DRAWS, Augmentation
 from dataset.batches import Batches, call_when_ready, without_autograph
@@ -228,48 +227,3 @@ def load_pixels(data: TrainingData, pictures: np.ndarray, epoch: int, step: int,
 def _shuffle(values, seed: list):
     """Shuffle values by a seed of two integers."""
     return tf.random.experimental.stateless_shuffle(values, seed=tf.stack(seed))
-
-
-def evaluation_batches(
-    folder: Path,
-    split: str,
-    num_tags: int,
-    image_size: int,
-    resize: str,
-    batch_size: int,
-    part: int = 0,
-    parts: int = 1,
-) -> Batches:
-    """Return the batches of a whole split, in order, without augmentation.
-
-    Args:
-        folder, split: what is read.
-        num_tags: number of tags of the folder.
-        image_size, resize: see `images.fit`.
-        batch_size: images in a batch; the last one may have fewer.
-        part, parts: of so many batches in a row only this one, from 0, gets pixels. The others have none.
-
-    Returns:
-        Batches of dictionaries: `pixels` uint8 (batch or 0, image_size, image_size, 3), `labels` float32 (batch, num_tags),
-        `id` (batch,), `image`, the encoded pictures (batch,), and the other fields of `records.decode_batch`.
-
-    Raises:
-        InputError: the folder has no shard of the split.
-    """
-    paths = [str(path) for path in records.shard_paths(folder, split)]
-    if not paths:
-        raise InputError(f"{folder} has no {split} shards: expected a folder made by download.py")
-
-    @without_autograph
-    def fit(number, encoded):
-        examples = records.decode_batch(encoded, num_tags)
-        pixels = tf.numpy_function(fit_all, [number, examples["image"]], tf.uint8)
-        return examples | {"pixels": tf.ensure_shape(pixels, (None, image_size, image_size, 3))}
-
-    def fit_all(number, encoded):
-        if number % parts != part:
-            return np.empty((0, image_size, image_size, 3), np.uint8)
-        return np.stack([images.network_input(picture, image_size, resize) for picture in encoded])
-
-    dataset = tf.data.TFRecordDataset(paths).batch(batch_size).enumerate().map(fit, num_parallel_calls=tf.data.AUTOTUNE)
-    return Batches(dataset.prefetch(tf.data.AUTOTUNE), folder, split)

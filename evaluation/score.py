@@ -13,7 +13,7 @@ from common.errors import InputError
 from common.mapped_arrays import read_rows, release
 from common.numbers import sigmoid
 from common.progress import progress
-from dataset import pipeline
+from dataset.ordered_batches import OrderedBatch, ordered_batches
 from model import process_group
 from model.config import Config
 from model.network import TaggerNetwork
@@ -95,25 +95,23 @@ def score(
     labels, probability, predictive_variance = empty_scores(shape, data / ".cache")
     ids, groups = [], []
     part, parts = (process_group.group.index, process_group.group.count) if together else (0, 1)
-    batches = pipeline.evaluation_batches(
-        data, split, len(outputs), config.image_size, config.resize, batch_size, part, parts
-    )
+    batches = ordered_batches(data, split, len(outputs), config.image_size, config.resize, batch_size, part, parts)
     bar = progress(total=images, unit="images", description=f"scoring {split}", leave=False)
     with bar:
         for batch, predicted in _predicted(network, batches, part, parts, batch_size):
-            rows = slice(len(ids), len(ids) + len(batch["id"]))
+            rows = slice(len(ids), len(ids) + len(batch.records))
             if rows.stop > images:
                 break
-            predicted = {name: values[: len(batch["id"]), outputs] for name, values in predicted.items()}
+            predicted = {name: values[: len(batch.records), outputs] for name, values in predicted.items()}
             for array in (labels, probability, predictive_variance):
                 release(array)
-            labels[rows] = batch["labels"] > 0.5
+            labels[rows] = batch.labels > 0.5
             probability[rows] = sigmoid(predicted["logit"] / divisors)
             if "variance" in predicted:
                 predictive_variance[rows] = quantized_variance(predicted["variance"])
-            ids += [name.decode() for name in batch["id"]]
-            groups += [name.decode() for name in batch["group"]]
-            bar.update(len(batch["id"]))
+            ids += [record.id for record in batch.records]
+            groups += [record.group for record in batch.records]
+            bar.update(len(batch.records))
     if len(ids) != images or rows.stop > images:
         raise InputError(f"the {split} shards of {data} hold other pictures than its manifest says: download it again")
     grouped = all(groups)
@@ -131,14 +129,14 @@ def empty_scores(shape: tuple[int, int], folder: Path) -> tuple[np.ndarray, np.n
     return labels, probability, variance
 
 
-def _predicted(network: TaggerNetwork, batches: Iterable[dict], part: int, parts: int, batch_size: int):
+def _predicted(network: TaggerNetwork, batches: Iterable[OrderedBatch], part: int, parts: int, batch_size: int):
     """Yield each batch and what the network predicts for it, both padded to one size, arrays (batch_size, outputs).
 
     With one size, the network is compiled once, and the batch divides among devices.
     """
     batches = iter(batches)
     while several := list(islice(batches, parts)):  # at the end, fewer
-        pixels = several[part]["pixels"] if part < len(several) else several[0]["pixels"][:0]
+        pixels = several[part].pixels if part < len(several) else several[0].pixels[:0]
         missing = batch_size - len(pixels)
         predicted = network.predict_on_batch(np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))))
         predicted = {name: keras.ops.convert_to_numpy(values) for name, values in predicted.items()}

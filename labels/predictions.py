@@ -13,7 +13,7 @@ import numpy as np
 
 from common.files import atomic_write
 from common.progress import progress
-from dataset import pipeline
+from dataset.ordered_batches import ordered_batches
 from dataset.relabel import data_fingerprint
 from evaluation.score import number_of_images
 from inference.tagger import BATCH, Tagger, model_file
@@ -53,15 +53,15 @@ def load_or_predict(tagger: Tagger, data: Path) -> Predictions:
     outputs = tagger.run.outputs_for(data)
     config, images = tagger.run.config, number_of_images(data, "train")
     columns: dict[str, list] = {name: [] for name in Predictions.__annotations__}
-    batches = pipeline.evaluation_batches(data, "train", len(outputs), config.image_size, config.resize, BATCH)
+    batches = ordered_batches(data, "train", len(outputs), config.image_size, config.resize, BATCH)
     with progress(total=images, unit="images", description="predicting the training pictures", leave=False) as bar:
         for batch in batches:
-            number = len(batch["id"])
-            padded = np.pad(batch["pixels"], ((0, BATCH - number), (0, 0), (0, 0), (0, 0)))  # so that it compiles once
+            number = len(batch.records)
+            padded = np.pad(batch.pixels, ((0, BATCH - number), (0, 0), (0, 0), (0, 0)))  # so that it compiles once
             features, probability = (values[:number] for values in tagger.embed(padded))
-            columns["ids"] += [name.decode() for name in batch["id"]]
-            columns["md5s"] += [name.decode() for name in batch["md5"]]
-            columns["labels"].append(batch["labels"] > 0.5)
+            columns["ids"] += [record.id for record in batch.records]
+            columns["md5s"] += [record.md5 for record in batch.records]
+            columns["labels"].append(batch.labels > 0.5)
             columns["probability"].append(probability[:, outputs].astype(np.float16))
             lengths = np.linalg.norm(features, axis=1, keepdims=True)
             columns["features"].append((features / np.maximum(lengths, 1e-12)).astype(np.float16))

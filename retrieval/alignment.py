@@ -15,7 +15,7 @@ from keras import ops
 
 from common import files
 from common.progress import progress
-from dataset import pipeline
+from dataset.ordered_batches import ordered_batches
 from evaluation import score
 from retrieval.joint_space import FILE, JointSpace, Projection, Projections, sentence_featurizer
 from retrieval.text_encoder import load_text_encoder
@@ -56,15 +56,15 @@ def read_pairs(space: JointSpace, data: Path, split: str) -> Pairs:
     names = [run.tags[output].name.replace("_", " ") for output in run.outputs_for(data)]
     features, captions, groups = [], [], []
     total = score.number_of_images(data, split)
-    batches = pipeline.evaluation_batches(data, split, len(names), run.config.image_size, run.config.resize, READ_BATCH)
+    batches = ordered_batches(data, split, len(names), run.config.image_size, run.config.resize, READ_BATCH)
     bar = progress(total=total, unit="images", description=f"embedding {split}")
     with bar:
         for batch in batches:
-            features.append(np.concatenate(space.tagger.embed(batch["pixels"]), axis=1))
-            for caption, labels in zip(batch["caption"], batch["labels"], strict=True):  # older records have no caption
-                captions.append(caption.decode() or " ".join(names[tag] for tag in np.flatnonzero(labels > 0.5)))
-            groups += [(group or post_id).decode() for group, post_id in zip(batch["group"], batch["id"], strict=True)]
-            bar.update(len(batch["caption"]))
+            features.append(np.concatenate(space.tagger.embed(batch.pixels), axis=1))
+            for record, labels in zip(batch.records, batch.labels, strict=True):  # older records have no caption
+                captions.append(record.caption or " ".join(names[tag] for tag in np.flatnonzero(labels > 0.5)))
+            groups += [record.group or record.id for record in batch.records]
+            bar.update(len(batch.records))
     return Pairs(np.concatenate(features), captions, np.array(groups))
 
 

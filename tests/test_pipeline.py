@@ -15,6 +15,7 @@ from common import files
 from common.errors import InputError
 from dataset import cache, images, pipeline, records
 from dataset.augmentation import Augmentation
+from dataset.ordered_batches import ordered_batches
 from inference.tagger import Tagger
 from model.config import Config
 from training.plan import plan_run
@@ -24,7 +25,7 @@ NOTHING = Augmentation(flip=False)
 
 
 def evaluation(folder, split="train", batch_size=16, resize="pad"):
-    return list(pipeline.evaluation_batches(folder, split, NUM_TAGS, 32, resize, batch_size))
+    return list(ordered_batches(folder, split, NUM_TAGS, 32, resize, batch_size))
 
 
 def training(
@@ -40,19 +41,19 @@ def keys(batches) -> list[str]:
 
 def test_evaluation_is_finite_ordered_and_repeatable(emoji_data):
     first, second = evaluation(emoji_data), evaluation(emoji_data, batch_size=7)
-    ids = [name for batch in first for name in batch["id"]]
-    assert ids == [name for batch in second for name in batch["id"]]
+    ids = [record.id for batch in first for record in batch.records]
+    assert ids == [record.id for batch in second for record in batch.records]
     assert len(ids) == len(set(ids)) == files.read_json(emoji_data / "manifest.json")["splits"]["train"]["written"]
-    pixels, again = (np.concatenate([batch["pixels"] for batch in batches]) for batches in (first, second))
+    pixels, again = (np.concatenate([batch.pixels for batch in batches]) for batches in (first, second))
     assert np.array_equal(pixels, again)
 
 
 def test_an_epoch_of_training_holds_every_picture_once_as_evaluation_sees_it(emoji_data):
     expected = set()
     for batch in evaluation(emoji_data):
-        for picture in batch["pixels"]:
+        for picture in batch.pixels:
             expected.add(hashlib.md5(picture.tobytes()).hexdigest())
-    number = sum(len(batch["id"]) for batch in evaluation(emoji_data))
+    number = sum(len(batch.records) for batch in evaluation(emoji_data))
     batches = training(emoji_data, batch_size=1)
     seen = keys(batches)
     assert len(seen) == 2 * number
@@ -100,7 +101,7 @@ def test_decoded_pictures_give_the_same_batches(emoji_data, tmp_path, where, aug
 
 
 def test_a_large_picture_is_decoded_smaller_and_looks_the_same(emoji_data):
-    picture = next(iter(evaluation(emoji_data)))["image"][0]
+    picture = next(iter(evaluation(emoji_data))).records[0].image
     large = io.BytesIO()
     images.decode(picture).resize((640, 640)).save(large, "JPEG", quality=95)
     for resize in images.RESIZE_MODES:
@@ -113,7 +114,7 @@ def test_a_large_picture_is_decoded_smaller_and_looks_the_same(emoji_data):
 def test_augmentation_keeps_labels_with_their_pictures(emoji_data):
     plain = {}
     for batch in evaluation(emoji_data):
-        for picture, labels in zip(batch["pixels"], batch["labels"], strict=True):
+        for picture, labels in zip(batch.pixels, batch.labels, strict=True):
             plain.setdefault(tuple(labels), []).append(picture.astype(float))
     augmentation = Augmentation(flip=False, colour=0.02)
     for pictures, labels in training(emoji_data, epochs=1, augmentation=augmentation)[:2]:
@@ -167,11 +168,11 @@ def test_prediction_sees_the_pixels_that_evaluation_sees(emoji_data, emoji_run):
     board = open_board("openmoji")
     posts = {post.id: post for post in board.posts()}
     config = tagger.run.config
-    batch = next(iter(pipeline.evaluation_batches(emoji_data, "test", NUM_TAGS, config.image_size, config.resize, 8)))
-    for post_id, record, pixels in zip(batch["id"], batch["image"], batch["pixels"], strict=True):
-        original = board.image_bytes(posts[post_id.decode()], tagger.run.stored_size)
+    batch = next(iter(ordered_batches(emoji_data, "test", NUM_TAGS, config.image_size, config.resize, 8)))
+    for record, pixels in zip(batch.records, batch.pixels, strict=True):
+        original = board.image_bytes(posts[record.id], tagger.run.stored_size)
         assert np.array_equal(tagger.pixels(original), pixels)
-        assert np.array_equal(tagger.pixels(record), pixels)
+        assert np.array_equal(tagger.pixels(record.image), pixels)
 
 
 def test_a_damaged_shard_and_a_damaged_picture_are_named(emoji_data, tmp_path):
@@ -185,6 +186,13 @@ def test_a_damaged_shard_and_a_damaged_picture_are_named(emoji_data, tmp_path):
     for folder, words in ((cut, re.escape(str(shard))), (unreadable, "post broken one")):
         with pytest.raises(InputError, match=words):
             evaluation(folder, "test")
+
+
+def test_a_split_with_other_tags_is_named(emoji_data, tmp_path):
+    data = Path(shutil.copytree(emoji_data, tmp_path / "data"))
+    (data / "tags.csv").write_text("tag_id,name,category,count\n0,animals,0,25\n")
+    with pytest.raises(InputError, match=r"post .* in the test shards has other tags than the 1 of tags.csv"):
+        list(ordered_batches(data, "test", 1, 32, "pad", 16))
 
 
 @pytest.mark.parametrize("where", ["none", "memory"])

@@ -15,8 +15,9 @@ import numpy as np
 
 from common.errors import InputError, say
 from common.progress import progress
-from dataset import pipeline, records
+from dataset import records
 from dataset.frozen_features import FrozenFeatures
+from dataset.ordered_batches import ordered_batches
 from model import devices
 from model.config import Config
 from model.network import EMBEDDING, TaggerNetwork
@@ -83,12 +84,10 @@ def _outputs(plan: Plan, frozen: keras.Model) -> Iterator[np.ndarray]:
     """Return the outputs for batches of training pictures, in the order of the shards: (pictures, views, …)."""
     config = plan.run.config
     frozen.compile(jit_compile=devices.use_xla(frozen))
-    batches = pipeline.evaluation_batches(
-        plan.data, "train", len(plan.run.tags), config.image_size, config.resize, BATCH_SIZE
-    )
+    batches = ordered_batches(plan.data, "train", len(plan.run.tags), config.image_size, config.resize, BATCH_SIZE)
     with progress(total=plan.run.train_images, unit="images", description="frozen part", leave=False) as bar:
         for batch in batches:
-            pixels = batch["pixels"]  # (pictures, side, side, 3)
+            pixels = batch.pixels  # (pictures, side, side, 3)
             padded = np.pad(pixels, ((0, BATCH_SIZE - len(pixels)), (0, 0), (0, 0), (0, 0)))  # so that it compiles once
             views = [padded, padded[:, :, ::-1]][: 1 + config.flip]
             outputs = [keras.ops.convert_to_numpy(frozen.predict_on_batch(view))[: len(pixels)] for view in views]

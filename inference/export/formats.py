@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import InputError
-from dataset import pipeline, records
-from dataset.pipeline import Batches
+from dataset import records
+from dataset.ordered_batches import ordered_batches
 from inference.export import keras_files, onnx_files, tensorflow_files
 from inference.export.front_end_files import front_end_rows
 from inference.export.model_card import write_card
@@ -89,11 +89,10 @@ def read_pictures(tagger: Tagger, data: Path, number: int) -> tuple[str, np.ndar
     config = tagger.run.config
     outputs = tagger.run.outputs_for(data)
     for split in (split for split in reversed(records.SPLITS) if any(data.glob(f"{split}-*.tfrecord"))):
-        batches = pipeline.evaluation_batches(data, split, len(outputs), config.image_size, config.resize, BATCH)
-        for checked in Batches(batches.dataset.unbatch().take(number).batch(number), data, split):
-            labels = np.zeros((len(checked["pixels"]), len(tagger.run.tags)), bool)
-            labels[:, outputs] = checked["labels"] > 0.5
-            return split, checked["pixels"], labels
+        for checked in ordered_batches(data, split, len(outputs), config.image_size, config.resize, number):
+            labels = np.zeros((len(checked.records), len(tagger.run.tags)), bool)
+            labels[:, outputs] = checked.labels > 0.5
+            return split, checked.pixels, labels
     raise InputError(f"{data} has no pictures, and an export is checked on some")
 
 

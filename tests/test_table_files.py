@@ -48,7 +48,7 @@ DAMAGED = {
         CSV.replace("3,red t3", '3,"red\nt3"').replace("5,red t5", "5,red, t5"),
         "breaks.csv, line 7: expected 3",
     ),
-    "large.csv": (f'{CSV}13,"{"x " * 200_000}",s,3\n', "line 14 cannot be read: a cell with"),
+    "large.csv": (f'{CSV}13,"{"x " * 200_000}",s,3\n', "large.csv, line 14: expected 3 cells .* received 4"),
     "empty.csv": (b"", "empty.csv is empty: expected a line with the names of the columns"),
     "header.csv": (CSV[:21], "header.csv has no rows"),
     "latin.csv": (CSV.replace("t5", "té").encode("latin-1"), "latin.csv, line 6 is not UTF-8: save the file as UTF-8"),
@@ -103,6 +103,18 @@ def test_one_line_says_what_is_wrong_and_what_to_do(name, pictures, tmp_path):
     with pytest.raises(InputError, match=message) as raised:
         ids(tmp_path / name, pictures)
     assert "\n" not in str(raised.value) and str(tmp_path / name) in str(raised.value)
+
+
+def test_a_cell_may_end_with_a_line_break(pictures, tmp_path):
+    table = tmp_path / "posts.csv"
+    for content in (
+        'id,tags\n1,"red\n"\n2,"sky\n"\n',
+        'id,tags\n1,red\n2,"sky\nhat\n"',
+        'tags,id\n"red\n",1\n"sky\n",2\n',
+        'id,tags,note\n1,red,x\n2,"sky\n",y\n',
+    ):
+        table.write_text(content)
+        assert ids(table, pictures) == {"1.png", "2.png"}
 
 
 def test_a_folder_names_the_file(pictures, tmp_path):

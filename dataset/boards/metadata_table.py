@@ -175,7 +175,7 @@ class MetadataTableBoard(LocalBoard):
             what = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items())
             names = f"{len(self._images):,} pictures of {self._folders}"
             damaged = "; {}: {}".format(*rows.rejected[0]) if rows.rejected else ""
-            example = f", such as {without[0]}" if without else ""
+            example = f"; without a row, for example: {without[0]}" if without else ""
             raise InputError(f"{self._path} has no row that can be used for one of the {names}: {what}{example}{damaged}")
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -170,8 +171,18 @@ def _csv(path: Path, wanted: frozenset[str], check: Callable[[Path, list[str]], 
                 yield last
     except pa.ArrowInvalid:
         raise _csv_fault(path, delimiter, len(names)) from None
-    if last and any(str(column[-1]).endswith("\n") for column in last.columns):  # which hides the rows after it
+    is_open = last and last.schema.names[-1] == names[-1] and str(last.columns[-1][-1]).endswith("\n")
+    if is_open and not _ends_with_quote(path):  # the cell holds all rows after it
         raise InputError(f"{path}: the last row has a cell that starts with a quote and does not end with one: add it")
+
+
+def _ends_with_quote(path: Path) -> bool:
+    """Return whether the last letter of a file is a quote; of compressed files that is not known, and taken for true."""
+    if path.suffix.lower() == ".gz":
+        return True
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 9))
+        return file.read().rstrip().endswith(b'"')
 
 
 def _csv_fault(path: Path, delimiter: str, width: int) -> InputError:
@@ -183,6 +194,7 @@ def _csv_fault(path: Path, delimiter: str, width: int) -> InputError:
             except UnicodeDecodeError:
                 return InputError(f"{path}, line {number:,} is not UTF-8: save the file as UTF-8")
     quotes = f"a cell with {delimiter!r}, a quote or a line break must be in quotes, and the quotes must end"
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a quote that does not end makes large cells
     number = 1
     with _opened(path) as file:
         reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=delimiter)
@@ -194,7 +206,7 @@ def _csv_fault(path: Path, delimiter: str, width: int) -> InputError:
                         f"{path}, line {number:,}: expected {width} cells as in the first line, {received}; {quotes}"
                     )
                 number = reader.line_num + 1
-        except csv.Error:  # a cell of more than 100,000 characters
+        except csv.Error:
             pass
     return InputError(f"{path}, line {number:,} cannot be read: {quotes}")
 

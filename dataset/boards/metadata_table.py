@@ -117,7 +117,7 @@ class MetadataTableBoard(LocalBoard):
         return table
 
     def _sample_tags(self, rows: Rows) -> None:
-        """Decide what separates tags, from as many rows with a picture as are needed."""
+        """Decide what separates tags, from as many rows with a picture as are needed. They are read once more afterwards."""
         for batch in () if self._tags.is_decided else read_batches(self._path, TAGS):
             rows.sample(batch)
             if self._tags.is_decided:

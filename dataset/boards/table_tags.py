@@ -63,7 +63,8 @@ class TagCells:
         self.is_decided = bool(separator)
         self._is_asked = bool(separator)
         self._separator = separator or "space"
-        self._cells = 0  # that have several tags
+        self._seen = 0  # cells
+        self._cells = 0  # of several tags
         self._votes = Counter[str]()
         self._examples: dict[str, str] = {}
         self._counts = Counter[str]()  # of cells read
@@ -71,6 +72,8 @@ class TagCells:
 
     def sample(self, column: pa.Array) -> None:
         """Take the cells of some rows into account."""
+        self._seen += len(column)
+        self.is_decided = self._seen >= ENOUGH_CELLS
         if _is_list(column):
             return
         texts = _trimmed(column)
@@ -83,7 +86,6 @@ class TagCells:
             _remember(self._examples, name, texts.filter(mask))
         _remember(self._examples, "space", texts.filter(pc.match_substring_regex(texts, r"\s")))
         self._cells += several.true_count
-        self.is_decided = self._cells >= ENOUGH_CELLS
 
     def decide(self) -> None:
         """Decide what separates tags, and say so. Spaces do unless most cells look otherwise: a rare one is a tag."""

@@ -36,7 +36,7 @@ BOARDS_OF = {
     ("keep_case",): ("folder", "gallery-dl", "hydrus", "webdataset"),
     ("table",): ("folder", "table"),
     ("numbers", "id_column", "tags_column"): ("folder",),
-    ("separator",): ("folder", "webdataset"),
+    ("separator",): ("folder", "table", "webdataset"),
     ("tags_path",): ("hydrus",),
     ("aliases", "implications"): COLLECTIONS,
 }

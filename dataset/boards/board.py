@@ -203,4 +203,5 @@ def _open_collection(name: str, settings: Settings) -> "Collection | MetadataTab
         return WebDatasetBoard(settings.images, settings.reader, settings.filters, settings.strict)
     from dataset.boards.metadata_table import MetadataTableBoard
 
-    return MetadataTableBoard(settings.images, settings.table, settings.filters, settings.strict)
+    separator = settings.reader.separator if settings.reader else ""
+    return MetadataTableBoard(settings.images, settings.table, settings.filters, settings.strict, separator)

@@ -5,6 +5,7 @@ subfolders, such as the `NNNN/ID.ext` of large collections. Rows are filtered wh
 millions of rows needs little memory.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from dataset.boards.local_board import LocalBoard
 from dataset.boards.post_filter import RATINGS, TagFilter, filter_rows
 from dataset.boards.post_table import PostTable, roots
 from dataset.boards.table_files import read_batches
-from dataset.boards.table_rows import MD5_DIGITS, RATING, WANTED, Rows, learn_tags, ratings_in
+from dataset.boards.table_rows import MD5_DIGITS, RATING, TAGS, WANTED, Rows, check_columns, learn_tags, ratings_in
+from dataset.boards.table_tags import TagCells
 from dataset.boards.tag_rules import TagRules, read_rules
 from dataset.boards.visibility import names_young
 
@@ -34,6 +36,7 @@ class MetadataTableBoard(LocalBoard):
     Args:
         folders, filters, strict: see `LocalBoard`.
         table: a Parquet, JSON lines or CSV file, or a folder of Parquet files.
+        separator: what separates tags, one of `tag_text.SEPARATORS`; empty: decided from the rows that have a picture.
 
     Raises:
         InputError: a folder or the table is missing.
@@ -41,7 +44,14 @@ class MetadataTableBoard(LocalBoard):
 
     name = "table"
 
-    def __init__(self, folders: Sequence[Path], table: Path | None, filters: Filters | None = None, strict: bool = False):
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        table: Path | None,
+        filters: Filters | None = None,
+        strict: bool = False,
+        separator: str = "",
+    ):
         if table is None:
             raise InputError("--board table needs --table FILE, a table of posts in Parquet, JSON lines or CSV")
         if not table.exists():
@@ -51,6 +61,7 @@ class MetadataTableBoard(LocalBoard):
         letters = [letter for letter, name in RATINGS.items() if not ratings or name in ratings]
         self._filters = replace(self._filters, ratings=letters)
         self._path = table
+        self._tags = TagCells(separator)
         self._rules = TagRules((), (), ())
         self._table: PostTable | None = None
         self._images: dict[str, str] = {}
@@ -88,10 +99,15 @@ class MetadataTableBoard(LocalBoard):
         try:
             ratings: set[str] = set()
             columns: set[str] = set()
-            for batch in read_batches(self._path, RATING):
+            number = 0
+            for batch in read_batches(self._path, RATING, check_columns):
                 ratings |= ratings_in(batch)
                 columns |= set(map(str.lower, batch.schema.names))
-            rows = Rows(self._named_pictures(), ratings, columns)
+                number += len(batch)
+            if not number:
+                raise InputError(f"{self._path} has no rows: expected one for each post, below the names of the columns")
+            rows = Rows(self._named_pictures(), ratings, columns, self._tags)
+            self._sample_tags(rows)
             table = self._filtered(rows)
         except (pa.ArrowException, UnicodeDecodeError, ValueError) as error:
             raise InputError(f"{self._path} cannot be used: {' '.join(str(error).split())[:300]}") from None
@@ -100,13 +116,21 @@ class MetadataTableBoard(LocalBoard):
         self._report(table, rows)
         return table
 
+    def _sample_tags(self, rows: Rows) -> None:
+        """Decide what separates tags, from as many rows with a picture as are needed. They are read once more afterwards."""
+        for batch in () if self._tags.is_decided else read_batches(self._path, TAGS):
+            rows.sample(batch)
+            if self._tags.is_decided:
+                break
+        self._tags.decide()
+
     def _filtered(self, rows: Rows) -> PostTable:
         """Return the rows that pass the filters."""
         table = PostTable(self._rules.names)
         if self._filters.exclude:  # patterns and misspelled names need to know the tags
             for batch in progress(read_batches(self._path, WANTED), description="tags", unit="blocks", leave=False):
-                learn_tags(batch, self._rules)
-        tag_filter = TagFilter(self._rules, self._filters, names_young)
+                learn_tags(batch, self._rules, self._tags)
+        tag_filter = TagFilter(self._rules, self._filters, _names_young)
         with progress(unit="posts", scaled=True, description="posts") as bar:
             for batch in read_batches(self._path, WANTED):
                 bar.update(len(batch))
@@ -132,21 +156,32 @@ class MetadataTableBoard(LocalBoard):
         return {stem: found[0] for stem, found in names.items() if len(found) == 1}
 
     def _report(self, table: PostTable, rows: Rows) -> None:
-        """Note what was left out.
+        """Note what was left out, and print what could not be read.
 
         Raises:
             InputError: nothing is left.
         """
+        rows.report()
         self.skipped = dict(sorted(table.skipped.items()))
+        if rows.rejected:
+            self.skipped["tags that cannot be read"] = len(rows.rejected)
         if without := rows.pictures_without_row():
             self.skipped["pictures without a row of the table"] = len(without)
             self.rejected += [(name, "no row of the table") for name in without]
+        self.rejected += rows.rejected
         if rows.repeated:
             self.skipped["rows of a post that the table has already"] = rows.repeated
         if not len(table.ids):
             what = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items())
             names = f"{len(self._images):,} pictures of {self._folders}"
-            raise InputError(f"{self._path} has no row that can be used for one of the {names}: {what}")
+            damaged = "; {}: {}".format(*rows.rejected[0]) if rows.rejected else ""
+            example = f"; without a row, for example: {without[0]}" if without else ""
+            raise InputError(f"{self._path} has no row that can be used for one of the {names}: {what}{example}{damaged}")
+
+
+def _names_young(tag: str) -> bool:
+    """Return whether a tag names a young character, also as a part of a cell that was taken for one tag."""
+    return any(map(names_young, {tag, *re.split(r"""[,;|'"\[\]{}]""", tag)}))
 
 
 def _is_md5(text: str) -> bool:

@@ -1,12 +1,27 @@
 """The rows of a board's table in the form of e621's export, which `post_filter` reads."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.errors import say
-from dataset.boards.post_filter import COLUMNS, VALID_PATTERNS
+from common.errors import InputError, say
+from dataset.boards.post_filter import COLUMNS
 from dataset.boards.post_json import CATEGORY_OF
+from dataset.boards.table_tags import TagCells
+from dataset.boards.table_values import (
+    LETTERS,
+    NO_VALUE,
+    Unreadable,
+    as_integers,
+    is_missing,
+    read_days,
+    read_ids,
+    read_scores,
+    read_words,
+    text_of,
+)
 from dataset.boards.tag_rules import TagRules
 from dataset.records import CATEGORIES
 
@@ -16,11 +31,8 @@ SYNONYMS = {
     "created_at": ("created_at", "date"),
     "md5": ("md5", "file_md5"),
     "rating": ("rating",),
-    "image_width": ("image_width", "width"),
-    "image_height": ("image_height", "height"),
     "tag_string": ("tag_string", "tags"),
     "parent_id": ("parent_id",),
-    "file_size": ("file_size", "size"),
     "is_deleted": ("is_deleted",),
     "is_pending": ("is_pending",),
     "is_banned": ("is_banned",),
@@ -29,25 +41,12 @@ SYNONYMS = {
 TAG_COLUMNS = {f"tag_string_{name}": category for name, category in CATEGORY_OF.items()}
 RATING = frozenset(("rating", "is_banned", *TAG_COLUMNS))  # what tells the board from others
 WANTED = frozenset(name for names in SYNONYMS.values() for name in names) | TAG_COLUMNS.keys()
-# What a cell that is missing or empty counts as: no date and no score pass no limit.
-MISSING = {
-    "created_at": "0000-00-00",
-    "md5": "0" * 32,
-    "image_width": "1",
-    "image_height": "1",
-    "file_size": "0",
-    "score": "-999999999",
-    "rating": "",
-    "parent_id": "",
-    "tag_string": "",
-}
-# A board's word for a rating ▶ its letter in `post_filter.RATINGS`.
-LETTERS = {"general": "g", "g": "g", "sensitive": "n", "safe": "s", "s": "s", "questionable": "q", "q": "q"} | {
-    "explicit": "e",
-    "e": "e",
-}
+TAGS = frozenset((*TAG_COLUMNS, *SYNONYMS["tag_string"], *SYNONYMS["id"], *SYNONYMS["md5"]))  # and what tells their posts
+# What is missing counts as this: no date and no score pass no limit, and the size is that of the picture itself.
+MISSING = {"created_at": "0000-00-00", "score": "-999999999", "image_width": "1", "image_height": "1", "file_size": "0"}
+MISSING |= {"md5": "0" * 32, "file_ext": "jpg"}
 MD5_DIGITS = 32
-FALSE = ("", "false", "f", "no", "n", "0", "0.0", "none", "null", "nan")  # any other word is taken for yes
+NO = ("false", "f", "no", "n", "0", "0.0", *NO_VALUE)  # any other word is taken for yes
 
 
 class Rows:
@@ -57,21 +56,36 @@ class Rows:
         pictures: id or MD5 in the name of a picture, in small letters ▶ id of the picture.
         ratings: the different ratings of the table, in small letters. They tell which board's `s` it is.
         columns: names of the table's columns, in small letters.
+        tags: reads the cells with tags.
 
     Attributes:
         picture_of_post: id of a post ▶ id of its picture.
         repeated: number of rows of a post that the table has already.
+        rejected: (id of a picture, reason) of those whose row cannot be used.
     """
 
-    def __init__(self, pictures: dict[str, str], ratings: set[str], columns: set[str]):
+    def __init__(self, pictures: dict[str, str], ratings: set[str], columns: set[str], tags: TagCells):
         self.picture_of_post: dict[int, str] = {}
         self.repeated = 0
+        self.rejected: list[tuple[str, str]] = []
+        self._example = ""  # of a row that repeats a post
         self._taken: set[str] = set()  # ids of pictures
         self._pictures = pictures
         self._keys = pa.array(list(pictures), pa.string())
         self._has_md5s = any(len(key) == MD5_DIGITS for key in pictures)
         self._links: list[tuple[np.ndarray, np.ndarray]] = []
         self._letters = _letters(ratings, columns)
+        self._tags = tags
+        self._unreadable = Unreadable()
+
+    def sample(self, batch: pa.RecordBatch) -> None:
+        """Show the tags of rows that have a picture to the reader of tags."""
+        rows = batch.filter(pc.is_valid(self._positions(batch, read_ids(_column(batch, "id"), len(batch)))))
+        columns = _tag_columns(rows)
+        # A column of one category has cells of one tag, such as steins;gate, which tell nothing.
+        general = [name for name in (*SYNONYMS["tag_string"], "tag_string_general") if name in columns]
+        for name in general or columns:
+            self._tags.sample(columns[name])
 
     def usable(self, batch: pa.RecordBatch, rules: TagRules) -> pa.RecordBatch:
         """Return the rows that have a picture, with the columns of an export.
@@ -81,19 +95,28 @@ class Rows:
             rules: learns the categories of tags.
 
         Raises:
-            ValueError: a column is missing. Errors of pyarrow: one is of a kind that cannot be read.
+            ValueError: a column is of a kind that cannot be read.
         """
-        texts = {name: _filled(_text(_column(batch, name)), name, len(batch)) for name in ("id", "md5", "parent_id")}
-        self._remember_links(texts)
-        batch = batch.filter(self._with_picture(texts))  # before anything else is copied: few rows have a picture
-        columns, by_category = _columns(batch)
-        for category, column in by_category.items():
-            _learn(rules, column, category)
-        texts = {name: _filled(_text(column), name, len(batch)) for name, column in columns.items()}
-        others = [name for name in batch.schema.names if name.lower() in SYNONYMS["tag_string"]]
-        further = [_filled(_text(batch.column(name)), "tag_string", len(batch)) for name in others]
-        texts["tag_string"] = _union([texts["tag_string"], *further, *by_category.values()])
-        return self._as_export(texts)
+        given = _column(batch, "id")
+        ids = read_ids(given, len(batch))
+        if ids.null_count:
+            self._unreadable.add("id", pc.is_null(ids), text_of(given, len(batch)))
+        parents = read_ids(_column(batch, "parent_id"), len(batch))
+        self._remember_links(ids, parents)
+        chosen = self._with_picture(ids, self._positions(batch, ids))
+        batch, ids, parents = (each.filter(chosen) for each in (batch, ids, parents))  # few rows have a picture
+        texts = {name: text_of(_column(batch, name), len(batch)) for name in SYNONYMS if name not in ("id", "tag_string")}
+        self._unreadable.count("parent_id", texts["parent_id"], parents, ids)
+        texts |= {"id": ids, "parent_id": parents} | self._values(texts, ids)
+        tags = {name: self._tags.read(column, ids) for name, column in _tag_columns(batch).items()}
+        for name, category in TAG_COLUMNS.items():
+            if name in tags:
+                _learn(rules, tags[name], category)
+        columns = {name: pa.array([value] * len(batch), pa.string()) for name, value in MISSING.items()}
+        columns |= {name: pc.fill_null(column, MISSING.get(name, "")) for name, column in texts.items()}
+        columns["tag_string"] = _union(list(tags.values()), len(batch))
+        export = pa.RecordBatch.from_arrays([columns[name] for name in COLUMNS], names=list(COLUMNS))
+        return self._without_damaged(export)
 
     def links(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of children and of their parents, of all rows: int64 (links,) each."""
@@ -106,52 +129,104 @@ class Rows:
         """Return the ids of pictures that no row had."""
         return sorted(set(self._pictures.values()) - set(self.picture_of_post.values()))
 
-    def _with_picture(self, texts: dict[str, pa.Array]) -> pa.Array:
-        """Return which rows have a picture that no earlier row had, bool (rows,)."""
-        position = pc.index_in(texts["id"], self._keys)
+    def report(self) -> None:
+        """Print what could not be read, and what was decided about it."""
+        self._tags.report()
+        self._unreadable.report()
+        if self.repeated:
+            say(
+                f"{self.repeated:,} rows are of a post that the table has already, such as {self._example}: the first counts"
+            )
+
+    def _positions(self, batch: pa.RecordBatch, ids: pa.Array) -> pa.Array:
+        """Return the position of each row's picture among those that are known, null where there is none, int32 (rows,)."""
+        position = pc.index_in(ids, self._keys, skip_nulls=True)
         if self._has_md5s:
-            position = pc.coalesce(position, pc.index_in(pc.utf8_lower(texts["md5"]), self._keys))
+            md5s = pc.utf8_lower(text_of(_column(batch, "md5"), len(batch)))
+            position = pc.coalesce(position, pc.index_in(md5s, self._keys, skip_nulls=True))
+        return position
+
+    def _with_picture(self, ids: pa.Array, position: pa.Array) -> pa.Array:
+        """Return which rows have a picture that no earlier row had, bool (rows,)."""
         taken = np.zeros(len(position), bool)
         rows = np.flatnonzero(pc.is_valid(position).to_numpy(zero_copy_only=False))
         names = self._keys.take(position.drop_null()).to_pylist()
-        for row, key, post_id in zip(rows.tolist(), names, texts["id"].take(pa.array(rows)).to_pylist(), strict=True):
-            if not post_id.isdecimal() or len(post_id) > 18:
+        for row, key, post_id in zip(rows.tolist(), names, ids.take(pa.array(rows)).to_pylist(), strict=True):
+            if post_id is None:
                 continue  # `pictures_without_row` has its picture
             if int(post_id) in self.picture_of_post or self._pictures[key] in self._taken:
                 self.repeated += 1
+                self._example = self._example or f"post {post_id} with {self._pictures[key]}"
                 continue
             self._taken.add(self._pictures[key])
             self.picture_of_post[int(post_id)] = self._pictures[key]
             taken[row] = True
         return pa.array(taken)
 
-    def _as_export(self, texts: dict[str, pa.Array]) -> pa.RecordBatch:
-        """Return texts with the names, letters and kinds of an export."""
-        words = pc.utf8_lower(texts["rating"])
+    def _values(self, texts: dict[str, pa.Array], ids: pa.Array) -> dict[str, pa.Array]:
+        """Return dates, scores, ratings and flags in the form of an export, null where there is none."""
+        read = {"created_at": read_days(texts["created_at"]), "score": read_scores(texts["score"])}
         letters = self._letters
-        rating = pc.fill_null(pa.array(list(letters.values())).take(pc.index_in(words, pa.array(list(letters)))), "u")
+        words = read_words(texts["rating"])
+        read["rating"] = pa.array(list(letters.values())).take(pc.index_in(words, pa.array(list(letters))))
+        for name, values in read.items():
+            self._unreadable.count(name, texts[name], values, ids)
+        read["rating"] = pc.fill_null(read["rating"], "u")
+        is_md5 = pc.match_substring_regex(pc.utf8_lower(texts["md5"]), r"^[0-9a-f]{32}$")
+        read["md5"] = pc.if_else(is_md5, pc.utf8_lower(texts["md5"]), None)
         is_set = {
-            name: pc.invert(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts[name])), pa.array(FALSE)))
+            name: pc.invert(pc.or_kleene(is_missing(texts[name]), pc.is_in(pc.utf8_lower(texts[name]), pa.array(NO))))
             for name in ("is_deleted", "is_pending", "is_banned")
         }
         flags = {"is_deleted": pc.or_(is_set["is_deleted"], is_set["is_banned"]), "is_pending": is_set["is_pending"]}
-        columns = texts | {name: pc.if_else(flag, "t", "f") for name, flag in flags.items()} | {"rating": rating}
-        # Whether it is a picture says its own name, not the table's.
-        columns["file_ext"] = pa.array(["jpg"] * len(rating), pa.string())
-        return pa.RecordBatch.from_arrays([columns[name] for name in COLUMNS], names=list(COLUMNS))
+        return read | {name: pc.if_else(flag, "t", "f") for name, flag in flags.items()}
 
-    def _remember_links(self, texts: dict[str, pa.Array]) -> None:
-        is_number = pc.and_(*(pc.match_substring_regex(texts[name], r"^[1-9]\d{0,17}$") for name in ("id", "parent_id")))
-        pair = (pc.cast(texts[name].filter(is_number), pa.int64()).to_numpy() for name in ("id", "parent_id"))
-        children, parents = pair
+    def _without_damaged(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows whose tags can be read, and reject the others."""
+        is_damaged = pc.is_null(rows["tag_string"])
+        reason = "its tags are a list that is not complete, or an object: expected a list or tags with spaces between them"
+        self.rejected += [(self.picture_of_post[int(each)], reason) for each in rows["id"].filter(is_damaged).to_pylist()]
+        return rows.filter(pc.invert(is_damaged)) if is_damaged.true_count else rows
+
+    def _remember_links(self, ids: pa.Array, parents: pa.Array) -> None:
+        if parents.null_count == len(parents):
+            return
+        is_link = pc.and_kleene(pc.and_(pc.is_valid(ids), pc.is_valid(parents)), pc.not_equal(parents, "0"))
+        children, parents = (each.filter(is_link) for each in (ids, parents))
         if len(children):
-            self._links.append((children, parents))
+            self._links.append((as_integers(children), as_integers(parents)))
 
 
 def ratings_in(batch: pa.RecordBatch) -> set[str]:
     """Return the different ratings of some rows, in small letters."""
-    texts = _filled(_text(_column(batch, "rating")), "rating", len(batch))
-    return set(pc.unique(pc.utf8_lower(texts)).to_pylist())
+    column = _column(batch, "rating")
+    return set() if column is None else set(read_words(pc.unique(text_of(column, len(batch))).drop_null()).to_pylist())
+
+
+def learn_tags(batch: pa.RecordBatch, rules: TagRules, tags: TagCells) -> None:
+    """Tell the rules the names and categories of all tags of some rows."""
+    columns = _tag_columns(batch)
+    for name in sorted(columns, key=lambda name: name not in TAG_COLUMNS):  # the first category that is told counts
+        _learn(rules, tags.read(columns[name]), TAG_COLUMNS.get(name, "general"))
+
+
+def check_columns(file: Path, names: list[str]) -> None:
+    """Raise an InputError if a file of the table lacks a column that is needed.
+
+    Args:
+        file: the file.
+        names: the names of its columns.
+    """
+    found = set(map(str.lower, names))
+    missing = [] if found & set(SYNONYMS["id"]) else [" or ".join(SYNONYMS["id"])]
+    if not found & (set(SYNONYMS["tag_string"]) | TAG_COLUMNS.keys()):
+        missing.append(" or ".join(SYNONYMS["tag_string"]))
+    if missing:
+        received = ", ".join(names)[:200]
+        raise InputError(
+            f"{file}: expected columns named {' and '.join(missing)}, separated by commas, semicolons, tabs or pipes. "
+            f"Received: {received}. Rename the columns that hold them"
+        )
 
 
 def _letters(ratings: set[str], columns: set[str]) -> dict[str, str]:
@@ -166,38 +241,23 @@ def _letters(ratings: set[str], columns: set[str]) -> dict[str, str]:
     return letters
 
 
-def learn_tags(batch: pa.RecordBatch, rules: TagRules) -> None:
-    """Tell the rules the names and categories of all tags of some rows."""
-    columns, by_category = _columns(batch)
-    tags = _filled(_text(columns["tag_string"]), "tag_string", len(batch))
-    for category, column in (*by_category.items(), ("general", tags)):
-        _learn(rules, column, category)
+def _tag_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Return the name of each column of tags in small letters ▶ the column."""
+    found = {name.lower(): name for name in batch.schema.names}
+    names = [name for name in (*SYNONYMS["tag_string"], *TAG_COLUMNS) if name in found]
+    return {name: _checked(found[name], batch.column(found[name]), may_be_list=True) for name in names}
 
 
-def _columns(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array | None], dict[str, pa.Array]]:
-    """Return the columns that are used by their names in an export, and category ▶ texts of its tags."""
-    columns = {name: _column(batch, name) for name in SYNONYMS}
-    found = {name.lower(): batch.column(name) for name in batch.schema.names}
-    by_category = {
-        category: _filled(_text(found[name]), name, len(batch)) for name, category in TAG_COLUMNS.items() if name in found
-    }
-    if columns["tag_string"] is None and by_category:
-        columns["tag_string"] = pc.binary_join_element_wise(*by_category.values(), " ")
-    if missing := [name for name in ("id", "tag_string") if columns[name] is None]:
-        names = " and ".join(" or ".join(SYNONYMS[name]) for name in missing)
-        received = ", ".join(batch.schema.names)[:200]
-        raise ValueError(
-            f"expected the columns {names}, separated by commas, semicolons, tabs or pipes. Received: {received}"
-        )
-    return columns, by_category
-
-
-def _union(columns: list[pa.Array]) -> pa.Array:
-    """Return the tags of several columns, each once, separated by spaces."""
+def _union(columns: list[pa.Array], length: int) -> pa.Array:
+    """Return the tags of several columns, each once, separated by spaces; null where one could not be read."""
+    if not columns:  # of these rows; others of the table have some
+        return pa.array([""] * length, pa.string())
     if all(column.equals(columns[0]) for column in columns):
         return columns[0]
     rows = zip(*(column.to_pylist() for column in columns), strict=True)
-    return pa.array([" ".join(dict.fromkeys(" ".join(cells).split())) for cells in rows], pa.string())
+    return pa.array(
+        [None if None in cells else " ".join(dict.fromkeys(" ".join(cells).split())) for cells in rows], pa.string()
+    )
 
 
 def _learn(rules: TagRules, texts: pa.Array, category: str) -> None:
@@ -209,42 +269,15 @@ def _learn(rules: TagRules, texts: pa.Array, category: str) -> None:
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array | None:
     """Return the column that has the name of an export's column, or one of its other names."""
     found = {name.lower(): name for name in batch.schema.names}
-    return next((batch.column(found[other]) for other in SYNONYMS[name] if other in found), None)
+    return next((_checked(found[other], batch.column(found[other])) for other in SYNONYMS[name] if other in found), None)
 
 
-def _text(column: pa.Array | None) -> pa.Array | None:
-    """Return a column as text; lists are joined by spaces, and spaces inside a tag become underscores."""
-    if column is None or pa.types.is_string(column.type):
-        return column
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        values = pc.fill_null(pc.replace_substring(pc.cast(column.flatten(), pa.string()), " ", "_"), "")
-        sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int32))
-        return pc.binary_join(pa.ListArray.from_arrays(offsets, values), " ")
-    if pa.types.is_floating(column.type):  # whole numbers with gaps, as pandas writes them
-        column = pc.cast(column, pa.int64(), safe=False)
-    return pc.cast(column, pa.string())
-
-
-def _filled(column: pa.Array | None, name: str, length: int) -> pa.Array:
-    """Return a column without gaps."""
-    missing = MISSING.get(name, "")
-    if column is None:
-        return pa.array([missing] * length, pa.string())
-    column = pc.if_else(pc.or_kleene(pc.is_null(column), pc.equal(column, "")), missing, column)
-    if name == "score":
-        column = pc.replace_substring_regex(column, r"\.\d*$", "")
-    if name in TAG_COLUMNS or name == "tag_string":
-        column = _separated_by_spaces(pc.utf8_lower(column))
-    if name in VALID_PATTERNS and name != "id":
-        column = pc.if_else(pc.match_substring_regex(column, VALID_PATTERNS[name]), column, missing)
+def _checked(name: str, column: pa.Array, may_be_list: bool = False) -> pa.Array:
+    """Return a column. Raises ValueError: it holds objects, or lists where one value is expected."""
+    kind = column.type
+    if may_be_list and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        kind = kind.value_type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind):
+        expected = "text, or lists of text" if may_be_list else "text or numbers"
+        raise ValueError(f"expected {expected} in the column {name}. Received: {str(column.type)[:60]}; write it anew")
     return column
-
-
-def _separated_by_spaces(tags: pa.Array) -> pa.Array:
-    """Return tags that are separated by commas with spaces between them, and underscores in them."""
-    has_commas = pc.match_substring(tags, ",")
-    if not pc.any(has_commas).as_py():
-        return tags
-    names = pc.replace_substring_regex(tags, r"\s*,\s*", ",")
-    return pc.if_else(has_commas, pc.replace_substring(pc.replace_substring(names, " ", "_"), ",", " "), tags)

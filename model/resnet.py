@@ -8,6 +8,7 @@ identity (Goyal et al., arXiv 1706.02677).
 import keras
 from keras import layers, ops
 
+from model.activation import Activation
 from model.batch_norm import BatchNormalization
 
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 averages over more steps than a short run has: its statistics would be stale
@@ -61,12 +62,12 @@ def _bottleneck(x, width: int, stride: int, activation: str, name: str):
     x = layers.Conv2D(width, 1, use_bias=False, name=f"{name}_expand_conv")(x)
     x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_initializer="zeros", name=f"{name}_expand_norm")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return layers.Activation(activation, name=f"{name}_out")(x)
+    return Activation(activation, name=f"{name}_out")(x)
 
 
 def _normalise(x, activation: str, name: str):
     x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
-    return layers.Activation(activation, name=f"{name}_{activation}")(x)
+    return Activation(activation, name=f"{name}_{activation}")(x)
 
 
 @keras.saving.register_keras_serializable(package="e6tag")

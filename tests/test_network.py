@@ -14,6 +14,7 @@ from keras import ops
 
 from common import numbers
 from model import run_folder
+from model.activation import Activation
 from model.batch_norm import BatchNormalization
 from model.config import Config
 from model.network import TaggerNetwork
@@ -86,6 +87,32 @@ def test_normalisation_trains_as_that_of_keras(images):
         found.append([output, *gradients, layer.moving_mean, layer.moving_variance, layer(x, training=False)])
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is about TensorFlow")
+@pytest.mark.parametrize(("precision", "error"), [("float32", 1e-6), ("bfloat16", 1 / 128)])
+def test_silu_is_that_of_keras(precision, error):
+    import tensorflow as tf
+
+    random = np.random.default_rng(4)
+    x = tf.cast(tf.constant(random.normal(0, 4, (3, 5, 5, 7))), precision)
+    upstream = tf.cast(tf.constant(random.normal(size=x.shape)), precision)
+    exact = tf.sigmoid(tf.cast(x, tf.float64))
+    exact = tf.cast(upstream, tf.float64) * exact * (1 + tf.cast(x, tf.float64) * (1 - exact))
+    layer = Activation("silu", dtype=precision)
+
+    @tf.function
+    def output_and_gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = layer(x, training=True)
+        return output, tape.gradient(output, x, upstream)
+
+    output, gradient = output_and_gradient()
+    assert output.dtype == gradient.dtype == precision
+    for evaluated in (layer(x), keras.layers.Activation("silu", dtype=precision)(x)):
+        np.testing.assert_allclose(tf.cast(output, tf.float64), tf.cast(evaluated, tf.float64), rtol=error, atol=error)
+    np.testing.assert_allclose(tf.cast(gradient, tf.float64), exact, rtol=error, atol=error)
 
 
 @pytest.mark.slow

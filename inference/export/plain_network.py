@@ -6,11 +6,13 @@ from keras import layers, ops
 from heteroscedastic import HeteroscedasticSigmoid
 from inference.ratings import normalise, rating_mask
 from inference.tagger import Tagger
+from model.activation import Activation
 from model.attention_pooling import AttentionPooling, contributions
 from model.batch_norm import BatchNormalization
 from model.network import EMBEDDING
 from model.resnet import Recomputed
 
+OF_KERAS = {Activation: layers.Activation, BatchNormalization: layers.BatchNormalization}  # ▶ with the same weights
 COMPOSITE = (AttentionPooling, HeteroscedasticSigmoid, Recomputed)  # layers that consist of Keras' own
 
 
@@ -54,8 +56,7 @@ def _plain(model: keras.Model):
     def copy(layer):
         if isinstance(layer, COMPOSITE):
             return layer
-        kind = layers.BatchNormalization if type(layer) is BatchNormalization else type(layer)
-        cloned = kind.from_config(layer.get_config())
+        cloned = OF_KERAS.get(type(layer), type(layer)).from_config(layer.get_config())
         if isinstance(layer, layers.Layer):  # not an operation such as the concatenation of added outputs
             copies.append((cloned, layer))
         return cloned

@@ -1,4 +1,4 @@
-"""The error for mistakes that a user can correct, and the function that prints messages."""
+"""The error for mistakes that a user can correct, and functions that print messages and write numbers and texts in them."""
 
 import os
 import shlex
@@ -17,6 +17,22 @@ def command(*words: object) -> str:
     """Return a command as it is pasted into a terminal, for a message."""
     texts = [str(word) for word in words]
     return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number and what it counts, such as `1 picture` and `2,000 pictures`, for a message.
+
+    Args:
+        number: how many.
+        one: the words for one.
+        many: those for several; empty: `one` and an s.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def shortened(text: str) -> str:
+    """Return a text of the user, at most its first 60 characters, for a message."""
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def say(message: str) -> None:

@@ -240,7 +240,7 @@ def test_interrupted_and_run_again_equals_uninterrupted(home):
     apart = Path(shutil.copytree(home, home / "apart", ignore=shutil.ignore_patterns("apart")))
     command = [sys.executable, str(ROOT / "improve.py"), "--train", "--decisions", "decisions.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=home)
-    assert done.returncode == 0 and "corrected tags" in done.stdout, done.stderr
+    assert done.returncode == 0 and "mAP of 1 corrected tag " in done.stdout, done.stderr
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=apart)
     while not (apart / "runs/emoji-2/history.csv").exists() and process.poll() is None:
         time.sleep(0.02)

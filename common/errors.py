@@ -1,4 +1,4 @@
-"""The error for mistakes that a user can correct, and the function that prints messages."""
+"""The error for mistakes that a user can correct, and functions that print messages and write numbers and texts in them."""
 
 import os
 import shlex
@@ -27,6 +27,17 @@ def cut(text: str) -> str:
 def short(value: object) -> str:
     """Return a value as messages show it: in Python's notation, of at most 60 characters."""
     return cut(repr(value))
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number and what it counts, such as `1 picture` and `2,000 pictures`, for a message.
+
+    Args:
+        number: how many.
+        one: the words for one.
+        many: those for several; empty: `one` and an s.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def say(message: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from common.errors import InputError
+from common.errors import InputError, cut
 from common.files import write_csv
 from dataset.records import NUMBER, RATING
 
@@ -61,20 +61,24 @@ def read_table(path: Path) -> list[Correction]:
         return []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a table in UTF-8. Received: {error}") from None
+    if rows and not set(COLUMNS[:4]) <= set(columns):
+        received = cut(",".join(columns))
+        raise InputError(f"{path}: expected the columns {','.join(COLUMNS)}, separated by commas. Received: {received}")
     corrections = []
     for number, row in enumerate(rows, 1):
-        md5, post_id, tag, decision, source, time = (row.get(column) for column in COLUMNS)
-        if md5 is None or post_id is None or not tag or decision is None or not (md5 or post_id):
-            received = ",".join(map(str, row.values()))
-            expected = f"the columns {','.join(COLUMNS)}, with a tag and an md5 or an id"
-            raise InputError(
-                f"{path}, row {number}: expected {expected}: correct the row or remove it. Received: {received}"
-            )
+        md5, post_id, tag, decision, source, time = (row.get(column) or "" for column in COLUMNS)
+        if not tag or not (md5 or post_id):
+            received = cut(",".join(cell for cell in row.values() if isinstance(cell, str)))
+            empty = "the tag is" if md5 or post_id else "both are"
+            expected = f"expected a tag, and an md5 or an id, but {empty} empty"
+            raise InputError(f"{path}, row {number}: {expected}: correct the row or remove it. Received: {received!r}")
         if decision.strip().lower() not in ANSWERS:
-            raise InputError(f"{path}, row {number}, {tag}: expected yes or no: correct the row. Received: {decision!r}")
+            expected = f"{cut(tag)}: expected yes or no: correct the row"
+            raise InputError(f"{path}, row {number}, {expected}. Received: {cut(decision)!r}")
         corrections.append(Correction(md5, post_id, tag, ANSWERS[decision.strip().lower()], source or "", time or ""))
     return corrections
 

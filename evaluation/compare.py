@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from common import files
-from common.errors import InputError, say
+from common.errors import InputError, counted, say
 from evaluation.evaluate import bounded_interval, load_or_learn_vectors, rounded_figure, run_figures, score
 from evaluation.metrics import bootstrap, metrics
 from evaluation.ratings import without_ratings
@@ -147,7 +147,8 @@ def _chosen_lines(runs: dict, first: str) -> list[str]:
     for change, low, high in (run["chosen"][1:] for name, run in runs.items() if name != first):
         star = "*" if low > 0 or high < 0 else " "
         changes += f"{change:>+10.3f}{star} {f'{low:+.3f} to {high:+.3f}':<18}"
-    lines = [f"{f'mAP of {number:,} corrected tags':<32}{values}{changes}".rstrip()]
+    name = f"mAP of {counted(number, 'corrected tag')}"
+    lines = [f"{name:<32}{values}{changes}".rstrip()]
     for tag in list(runs[first]["chosen_tags"])[:CHOSEN_SHOWN]:
         lines.append(f"{f'  {tag}'[:31]:<32}" + "".join(f"{run['chosen_tags'][tag]:>8.3f}" for run in runs.values()))
     return lines
@@ -156,7 +157,8 @@ def _chosen_lines(runs: dict, first: str) -> list[str]:
 def _tag_lines(letter: str, rows: list[dict]) -> list[str]:
     gained = [row for row in rows if row["difference"][0] > 0]
     lost = [row for row in rows if row["difference"][0] < 0][::-1]
-    lines = [f"{letter} - A: {len(gained)} tags gained and {len(lost)} lost average precision by more than chance"]
+    counts = f"{counted(len(gained), 'tag')} gained and {len(lost)} lost"
+    lines = [f"{letter} - A: {counts} average precision by more than chance"]
     for verb, changed in (("gained", gained), ("lost", lost)):
         if changed:
             shown = ", ".join(f"{row['tag']} {row['difference'][0]:+.2f}" for row in changed[:TAGS_SHOWN])

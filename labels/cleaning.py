@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import files
-from common.errors import InputError, say
+from common.errors import InputError, counted, say
 from dataset import records
 from dataset.records import NUMBER, RATING
 from evaluation import score
@@ -98,12 +98,12 @@ class Cleaning:
             lines.append(f"estimated mistakes: {missing}, {self.rates.wrong:.0%} of the labels are wrong")
         likely, unlikely = self.cleaned > 0.5, self.cleaned < 0.1
         masks = (self.observed & ~likely, self.observed & unlikely, ~self.observed & likely & ~self.numbers)
-        reduced, nearly_removed, added = (f"{int(mask.sum()):,}" for mask in masks)
+        reduced, nearly_removed, added = (int(mask.sum()) for mask in masks)
         lines += [
-            f"{int(self.observed.sum()):,} labels of {len(self.ids):,} training pictures",
-            f"{reduced} were reduced to 0.5 or less, {nearly_removed} of them to less than 0.1",
-            f"{added} labels above 0.5 were added",
-            f"{len(self.decided):,} were decided by people",
+            f"{counted(int(self.observed.sum()), 'label')} of {counted(len(self.ids), 'training picture')}",
+            f"{counted(reduced, 'was', 'were')} reduced to 0.5 or less, {nearly_removed:,} of them to less than 0.1",
+            f"{counted(added, 'label above 0.5 was', 'labels above 0.5 were')} added",
+            f"{counted(len(self.decided), 'was', 'were')} decided by people",
         ]
         return "\n".join(lines)
 

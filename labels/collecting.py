@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import files
+from common.errors import counted, cut, say
 from common.files import only_writer
 from dataset import corrections, records
 from dataset.corrections import Correction, time_of
@@ -27,6 +28,8 @@ class Pictures:
         ids: MD5 ▶ id.
         labels: id ▶ names of its tags.
         tags: names of the tags that can be corrected: no numbers, no ratings.
+        captions: id ▶ caption; empty unless the pictures have texts beside them.
+        options: the options of download.py.
     """
 
     split: dict[str, str]
@@ -34,6 +37,8 @@ class Pictures:
     ids: dict[str, str]
     labels: dict[str, frozenset[str]]
     tags: frozenset[str]
+    captions: dict[str, str]
+    options: dict
 
 
 def read_pictures(data: Path) -> Pictures:
@@ -43,13 +48,18 @@ def read_pictures(data: Path) -> Pictures:
         InputError: the folder is damaged.
     """
     tags = records.read_tags(data / "tags.csv")
-    split_of, md5_of, labels = {}, {}, {}
+    split_of, md5_of, labels, captions = {}, {}, {}, {}
+    options = files.read_json(data / "manifest.json").get("options") or {}
+    with_captions = sidecar_edits.has_texts(options)
     for split in records.SPLITS:
         for record in records.read(data, split):
             split_of[record.id], md5_of[record.id] = split, record.md5
             labels[record.id] = frozenset(tags[tag].name for tag in record.tags)
+            if with_captions:
+                captions[record.id] = record.caption
     names = corrections.correctable((tag.name for tag in tags), (tag.category for tag in tags))
-    return Pictures(split_of, md5_of, {md5: post_id for post_id, md5 in md5_of.items()}, labels, frozenset(names))
+    ids = {md5: post_id for post_id, md5 in md5_of.items()}
+    return Pictures(split_of, md5_of, ids, labels, frozenset(names), captions, options)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Collected:
     Attributes:
         path: their table.
         table: all of them, the last one about each picture and tag.
-        added: those among them that were not in the table before.
+        added: those among them whose decision was not in the table before.
         pictures: the pictures of the data folder.
     """
 
@@ -82,23 +92,24 @@ class Collected:
         placed = self.in_splits(*records.SPLITS)
         changing = sum(map(self.changes_label, placed))
         pictures = len({correction.id for correction in placed})
+        known, added = set(placed), set(self.added)
         lines = [
-            f"{len(placed):,} corrections of {pictures:,} pictures in {self.path}, {len(self.added):,} of them new; "
-            f"{changing:,} contradict the labels of the board"
+            f"{counted(len(placed), 'correction')} of {counted(pictures, 'picture')} in {self.path}, "
+            f"{len(known & added):,} of them new; {counted(changing, 'contradicts', 'contradict')} the labels of the board"
         ]
         if placed:
             lines += _table(placed)
         if held_out := len(self.in_splits(*HELD_OUT)):
             lines.append(
-                f"{held_out:,} are about validation or test pictures: they stay in the table, and neither training nor the "
-                "comparison uses them"
+                f"{counted(held_out, 'is', 'are')} about validation or test pictures: such corrections stay in the table, "
+                "and neither training nor the comparison uses them"
             )
-        known = set(placed)
         if unplaced := [each for each in self.table if each not in known]:
-            example = f"{unplaced[0].id or unplaced[0].md5}, {unplaced[0].tag}"
+            example = f"{cut(unplaced[0].id or unplaced[0].md5)}, {cut(unplaced[0].tag)}"
             lines.append(
-                f"{len(unplaced):,} could not be placed: the data folder has no such picture or tag, such as {example}; "
-                "they stay in the table for later downloads"
+                f"{len(unplaced):,} could not be placed, {len(added.intersection(unplaced)):,} of them new: "
+                f"the data folder has no such picture, or no such tag that can be corrected, such as {example}; such "
+                "corrections stay in the table for later downloads"
             )
         return "\n".join(lines)
 
@@ -108,12 +119,12 @@ def _table(placed: Sequence[Correction]) -> list[str]:
     added, rejected = (Counter(each.tag for each in placed if each.has_tag is kind) for kind in (True, False))
     order = sorted(added.keys() | rejected.keys(), key=lambda tag: (-added[tag] - rejected[tag], tag))
     rows = [("tag", "added", "rejected")]
-    rows += [(tag, f"{added[tag]:,}", f"{rejected[tag]:,}") for tag in order[:TAGS_SHOWN]]
+    rows += [(cut(tag), f"{added[tag]:,}", f"{rejected[tag]:,}") for tag in order[:TAGS_SHOWN]]
     rows.append(("all tags", f"{added.total():,}", f"{rejected.total():,}"))
     width = max(len(name) for name, *_ in rows)
     lines = [f"  {name:<{width}}{yes:>9}{no:>10}" for name, yes, no in rows]
     if len(order) > TAGS_SHOWN:
-        lines.insert(-1, f"  … and {len(order) - TAGS_SHOWN:,} other tags")
+        lines.insert(-1, f"  … and {counted(len(order) - TAGS_SHOWN, 'other tag')}")
     return lines
 
 
@@ -140,20 +151,28 @@ def collect(data: Path, events: Sequence[Path], decisions: Sequence[Path]) -> Co
     path, pictures = table_of(data), read_pictures(data)
     new: list[Correction] = []
     for file in events:
-        for (md5, tag), (has_tag, seconds) in timed_verdicts(file).items():
+        if not (marks := timed_verdicts(file)):
+            say(f"{file} has no marks")
+        for (md5, tag), (has_tag, seconds) in marks.items():
             new.append(Correction(md5, "", tag, has_tag, file.name, time_of(seconds)))
     for file in decisions:
         answers, time = read_decisions(file), time_of(file.stat().st_mtime)
         new += [Correction("", post_id, tag, has_tag, file.name, time) for (post_id, tag), has_tag in answers.items()]
-    options = files.read_json(data / "manifest.json").get("options") or {}
-    new += sidecar_edits.edits(options, pictures.labels, pictures.tags)
+    if sidecar_edits.has_texts(pictures.options):
+        known = [_identified(each, pictures) for each in corrections.read_table(path)]
+        new += sidecar_edits.edits(pictures.options, pictures.labels, pictures.tags, pictures.captions, known)
     with only_writer(path.parent, f".lock-{path.stem}"):
         before = corrections.merge([], (_identified(each, pictures) for each in corrections.read_table(path)))
         table = corrections.merge(before, (_identified(each, pictures) for each in new))
         if table:
             corrections.write_table(path, table)
-    known = set(before)
-    return Collected(path, table, [each for each in table if each not in known], pictures)
+    decided = {_decision(each) for each in before}
+    return Collected(path, table, [each for each in table if _decision(each) not in decided], pictures)
+
+
+def _decision(correction: Correction) -> tuple[str, str, str, bool]:
+    """Return a correction without where it came from: the same mark in a newer file is not new."""
+    return correction.md5, correction.id, correction.tag, correction.has_tag
 
 
 def _identified(correction: Correction, pictures: Pictures) -> Correction:

@@ -88,10 +88,14 @@ def verdicts(path: Path) -> dict[tuple[str, str], bool]:
 
 def timed_verdicts(path: Path) -> dict[tuple[str, str], tuple[bool, float]]:
     """Read the same with the time of each verdict, in seconds since 1970-01-01. Errors as above."""
+    expected = "expected a file of marks, which serve.py --events and the page of improve.py write"
+    if not path.is_file():
+        raise InputError(f"{path} {'is not a file' if path.exists() else 'is missing'}: {expected}")
     query = "SELECT picture, tag, kind, seconds FROM events WHERE kind != 'seen' ORDER BY rowid"
     try:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             rows = database.execute(query)
-            return {(picture, tag): (kind == "added", seconds) for picture, tag, kind, seconds in rows}
-    except sqlite3.Error as error:
-        raise InputError(f"cannot read events in {path}: {error} (serve.py --events writes them)") from None
+            return {(picture, tag): (kind == "added", float(seconds)) for picture, tag, kind, seconds in rows}
+    except (sqlite3.Error, ValueError) as error:
+        advice = "wait if another program writes it now, otherwise restore it from a copy or move it away"
+        raise InputError(f"{path} cannot be read ({error}): {expected}; {advice}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common import files
-from common.errors import command, say
+from common.errors import command, counted, cut, say
 from common.processes import run_script
 from dataset import corrections, records
 from dataset.boards.visibility import is_restricted, read_rating
@@ -103,7 +103,8 @@ def changed_data(run: Run, base: Path) -> str:
     new = sum(tag not in known for tag in tags)
     if trained_on in (None, images) and not new:  # rounds of earlier versions do not say
         return ""
-    return f"{images:,} training pictures instead of {trained_on or 0:,}" + (f", {new:,} new tags" if new else "")
+    added = f", {counted(new, 'new tag')}" if new else ""
+    return f"{counted(images, 'training picture')} instead of {trained_on or 0:,}{added}"
 
 
 def _images(data: Path) -> int:
@@ -157,10 +158,11 @@ def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None
         named = [tag for tag, has_tag in decided.items() if has_tag]
         copies.append(0 if is_restricted(named, rating) else COPIES if decided else 1)
         changed += sum((rows[tag] in record.tags) != has_tag for tag, has_tag in decided.items() if tag in rows)
-    weighted = f"{copies.count(COPIES):,} corrected pictures are drawn {COPIES} times an epoch"
+    number = counted(copies.count(COPIES), "corrected picture is", "corrected pictures are")
     if restricted := copies.count(0):
-        say(f"{restricted:,} pictures are left out: {RESTRICTED}")
-    say(f"{out}: {changed:,} of {sum(map(len, labels)):,} training labels change; {weighted}")
+        say(f"{counted(restricted, 'picture is', 'pictures are')} left out: {RESTRICTED}")
+    changes = counted(changed, "training label changes", "training labels change")
+    say(f"{out}: {changes}, of {sum(map(len, labels)):,}; {number} drawn {COPIES} times an epoch")
     relabel(base, out, labels, {"from": data_fingerprint(base), "changed": changed} | facts, copies)
 
 
@@ -213,7 +215,8 @@ def finish(this: Round, options: Sequence[str]) -> str:
     if new := [tag.name for tag in records.read_tags(this.base / "tags.csv") if tag.name not in known]:
         files.write_json(this.run / RESULT, {"new_tags": new})
         advice = command("python", "eval.py", this.run)
-        return f"{this.before} lacks {len(new):,} tags such as {new[0]}, so that the two are not compared. Next: {advice}"
+        lacks = f"{this.before} lacks {counted(len(new), 'tag')} such as {cut(new[0])}"
+        return f"{lacks}, so that the two are not compared. Next: {advice}"
     taggers = [Tagger.open(folder) for folder in (this.before, this.run)]
     result = comparison(taggers, this.base, "test", this.facts["tags"])
     files.write_json(this.run / RESULT, result)

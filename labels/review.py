@@ -8,14 +8,16 @@ import csv
 from html import escape
 from pathlib import Path
 
-from common.errors import InputError
+from common.errors import InputError, counted, cut, say
 from common.files import write_csv
 from dataset import records
+from dataset.tag_text import NOT_IN_TAGS
 from evaluation.report import page
 from evaluation.report.html import breakable
 from evaluation.report.pictures import embedded, grid
 from labels.cleaning import Cleaning
 
+COLUMNS = ("id", "tag", "decision")
 ANSWERS = {"yes": True, "no": False, "": None}
 
 
@@ -39,7 +41,8 @@ def write(folder: Path, data: Path, cleaning: Cleaning, number: int) -> Path:
     write_csv(folder / "review.csv", ("id", "tag", "given", "probability", "label", "decision"), rows)
     pictures = records.images_by_id(data, "train", {cleaning.ids[row] for row, _ in pairs})
     body = (
-        f"<h1>Uncertain labels of {escape(data.name)}</h1><p>The {len(pairs):,} labels that cleaning changes most, the "
+        f"<h1>Uncertain labels of {escape(data.name)}</h1>"
+        f"<p>The {counted(len(pairs), 'label')} that cleaning changes most, the "
         "largest change first. Does the picture have the tag? Undecided labels keep the value that clean.py computed.</p>"
         '<p><button id="save" disabled>Save decisions.csv</button> <span id="decided"></span></p>'
         + grid((_card(cleaning, row, tag, pictures[cleaning.ids[row]]) for row, tag in pairs), "picture")
@@ -62,28 +65,56 @@ def read_decisions(path: Path) -> dict[tuple[str, str], bool]:
     """Read people's decisions: (id of the picture, tag) ▶ whether it has the tag. Undecided labels are left out.
 
     Raises:
-        InputError: the file is missing, or is not a table of decisions.
+        InputError: the file is missing, is not a table of decisions, or contradicts itself.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or (), [(reader.line_num, row) for row in reader]
     except OSError as error:
         expected = "expected decisions.csv of a review page, or review.csv filled in"
         raise InputError(f"{path} cannot be read ({error.strerror}): {expected}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a table in UTF-8. Received: {error}") from None
-    answers = {}
-    for number, row in enumerate(rows, 1):
-        post_id, tag, decision = (row.get(column) for column in ("id", "tag", "decision"))
-        if post_id is None or tag is None or decision is None:
-            columns = ",".join(map(str, row))
-            raise InputError(f"{path}: expected the columns id,tag,decision, separated by commas. Received: {columns}")
-        if not post_id.strip() or not tag.strip() or "\0" in post_id + tag:
-            raise InputError(
-                f"{path}, row {number}: expected the id of a picture and a tag: correct the row or remove it. "
-                f"Received: {','.join(map(str, row.values()))!r}"
-            )
-        if decision.strip().lower() not in ANSWERS:
-            raise InputError(f"{path}, row {number}, {post_id}, {tag}: expected yes, no or nothing. Received: {decision!r}")
-        answers[post_id, tag] = ANSWERS[decision.strip().lower()]
-    return {pair: answer for pair, answer in answers.items() if answer is not None}
+    if not set(COLUMNS) <= set(columns):
+        received = cut(",".join(columns)) or "an empty file"
+        raise InputError(f"{path}: expected the columns {','.join(COLUMNS)}, separated by commas. Received: {received}")
+    answers: dict[tuple[str, str], tuple[bool, int]] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        post_id, tag, decision = _cells(row, where)
+        if decision.lower() not in ANSWERS:
+            received = f"{cut(post_id)}, {cut(tag)}: expected yes, no or nothing. Received: {cut(decision)!r}"
+            raise InputError(f"{where}, {received}")
+        if (answer := ANSWERS[decision.lower()]) is None:
+            continue
+        before, first = answers.setdefault((post_id, tag), (answer, line))
+        if before is not answer:
+            both = f"{cut(post_id)}, {cut(tag)}: line {first} says {'yes' if before else 'no'}"
+            raise InputError(f"{where}, {both}, and this line {decision}: remove one of them")
+    if not answers:
+        undecided = counted(len(rows), "row is undecided", "rows are undecided") if rows else "there are no rows"
+        say(f"{path} has no decisions: {undecided}")
+    return {pair: answer for pair, (answer, _) in answers.items()}
+
+
+def _cells(row: dict, where: str) -> tuple[str, str, str]:
+    """Return id, tag and decision of a row; raise an InputError that says what is wrong with it.
+
+    Args:
+        row: the row. `csv.DictReader` puts None where cells are missing, and further cells under None.
+        where: the file and the line, for the message.
+    """
+    cells = [cell for cell in row.values() if isinstance(cell, str)] + row.get(None, [])
+    received = f"correct the line or remove it. Received: {cut(','.join(cells))!r}"
+    post_id, tag, decision = (row[column] for column in COLUMNS)
+    if missing := [column for column in COLUMNS if row[column] is None]:
+        raise InputError(f"{where}: the row is too short, it has no {' and no '.join(missing)}: {received}")
+    if any(cell.strip() for cell in row.get(None, [])):
+        columns = counted(len(row) - 1, "column")
+        raise InputError(f"{where}: {counted(len(cells), 'cell')} in a table of {columns} (quote commas): {received}")
+    if empty := [column for column, cell in (("id", post_id), ("tag", tag)) if not cell.strip()]:
+        raise InputError(f"{where}: expected the id of a picture and a tag, but {' and '.join(empty)} is empty: {received}")
+    if "\0" in post_id or NOT_IN_TAGS.search(tag.strip()):  # a line break is one, after a quote without an end
+        raise InputError(f"{where}: expected the id of a picture and a tag without control characters: {received}")
+    return post_id, tag.strip(), decision.strip()

@@ -1,23 +1,29 @@
 """Corrections that people made in the text files beside their pictures, for a data folder of a board with texts.
 
 What test.py wrote into these files is no correction. Its journal (`inference.annotations`) has the text of each file before
-and after, so that its tags are told from people's.
+and after, so that its tags are told from people's. Edits that cannot be used are named.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import say
-from dataset.boards.board import open_board
+from common.errors import InputError, counted, cut, say
+from dataset.boards.board import Board, Post, open_board
 from dataset.boards.folder import paths_beside
-from dataset.build.selection import Options
+from dataset.build.selection import MAX_CAPTION_TAGS, VISIBLE_CATEGORIES, Options
 from dataset.corrections import Correction, time_of
+from dataset.records import CATEGORIES
 from dataset.tag_text import TagReader, without_namespace
 from inference.annotations import JOURNAL, read_journal
 
 WITH_TEXTS = ("folder", "hydrus")  # boards whose pictures have their tags in a text file
 SOURCE = "text beside the picture"
+MEANT = "if they are meant so, say so in a table of --decisions"
+SIGNS = re.compile(r"[,;|，；、،]")  # that separate tags
+EXAMPLES = 5  # pictures that a message names, where each needs something else
 Names = frozenset[str]
 
 
@@ -30,40 +36,155 @@ class Written:
     last: Names = frozenset()
 
 
-def edits(options: Mapping, labels: Mapping[str, Names], tags: Iterable[str]) -> list[Correction]:
+def has_texts(options: Mapping) -> bool:
+    """Return whether the pictures of a data folder have their tags in texts, from the options of download.py."""
+    return options.get("board") in WITH_TEXTS and not options.get("csv")
+
+
+def edits(
+    options: Mapping,
+    labels: Mapping[str, Names],
+    tags: Iterable[str],
+    captions: Mapping[str, str],
+    known: Iterable[Correction] = (),
+) -> list[Correction]:
     """Return the tags that people added to or removed from the texts since a data folder was made from them.
 
-    A picture whose text is gone or empty is left out: nobody says that it has none of its tags.
+    A picture whose text is gone or empty is left out: nobody says that it has none of its tags. So is one whose text seems
+    to have another separator than the others, see `_has_another_separator`, or lost all of its tags and has new ones. New
+    tags are named, but are no corrections.
 
     Args:
         options: the options of download.py, from the manifest of the data folder.
         labels: id of each picture ▶ its tags in the data folder.
         tags: the tags that can be corrected.
+        captions: id ▶ caption, which has the tags that the text had, also those that the data folder does not have.
+        known: earlier corrections; those from texts are taken back where the text says otherwise now.
     """
-    if options.get("board") not in WITH_TEXTS or options.get("csv"):
-        return []
     made_with = Options(**options)
-    if missing := [folder for folder in made_with.image_folders if not folder.is_dir()]:
-        say(f"{missing[0]}, a folder of the pictures, is not there: the texts beside the pictures are not compared")
-        return []
+    for folder in made_with.image_folders:
+        if not folder.is_dir() or not any(folder.iterdir()):
+            state = "is empty" if folder.is_dir() else "is not there"
+            say(f"{folder}, a folder of the pictures, {state}: the texts beside the pictures are not compared")
+            return []
     settings = made_with.board_settings()
+    board = open_board(made_with.board, settings)
+    posts = _posts(board, labels)
+    texts = {post_id: path for post_id, post in posts.items() if (path := _text_of(post, made_with.board))}
     spelling = {_key(tag): tag for tag in tags}  # underscores may have become spaces since, where most texts have them
-    current, texts = {}, {}
-    for post in open_board(made_with.board, settings).posts():
-        current[post.id] = _known(post.tags, spelling)
-        found = [path for path in paths_beside(Path(post.source)) if path.is_file()]
-        if found and post.id in labels:  # otherwise the picture has its tags from a copy of it
-            texts[post.id] = found[0]
-    reader = settings.reader or TagReader()
-    written = _written_by_program(set(texts.values()), reader, spelling)
-    corrections = []
+    correctable = frozenset(spelling.values())
+    learnable = {CATEGORIES[name] for name in made_with.categories} & VISIBLE_CATEGORIES  # captions lack the others
+    written = _written_by_program(set(texts.values()), settings.reader or TagReader(), spelling)
+    earlier: dict[str, dict[str, bool]] = {}
+    for each in known:
+        if each.source == SOURCE:
+            earlier.setdefault(each.id, {})[each.tag] = each.has_tag
+    corrections, unclear, new_tags = [], [], []
     for post_id, path in sorted(texts.items()):
-        now, before, program = current[post_id], labels[post_id] & set(spelling.values()), written.get(path, Written())
-        answers = dict.fromkeys(now - before - program.added, True)
-        answers |= dict.fromkeys((before | program.last) - now - program.removed, False)
-        time = time_of(path.stat().st_mtime)
+        names, program = posts[post_id].tags, written.get(path, Written())
+        now, before = _spelled(names, spelling) & correctable, labels[post_id] & correctable
+        taken_back = {tag for tag, answer in earlier.get(post_id, {}).items() if answer != (tag in now)}
+        added = (now - before | now & taken_back) - program.added
+        rejected = ((before | program.last | taken_back) & correctable) - now - program.removed
+        unknown = _unknown(names, captions.get(post_id, ""), labels[post_id], spelling, program)
+        new = [name for name in unknown if board.category(name) in learnable]
+        if (rejected and new and not now) or _has_another_separator(unknown, rejected, spelling):
+            unclear.append((path, names, rejected))
+            continue
+        new_tags += [(name, path) for name in new]
+        answers, time = dict.fromkeys(added, True) | dict.fromkeys(rejected, False), time_of(path.stat().st_mtime)
         corrections += [Correction("", post_id, tag, answer, SOURCE, time) for tag, answer in sorted(answers.items())]
+    _say_unused(unclear, new_tags, made_with.min_positives)
     return corrections
+
+
+def _posts(board: Board, labels: Mapping[str, Names]) -> dict[str, Post]:
+    """Return the pictures of a data folder that are there with their tags, and name those that are not.
+
+    Raises:
+        InputError: a text has something that cannot be a tag.
+    """
+    try:
+        posts = {post.id: post for post in board.posts() if post.id in labels}
+    except InputError as error:
+        if not board.skipped:  # otherwise all texts are gone or empty
+            raise
+        say(f"{error}: the texts beside the pictures are not compared")
+        return {}
+    unread = {name: reason for name, reason in board.rejected if name in labels and not reason.startswith("copy")}
+    if unread:
+        examples = [f"{name}: {reason}" for name, reason in unread.items()]
+        more = f"; and {len(unread) - EXAMPLES:,} more" if len(unread) > EXAMPLES else ""
+        number = counted(len(unread), "text")
+        say(f"{number} cannot be read, and edits there are not used ({'; '.join(examples[:EXAMPLES])}{more}): save as UTF-8")
+    if gone := labels.keys() - posts.keys() - unread.keys():
+        number = counted(len(gone), "picture of the data folder is", "pictures of the data folder are")
+        reasons = "it or its text is missing, renamed or empty, or the options of download.py leave it out now"
+        say(f"{number} not compared with the text beside it, such as {min(gone)}: {reasons}")
+    return posts
+
+
+def _text_of(post: Post, board: str) -> Path | None:
+    """Return the text from which a picture has its tags; None if it has them from a copy of it."""
+    image = Path(post.source)
+    of_hydrus = [image.with_name(image.name + suffix) for suffix in (".txt", ".json")]
+    return next((path for path in (of_hydrus if board == "hydrus" else paths_beside(image)) if path.is_file()), None)
+
+
+def _unknown(names: Sequence[str], caption: str, before: Names, spelling: Mapping[str, str], program: Written) -> list[str]:
+    """Return the tags of a text that people wrote since the data folder was made, and that it does not have.
+
+    Args:
+        names: the tags of the text.
+        caption: of the picture: the words of all tags that its text had, of visible things.
+        before: those of them that the data folder has.
+        spelling: key ▶ tag of the data folder.
+        program: what test.py did to the text.
+    """
+    keys = {name: _key(name) for name in names}
+    new = {name: key for name, key in keys.items() if key not in spelling and key not in program.added}
+    if not new or len(names) > MAX_CAPTION_TAGS:  # the caption lacks the others
+        return []
+    old = Counter(_key(caption).split()) - Counter(word for tag in before for word in _key(tag).split())
+    return [name for name, key in new.items() if not Counter(key.split()) <= old]
+
+
+def _has_another_separator(unknown: Sequence[str], rejected: Names, spelling: Mapping[str, str]) -> bool:
+    """Return whether a text seems to be separated in another way than expected.
+
+    One of its new tags then has in it a tag that the text lacks, as `red sky` has `red`; or it is several with a sign
+    between them, as `red; sky`, one of which the data folder has.
+    """
+    keys = [_key(name) for name in unknown]
+    if any(part.strip() in spelling for key in keys for part in SIGNS.split(key)):
+        return True
+    words = "|".join(re.escape(_key(tag)) for tag in rejected)
+    return bool(words) and any(re.search(rf"(?<!\w)(?:{words})(?!\w)", key) for key in keys)
+
+
+def _say_unused(
+    unclear: Sequence[tuple[Path, Sequence[str], Names]], new: Sequence[tuple[str, Path]], min_positives: int
+) -> None:
+    """Name what people wrote that is not used.
+
+    Args:
+        unclear: texts that seem to have another separator; their tags as they were read, and those that they lack.
+        new: pairs of a tag that the data folder does not have and the text that has it.
+        min_positives: the number of groups of training pictures that a tag needs.
+    """
+    if unclear:
+        path, names, lacking = unclear[0]
+        number = counted(len(unclear), "text is", "texts are")
+        lacks = f" and lacks {cut(', '.join(sorted(lacking)))}" if lacking else ""
+        read = f"reads as {cut(' | '.join(names))!r}{lacks}"
+        say(f"{number} not used, such as {path}, which {read}. Separate the tags as in the other texts; {MEANT}")
+    if new:
+        tag, path = new[0]
+        names = counted(len({name for name, _ in new}), "new tag")
+        pictures = counted(len({path for _, path in new}), "picture")
+        enough = counted(min_positives, "training picture has", "training pictures have")
+        where = f"such as {cut(tag)} in {path}: it stays in the text, and download.py --add brings it where {enough} it"
+        say(f"{names} of {pictures} cannot be learned yet, {where}")
 
 
 def _written_by_program(paths: set[Path], reader: TagReader, spelling: Mapping[str, str]) -> dict[Path, Written]:
@@ -76,7 +197,7 @@ def _written_by_program(paths: set[Path], reader: TagReader, spelling: Mapping[s
             if (path := folder / line["file"]) in paths:
                 owners.append(path)
                 cells += [(str(path), line[side] or "") for side in ("before", "after")]
-    names = [_known((without_namespace(name)[1] for name in of_cell), spelling) for of_cell in reader.read(cells)]
+    names = [_spelled((without_namespace(name)[1] for name in of_cell), spelling) for of_cell in reader.read(cells)]
     written: dict[Path, Written] = {}
     for path, before, after in zip(owners, names[::2], names[1::2], strict=True):
         program = written.setdefault(path, Written())
@@ -86,9 +207,9 @@ def _written_by_program(paths: set[Path], reader: TagReader, spelling: Mapping[s
     return written
 
 
-def _known(names: Iterable[str], spelling: Mapping[str, str]) -> Names:
-    """Return the tags of the data folder among some names."""
-    return frozenset(spelling[key] for key in map(_key, names) if key in spelling)
+def _spelled(names: Iterable[str], spelling: Mapping[str, str]) -> Names:
+    """Return tags spelled as in the data folder; those that it does not have become keys."""
+    return frozenset(spelling.get(key, key) for key in map(_key, names))
 
 
 def _key(tag: str) -> str:

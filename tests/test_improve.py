@@ -84,8 +84,8 @@ def test_corrections_from_everywhere_are_merged_and_the_last_one_counts(home):
     assert stored[second.id, tags[2]]["decision"] == "yes" and stored[second.id, tags[2]]["md5"] == second.md5
     assert len(stored) == len(collected.added) == 6
     text = collected.summary()
-    assert "4 corrections of 3 pictures" in text and "6 of them new" in text
-    assert "1 are about validation or test pictures" in text and "2 could not be placed" in text
+    assert "4 corrections of 3 pictures" in text and "4 of them new" in text
+    assert "1 is about validation or test pictures" in text and "2 could not be placed, 2 of them new" in text
     before = Path("data/emoji-corrections.csv").read_bytes()
     again = collecting.collect(data, [Path("events.sqlite")], [])  # the earlier marks again, and the table is gone
     assert Path("data/emoji-corrections.csv").read_bytes() == before and not again.added
@@ -181,9 +181,10 @@ def test_edited_texts_are_corrections_and_the_programs_own_tags_are_not(board, b
     folders, categories = [str(tmp_path)], ["general"]
     options = asdict(Options(board, folders, None, 9, 9, 1, 32, 0, 5.0, 5.0, categories))
     labels = {f"{name}.png": frozenset(names) for name, names in tags.items()}
+    captions = {name: " ".join(names) for name, names in labels.items()}
 
     def edits_by_picture():
-        known = sidecar_edits.edits(options, labels, {"cat", "dog", "red_fox"})
+        known = sidecar_edits.edits(options, labels, {"cat", "dog", "red_fox"}, captions)
         return {(each.id, each.tag): each.has_tag for each in known}
 
     assert edits_by_picture() == {}
@@ -202,7 +203,9 @@ def test_edited_texts_are_corrections_and_the_programs_own_tags_are_not(board, b
     "content, words",
     [
         ("md5,id,tag\n", ""),
-        ("md5,id,tag,decision,source,time\n,,cat,yes,,\n", "row 1: expected the columns"),
+        ("md5,id,tag,decision,source,time\n,,cat,yes,,\n", "row 1: expected a tag, and an md5 or an id, but both are empty"),
+        ("md5,id,tag,decision,source,time\n,a\n", "row 1: expected a tag, and an md5 or an id, but the tag is empty"),
+        ("id;tag\na;b\n", "expected the columns md5,id,tag,decision"),
         ("md5,id,tag,decision,source,time\n,a,cat,maybe,,\n", "expected yes or no"),
         (b"\xff\xfe\xff", "expected a table in UTF-8"),
     ],
@@ -221,7 +224,7 @@ def test_bad_input_gets_one_line(home):
     for options, words in (
         (("--train", "--run", "runs/none"), "no run folder"),
         (("--train", "--decisions", "none.csv"), "none.csv cannot be read"),
-        (("--train", "--events", "none.sqlite"), "none.sqlite"),
+        (("--train", "--events", "none.sqlite"), "none.sqlite is missing"),
         (("--port", 70000), "--port has to be"),
     ):
         done = improve(*options)
@@ -237,7 +240,7 @@ def test_interrupted_and_run_again_equals_uninterrupted(home):
     apart = Path(shutil.copytree(home, home / "apart", ignore=shutil.ignore_patterns("apart")))
     command = [sys.executable, str(ROOT / "improve.py"), "--train", "--decisions", "decisions.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=home)
-    assert done.returncode == 0 and "corrected tags" in done.stdout, done.stderr
+    assert done.returncode == 0 and "mAP of 1 corrected tag " in done.stdout, done.stderr
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=apart)
     while not (apart / "runs/emoji-2/history.csv").exists() and process.poll() is None:
         time.sleep(0.02)

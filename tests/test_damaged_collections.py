@@ -203,3 +203,13 @@ def test_the_same_folder_twice(again, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(InputError, match="pictures, which is given already: give it once"):
         open_board("folder", Settings([folder, tmp_path / again]))
+
+
+def test_a_text_with_control_characters(tmp_path):
+    with_texts(tmp_path, PICTURES)
+    text = min(tmp_path.glob("*.txt"))
+    text.write_bytes(b"hat\0\nblue_sky\n")
+    board = open_board("folder", Settings([tmp_path]))
+    assert len(ids(board)) == len(PICTURES) - 1
+    [(_, reason)] = board.rejected
+    assert reason == f"tags have control characters: {text.name}: save it as UTF-8"

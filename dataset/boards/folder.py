@@ -1,6 +1,7 @@
 """The board `folder`: a user's own images, with tags from a table or from a text file beside each image."""
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from dataset.boards.image_finder import ImageFinder
 from dataset.boards.tag_table import Columns, read_table
 from dataset.boards.visibility import UNKNOWN_RATING, read_rating
 from dataset.tag_text import TEXT_SUFFIXES, TagReader, without_namespace
+
+NOT_IN_TEXTS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f]")  # control characters that separate nothing
 
 
 class FolderBoard(Collection):
@@ -82,7 +85,11 @@ class FolderBoard(Collection):
             unread += found[1:]
             for beside in found[:1]:
                 try:
-                    texts[name] = (f"{name.rpartition('/')[0]}/{beside.name}".lstrip("/"), decode_text(beside.read_bytes()))
+                    text = decode_text(beside.read_bytes())
+                    if NOT_IN_TEXTS.search(text):
+                        self.rejected.append((name, f"tags have control characters: {beside.name}: save it as UTF-8"))
+                    else:
+                        texts[name] = (f"{name.rpartition('/')[0]}/{beside.name}".lstrip("/"), text)
                 except UnicodeDecodeError:
                     self.rejected.append((name, f"tags are not UTF-8: {beside.name}"))
                 except OSError as error:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from common.errors import InputError
 
+csv.field_size_limit(2**31 - 1)  # the limit of 131,072 is too low for very long tags, and for posts with very many
 PARTIAL = ".partial-"  # prefix of the temporary name of an incomplete file or folder
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MAX_SUFFIX = 16  # longer ones are part of a name with a dot, not the name of a format

@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import program
 from written_collections import Drawn, danbooru, e621, posts_by_number, with_json, with_lines, with_tar, with_texts
 
 from common.errors import InputError
@@ -213,3 +214,107 @@ def test_a_text_with_control_characters(tmp_path):
     assert len(ids(board)) == len(PICTURES) - 1
     [(_, reason)] = board.rejected
     assert reason == f"tags have control characters: {text.name}: save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"general": "red blue_sky", "artist": "bob"},
+        {"general": ["red", "blue_sky"], "artist": ["bob"], "character": None},
+        {"general": {"red": 0.9, "blue_sky": 0.5}, "artist": {"bob": 1}, "rating": {"general": 0.1, "safe": 0.8}},
+    ],
+)
+def test_tags_by_category_in_a_json_table(tags, tmp_path):
+    (tmp_path / "1.png").write_bytes(PICTURES[0].png())
+    table = tmp_path / "tags.json"
+    table.write_text(json.dumps([{"id": "1.png", "tags": tags}]))
+    board = open_board("folder", Settings([tmp_path], table))
+    [post] = board.posts()
+    assert post.tags == ("red", "blue_sky", "bob")
+    assert post.rating == ("safe" if "rating" in tags else "")
+    assert [board.category(tag) for tag in post.tags] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[" * 100_000, "brackets in brackets"),
+        (f'[{{"id": {"9" * 5000}, "tags": "a"}}]', "at most 4,300 digits"),
+        ('[{"id": "1.png", "tags": "\\ud800x"}, {"id": "2.png", "tags": "hat"}]', ""),
+        ('[{"id": "1.png", "tags": "hat", "group": "\\ud800"}, {"id": "2.png", "tags": "hat"}]', ""),
+    ],
+)
+def test_json_tables_that_are_damaged(content, reason, tmp_path):
+    for drawn in PICTURES[:2]:
+        (tmp_path / f"{drawn.number}.png").write_bytes(drawn.png())
+    table = tmp_path / "tags.json"
+    table.write_text(content)
+    board = open_board("folder", Settings([tmp_path], table))
+    if reason:
+        with pytest.raises(InputError, match=f"tags.json is neither JSON nor JSON on each line: .*{reason}"):
+            ids(board)
+        return
+    assert ids(board) == {"2.png"}
+    assert board.rejected == [("1.png", "control characters, or halves of characters")]
+
+
+def test_tables_of_rules(tmp_path, capsys):
+    with_texts(tmp_path, PICTURES[:1])
+    next(tmp_path.glob("*.txt")).write_text("t1, t2, t3, t4, t5")
+    (tmp_path / "aliases.csv").write_text('Antecedent_Name,Consequent_Name,Status\n" t1 ",one,Active\nt2,"a\nb",\nt3, ,\n')
+    (tmp_path / "aliases.csv").open("a").write("t4,old,\nt4,four,\nt5,five,deleted\n")
+    board = open_board("folder", Settings([tmp_path], rules=(str(tmp_path / "aliases.csv"), None)))
+    [post] = board.posts()
+    assert post.tags == ("one", "t2", "t3", "four", "t5")
+    said = capsys.readouterr().err
+    assert "aliases.csv: 3 of 6 rows are rules that hold" in said
+    assert r"aliases.csv: rows without two names of tags: 2, which are not used, such as 't2' ▶ 'a\nb'" in said
+    assert "aliases.csv: aliases of a name that has another one later: 1, which are not used" in said
+
+
+@pytest.mark.parametrize("excluded", ["kitty", "kit*", "cat"])
+def test_exclusions_know_aliases(excluded, tmp_path):
+    with_json(tmp_path, [Drawn(1, ["kitty", "hat"]), Drawn(2, ["cat", "hat"]), Drawn(3, ["hat"])], danbooru)
+    (tmp_path / "aliases.csv").write_text("antecedent_name,consequent_name\nkitty,cat\n")
+    filters = Filters([], [excluded], typed=(excluded,))
+    board = open_board("gallery-dl", Settings([tmp_path], rules=(str(tmp_path / "aliases.csv"), None), filters=filters))
+    assert ids(board) == {"3.png"}
+
+
+@pytest.mark.parametrize("board", ["gallery-dl", "webdataset"])
+def test_tags_of_a_text_where_the_json_has_none(board, tmp_path):
+    post = json.dumps({"caption": "a hat", "url": "x", "status": "success", "rating": "q"}).encode()
+    for drawn in PICTURES[:2]:
+        (tmp_path / f"{drawn.number}.png").write_bytes(drawn.png())
+        (tmp_path / f"{drawn.number}.json").write_bytes(post)
+        (tmp_path / f"{drawn.number}.txt").write_bytes(b"hat\nsky\n")
+    if board == "webdataset":
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            for path in sorted(tmp_path.glob("[12].*")):
+                append(tar, path.name, path.read_bytes())
+                path.unlink()
+    posts = list(open_board(board, Settings([tmp_path])).posts())
+    assert [(post.tags, post.rating) for post in posts] == [(("hat", "sky"), "questionable")] * 2
+
+
+def test_one_sidecar_of_two_pictures(tmp_path, capsys):
+    for suffix in ("png", "gif"):
+        (tmp_path / f"a.{suffix}").write_bytes(PICTURES[suffix == "png"].png())
+    (tmp_path / "a.json").write_text('{"tags": ["hat"]}')
+    (tmp_path / "b.json").write_text('{"tags": ["hat"]}')
+    assert len(ids(open_board("gallery-dl", Settings([tmp_path])))) == 2
+    assert "1 JSON files belong to no picture" in capsys.readouterr().err
+
+
+def test_very_long_tags_and_a_link_to_a_data_folder(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    with_texts(folder, PICTURES)
+    min(folder.glob("*.txt")).write_text(f"hat, {'x' * 200_000}")
+    options = ("--board", "folder", "--images", folder, "--out", tmp_path / "data", "--size", 16)
+    assert program("download.py", *options).returncode == 0
+    assert program("download.py", *options).returncode == 0
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    done = program("download.py", "--add", "--out", tmp_path / "link")
+    assert done.returncode == 1
+    assert f"link is a link: give the folder that it leads to, --out {tmp_path / 'data'}" in done.stderr

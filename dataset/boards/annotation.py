@@ -123,6 +123,6 @@ def reason_to_skip(picture: Annotation, filters: Filters, ratings: Collection[st
         return LOWER_SCORE
     if is_restricted((*picture.tags, *picture.other_names), picture.rating):
         return HIDDEN
-    if any(tag in excluded for tag in picture.tags):
+    if any(tag in excluded for tag in (*picture.tags, *picture.other_names)):
         return EXCLUDED
     return TOO_FEW_TAGS if len(picture.tags) < filters.min_tags else ""

@@ -207,8 +207,10 @@ class Collection(LocalBoard):
 
     def _filtered(self, images: dict[str, Annotation]) -> dict[str, Annotation]:
         """Return the images that pass the filters, and count the others in `skipped`."""
-        known = {tag for each in images.values() for tag in each.tags}
+        known = {tag for each in images.values() for tag in (*each.tags, *each.other_names)}
         excluded = self._filters.names_to_exclude().among(known, "--exclude")
+        if self._rules:
+            excluded |= {self._spaced(self._rules.resolve(tag.replace(" ", "_"))) for tag in excluded}
         ratings = set(self._filters.ratings)
         if self._is_mixed and not ratings.isdisjoint(MILDEST):
             ratings |= set(MILDEST)

@@ -17,7 +17,7 @@ from dataset.boards.tag_table import Columns, read_table
 from dataset.boards.visibility import UNKNOWN_RATING, read_rating
 from dataset.tag_text import TEXT_SUFFIXES, TagReader, without_namespace
 
-NOT_IN_TEXTS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f]")  # control characters that separate nothing
+NOT_IN_TEXTS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f\ud800-\udfff]")  # that separate nothing
 
 
 class FolderBoard(Collection):
@@ -111,6 +111,8 @@ class FolderBoard(Collection):
             matches = finder.find(row.id) if row.id else []
             if (row.tags is None and not self._numbers) or not row.id:
                 self.rejected.append((row.id or f"line {row.line}", f"too few columns: line {row.line} of the table"))
+            elif NOT_IN_TEXTS.search(f"{row.id}{row.tags}{row.group}"):
+                self.rejected.append((ascii(row.id)[1:-1], "control characters, or halves of characters"))
             elif not matches:
                 self.rejected.append((row.id, "no such file"))
             elif len(matches) > 1:

@@ -19,6 +19,7 @@ from dataset.boards.post_json import read_post
 from dataset.tag_text import usable
 
 # Where the metadata of a picture are.
+JSON_SUFFIXES = (".json", ".JSON")
 JSON, LINES, TEXT = "a JSON file beside it", "a .jsonl file", "a text file beside it"
 
 
@@ -46,7 +47,8 @@ class GalleryDlBoard(Collection):
                 self.rejected.append((name, f"metadata cannot be read: {error.strerror}"))
         for kind, number in kinds.most_common():
             say(f"{number:,} of {len(images):,} pictures have their metadata in {kind}")
-        if alone := others[".json"] - kinds[JSON]:
+        own = {path for source in images.values() if (path := _beside(Path(source), JSON_SUFFIXES))}
+        if alone := others[".json"] - len(own):
             say(f"{alone:,} JSON files belong to no picture that can be read")
         lines.report()
         yield from spelled(list(read.values()), self._reader)
@@ -59,19 +61,29 @@ def _metadata(picture: Path, lines: "_Lines", kinds: Counter[str]) -> Annotation
         OSError: a file cannot be read.
         ValueError: it is damaged, or it is not clear which one is the picture's; the message names it.
     """
-    if sidecar := _beside(picture, (".json", ".JSON")):
+    if sidecar := _beside(picture, JSON_SUFFIXES):
         kinds[JSON] += 1
         with naming(sidecar.name):
-            return read_post(json.loads(decode_text(sidecar.read_bytes())))
+            post = read_post(json.loads(decode_text(sidecar.read_bytes())))
+        if post.tags or not (text := _beside(picture, (".txt",))):
+            return post
+        kinds[TEXT] += 1
+        tags = _tags_in(text)
+        return replace(post, tags=tags.tags, categories=tags.categories)
     if line := lines.find(picture):
         kinds[LINES] += 1
         with naming(line.file):
             return read_post(line.post)
     if text := _beside(picture, (".txt",)):
         kinds[TEXT] += 1
-        with naming(text.name):
-            return from_tags(usable(decode_text(text.read_bytes()).splitlines(), "tags"))
+        return _tags_in(text)
     return Annotation()
+
+
+def _tags_in(text: Path) -> Annotation:
+    """Return the tags of a text file."""
+    with naming(text.name):
+        return from_tags(usable(decode_text(text.read_bytes()).splitlines(), "tags"))
 
 
 def _beside(picture: Path, suffixes: Iterable[str]) -> Path | None:

@@ -4,8 +4,9 @@ from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.errors import InputError
+from common.errors import InputError, say, short
 from dataset.boards.database_export import read_rows
+from dataset.tag_text import NOT_IN_TAGS
 
 ACTIVE_STATUSES = frozenset(("active", "processing", "queued"))
 UNKNOWN_CATEGORY = -1
@@ -120,23 +121,35 @@ def read_rules(aliases: str | None, implications: str | None) -> TagRules:
     Raises:
         InputError: a table cannot be read, or lacks a column.
     """
-    return TagRules((), *(_pairs_in_table(Path(path)) if path else () for path in (aliases, implications)))
+    pairs = [_pairs_in_table(Path(path)) if path else [] for path in (aliases, implications)]
+    if several := len(pairs[0]) - len(dict(pairs[0])):
+        say(f"{aliases}: aliases of a name that has another one later: {several:,}, which are not used")
+    return TagRules((), *pairs)
 
 
-def _pairs_in_table(path: Path) -> Iterable[tuple[str, str]]:
+def _pairs_in_table(path: Path) -> list[tuple[str, str]]:
     from dataset.boards.table_files import read_batches  # pyarrow takes time to import
 
     if not path.exists():
         raise InputError(f"{path} is missing: expected a board's table of tags")
     columns = ("antecedent_name", "consequent_name", "status")
+    rules: dict[tuple[str, str], None] = {}
+    total, unusable = 0, []
     for batch in read_batches(path, frozenset(columns)):
+        batch = batch.rename_columns([name.lower() for name in batch.schema.names])
         if missing := [name for name in columns[:2] if name not in batch.schema.names]:
             raise InputError(f"{path} lacks the column {missing[0]}; its columns are {', '.join(batch.schema.names)[:200]}")
-        rows = batch.to_pylist()
-        for row in rows:
-            names = row["antecedent_name"], row["consequent_name"]
-            if all(isinstance(name, str) and name for name in names) and row.get("status", "active") in ACTIVE_STATUSES:
-                yield names[0], names[1]
+        for row in batch.to_pylist():
+            total += 1
+            pair = [str(row[name] or "").strip().replace(" ", "_") for name in columns[:2]]
+            if not all(pair) or NOT_IN_TAGS.search("".join(pair)):
+                unusable.append(" ▶ ".join(short(row[name]) for name in columns[:2]))
+            elif str(row.get("status") or "active").strip().lower() in ACTIVE_STATUSES:
+                rules[pair[0], pair[1]] = None
+    say(f"{path}: {len(rules):,} of {total:,} rows are rules that hold")
+    if unusable:
+        say(f"{path}: rows without two names of tags: {len(unusable):,}, which are not used, such as {unusable[0]}")
+    return list(rules)
 
 
 def _active_pairs(path: Path) -> Iterable[tuple[str, str]]:

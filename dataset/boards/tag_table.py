@@ -3,7 +3,6 @@
 import codecs
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +10,8 @@ from pathlib import Path
 
 from common.errors import InputError
 from dataset import picture_files
-from dataset.tag_text import NAMESPACES
+from dataset.boards.annotation import in_one_line
+from dataset.boards.tag_json import cell, entry
 
 DELIMITERS = (",", ";", "\t", "|")
 # Column ▶ other names that it has elsewhere.
@@ -96,8 +96,12 @@ def read_table(path: Path, names_image: Callable[[str], bool], wanted: Columns =
     Raises:
         InputError: the file cannot be read, is not text, or lacks the columns.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default limit is too low for posts with very many tags
     try:
+        with path.open("rb") as file:
+            if file.read(4) == b"PAR1":
+                raise InputError(
+                    f"{path} is a Parquet file: expected CSV or JSON; a board's own table belongs to --board table"
+                )
         if path.suffix.lower() in JSON_SUFFIXES:
             yield from _json_rows(path, names_image, wanted)
             return
@@ -216,14 +220,14 @@ def _json_rows(path: Path, names_image: Callable[[str], bool], wanted: Columns) 
         text = file.read()
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         try:
             content = [json.loads(line) for line in text.split("\n") if line.strip()]
-        except json.JSONDecodeError:
-            raise InputError(f"{path} is neither JSON nor JSON on each line: {error}") from None
+        except (ValueError, RecursionError):
+            raise InputError(f"{path} is neither JSON nor JSON on each line: {in_one_line(error)}") from None
     if isinstance(content, dict):
         is_entry = not {"id", "tags", *SYNONYMS["id"], *SYNONYMS["tags"]} & content.keys()
-        content = [_entry(name, each) for name, each in content.items()] if is_entry else [content]
+        content = [entry(name, each) for name, each in content.items()] if is_entry else [content]
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise InputError(f"{path}: expected an array of objects with the keys id and tags")
     names = list(dict.fromkeys(name for entry in content for name in entry))
@@ -233,23 +237,8 @@ def _json_rows(path: Path, names_image: Callable[[str], bool], wanted: Columns) 
         expected = f"{wanted.id or 'id'} and {wanted.tags or 'tags'}"
         raise InputError(f"{path}: expected objects with the keys {expected}; theirs are {', '.join(names[:5])}")
     layout = _Layout(columns, ",", True, {})
-    for number, entry in enumerate(content, 1):
-        yield _row(number, [_cell(entry.get(name)) for name in names], layout, wanted.numbers)
-
-
-def _entry(name: str, content: object) -> dict:
-    """Return the object for an id: its own, or one with its tags."""
-    is_scored = isinstance(content, dict) and content and all(isinstance(value, (int, float)) for value in content.values())
-    return {"id": name, **content} if isinstance(content, dict) and not is_scored else {"id": name, "tags": content}
-
-
-def _cell(value: object) -> str:
-    """Return a JSON value as the cell of a table: a list, tags with probabilities, or categories with lists of tags."""
-    if isinstance(value, dict) and value and all(isinstance(tags, list) for tags in value.values()):
-        value = [f"{category}:{tag}" if category in NAMESPACES else tag for category, tags in value.items() for tag in tags]
-    if isinstance(value, (list, dict)):
-        return json.dumps([str(each) for each in value], ensure_ascii=False)
-    return "" if value is None else str(value)
+    for number, each in enumerate(content, 1):
+        yield _row(number, [cell(each.get(name)) for name in names], layout, wanted.numbers)
 
 
 def _is_share(cell: str) -> bool:

@@ -64,7 +64,8 @@ class WebDatasetBoard(Collection):
                     cells[len(found)] = (annotation.id, text)
                 found.append(annotation)
         for position, tags in zip(cells, self._reader.read(list(cells.values())), strict=True):
-            found[position] = replace(from_tags(tags), id=found[position].id, source=found[position].source)
+            read = from_tags(tags)
+            found[position] = replace(found[position], tags=read.tags, categories=read.categories)
         for kind, members in others.items():
             say(f"files in tars that are not used, because {kind}: {len(members):,}, such as {members[0]}")
         if not found:
@@ -90,25 +91,43 @@ class WebDatasetBoard(Collection):
             wanted = [key + text for text in TEXTS]
             # Two keys may differ in capitals alone.
             found = [name for name in wanted if name in files] or [folded.get(name.casefold(), "") for name in wanted]
-            beside, *unread = [*filter(None, found), ""]
-            texts |= dict.fromkeys(unread, "their picture has another file of tags") | {beside: ""}
-            if not beside:
+            if not (beside := list(filter(None, found))):
                 yield here, None
                 continue
+            texts |= dict.fromkeys(beside[1:], "their picture has another file of tags") | {beside[0]: ""}
             try:
                 here.id.encode()
-                with naming(PurePosixPath(beside).name):
-                    text = decode_text(picture_source.read_part(path, *_limited(files[beside])))
-                    is_json = beside.lower().endswith(".json")
-                    annotation = _annotation(json.loads(text)) if is_json else Annotation()
-                yield replace(annotation, id=here.id, source=here.source), None if is_json else text
+                annotation, text_file = _read_json(path, beside, files)
+                texts[text_file] = ""
+                with naming(PurePosixPath(text_file).name):
+                    text = _text(path, files[text_file]) if text_file else None
+                yield replace(annotation, id=here.id, source=here.source), text
             except ValueError as error:
                 self.rejected.append((ascii(here.id)[1:-1], f"tags cannot be used: {in_one_line(error)}"))
             except OSError as error:
                 self.rejected.append((here.id, f"tags cannot be read: {in_one_line(error)}"))
         for member, reason in texts.items():
-            if member and reason:
+            if reason:
                 others[reason].append(f"{name}/{member}")
+
+
+def _read_json(path: Path, beside: list[str], files: dict[str, tuple[int, int]]) -> tuple[Annotation, str]:
+    """Return what the JSON file beside a picture says, and the text file that has the tags if that has none, or empty.
+
+    Args:
+        path: the tar.
+        beside: the picture's files of tags, the first choice first.
+        files: name ▶ offset and size of the files of the tar.
+
+    Raises:
+        OSError: the tar cannot be read.
+        ValueError: the file is damaged; the message names it.
+    """
+    if not beside[0].lower().endswith(".json"):
+        return Annotation(), beside[0]
+    with naming(PurePosixPath(beside[0]).name):
+        annotation = _annotation(json.loads(_text(path, files[beside[0]])))
+    return annotation, "" if annotation.tags else next(iter(beside[1:]), "")
 
 
 def _annotation(content: object) -> Annotation:
@@ -118,10 +137,11 @@ def _annotation(content: object) -> Annotation:
     return read_post(content)
 
 
-def _limited(place: tuple[int, int]) -> tuple[int, int]:
+def _text(path: Path, place: tuple[int, int]) -> str:
+    """Return the text of a file in a tar, from its offset and size. Raises ValueError: it is too long, or no text."""
     if place[1] > MAX_TEXT_BYTES:
         raise ValueError(f"expected at most {MAX_TEXT_BYTES:,} bytes of tags, received {place[1]:,}")
-    return place
+    return decode_text(picture_source.read_part(path, *place))
 
 
 def _files(path: Path) -> dict[str, tuple[int, int]]:

@@ -38,6 +38,8 @@ def recorded_options(folder: Path) -> Options:
     Raises:
         InputError: it is missing or unfinished, or a part of one.
     """
+    if folder.is_symlink():
+        raise InputError(f"--add: {folder} is a link: give the folder that it leads to, --out {folder.resolve()}")
     restore(folder)
     if not (folder / "manifest.json").is_file():
         raise InputError(f"--add: {folder} is no data folder: make it without --add first")

@@ -22,7 +22,7 @@ from model.presets import PRESETS
 from training.optimizers import build_optimizer
 from training.recipes import resolve
 
-OTHERS = "other element-wise operations, mainly the optimizer's and SiLU's gradient"
+OTHERS = "other element-wise operations, mainly the optimizer's"
 GROUPS = {  # part of the name of an operation's kernel ▶ row of the table; the first that fits
     "Conv2DBackpropFilter": "convolutions, gradient of the kernels",
     "Conv2DBackpropInput": "convolutions, gradient of the inputs",
@@ -31,6 +31,7 @@ GROUPS = {  # part of the name of an operation's kernel ▶ row of the table; th
     "Einsum": "matrix products, mainly Muon's",
     "BatchNorm": "batch normalisation",
     "Swish": "SiLU, forward",
+    "ExecuteAsyncOnStream": "SiLU, gradient",  # by XLA
     "Pool": "pooling",
     "Transpose": "copies",
     "Tile": "copies",
@@ -97,8 +98,9 @@ def kernel_milliseconds(folder: Path) -> dict[str, float]:
         for line in plane.lines:
             for event in line.events:
                 name, _, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                # Kernels are NAME:KIND; others are functions, C++::names and iterators over the batches.
-                if name and not name.endswith(":") and not any(part in kind for part in NO_KERNEL):
+                # Kernels are NAME:KIND; others are functions, C++::names (XLA's among them) and iterators over the batches.
+                is_kernel = name and not name.endswith(":") and not any(part in kind for part in NO_KERNEL)
+                if is_kernel or kind == "ExecuteAsyncOnStream":
                     totals[kind] += event.duration_ps / 1e9
     return dict(totals)
 

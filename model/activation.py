@@ -41,6 +41,11 @@ def _silu() -> Callable:
 
     @tf.custom_gradient
     def silu(inputs):
-        return tf.nn.silu(inputs), functools.partial(gradient, inputs)
+        def gradient_of_inputs(upstream):
+            # Compiled for each shape, in 0.05 s: many layers have as many values, and few the same shape.
+            flat = gradient(tf.reshape(inputs, [-1]), tf.reshape(upstream, [-1]))
+            return tf.reshape(flat, tf.shape(inputs))
+
+        return tf.nn.silu(inputs), gradient_of_inputs
 
     return silu

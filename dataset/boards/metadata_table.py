@@ -5,7 +5,6 @@ subfolders, such as the `NNNN/ID.ext` of large collections. Rows are filtered wh
 millions of rows needs little memory.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -130,7 +129,7 @@ class MetadataTableBoard(LocalBoard):
         if self._filters.exclude:  # patterns and misspelled names need to know the tags
             for batch in progress(read_batches(self._path, WANTED), description="tags", unit="blocks", leave=False):
                 learn_tags(batch, self._rules, self._tags)
-        tag_filter = TagFilter(self._rules, self._filters, _names_young)
+        tag_filter = TagFilter(self._rules, self._filters, names_young)
         with progress(unit="posts", scaled=True, description="posts") as bar:
             for batch in read_batches(self._path, WANTED):
                 bar.update(len(batch))
@@ -177,11 +176,6 @@ class MetadataTableBoard(LocalBoard):
             damaged = "; {}: {}".format(*rows.rejected[0]) if rows.rejected else ""
             example = f"; without a row, for example: {without[0]}" if without else ""
             raise InputError(f"{self._path} has no row that can be used for one of the {names}: {what}{example}{damaged}")
-
-
-def _names_young(tag: str) -> bool:
-    """Return whether a tag names a young character, also as a part of a cell that was taken for one tag."""
-    return any(map(names_young, {tag, *re.split(r"""[,;|'"\[\]{}]""", tag)}))
 
 
 def _is_md5(text: str) -> bool:

@@ -36,8 +36,8 @@ UNIX_DATE = "%a %b %d %H:%M:%S %z %Y"  # Gelbooru's
 DATE_KEYS = ("date", "created_at", "creationTime")
 RATING_KEYS = ("rating", "safety", "rating_name", "maturity_rating", "content_rating", "purity")
 # Of boards that only mark what is for adults, such as pixiv, DeviantArt, ArtStation, Fanbox, Misskey, Mastodon and Reddit.
-ADULT_KEYS = ("x_restrict", "is_mature", "is_adult", "is_nsfw", "nsfw", "sensitive", "possibly_sensitive", "over_18")
-ADULT_KEYS += ("adult_content", "hide_as_adult", "hasadultcontent", "issensitive", "nsfwlevel")
+ADULT_KEYS = frozenset(("x_restrict", "is_mature", "is_adult", "is_nsfw", "nsfw", "nsfwlevel", "over_18", "adult_content"))
+ADULT_KEYS |= {"hide_as_adult", "hasadultcontent", "sensitive", "issensitive", "possibly_sensitive"}
 MILD_MARKS = (("nsfwlevel", "1"), ("nsfwlevel", "pg"))  # Civitai's levels for all ages
 HIDDEN_STATUSES = ("deleted", "pending", "banned", "hidden")
 

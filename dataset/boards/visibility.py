@@ -27,8 +27,9 @@ WORDS = {name: name for name in RATINGS} | {
 SEXUAL = frozenset(WORD.findall("loli lolis lolicon lolidom shota shotas shotacon shotadom toddlercon toddlerkon foalcon"))
 YOUNG = SEXUAL | set(
     WORD.findall(
-        "young younger youngest youngster younggirl youngboy child children toddler toddlers infant infants preteen preteens "
-        "underage underaged tween tweens kindergarten kindergartner kindergartener cub cubs foal foals filly fillies"
+        "young younger youngest youngster younggirl youngboy child children toddler toddlers "
+        "infant infants preteen preteens underage underaged tween tweens kindergarten kindergartner kindergartener "
+        "cub cubs foal foals filly fillies"
     )
 )
 # Japanese has no spaces between words; カロリー, フロリダ and グロリア have nothing to do with it.

@@ -197,8 +197,8 @@ def test_flags_as_objects(suffix, tmp_path):
         ({"locked_tags": [""] * 3}, "sqe", True, False),
         ({"change_seq": [1] * 3}, "sss", True, False),
         ({"large_file_url": ["u"] * 3}, "sqe", False, False),
-        ({"pixiv_id": [5] * 3}, "sss", False, False),
-        ({"tag_count_general": [5] * 3}, "sss", False, False),
+        ({"pixiv_id": [5] * 3}, "ssq", False, False),
+        ({"tag_count_general": [5] * 3}, "ssq", False, False),
         ({}, "gse", False, False),
     ],
 )
@@ -216,6 +216,11 @@ def test_sfw_is_safe_and_ratings_that_are_there_are_named(tmp_path):
     assert numbers(opened(tmp_path, columns, filters=Filters(["safe"], []))) == {1, 2}
     with pytest.raises(InputError, match="; their ratings: 1 not rated, 1 questionable, 2 safe; without a row"):
         numbers(opened(tmp_path, columns, filters=Filters(["explicit"], [])))
+
+
+def test_no_row_has_an_id(tmp_path):
+    with pytest.raises(InputError, match="has no row that can be used for one of the 12 pictures"):
+        numbers(opened(tmp_path, {"id": ["-1", "x"]}))
 
 
 def test_by_a_program(tmp_path):

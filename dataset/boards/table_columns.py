@@ -63,7 +63,10 @@ def letters_of(ratings: set[str], columns: set[str]) -> dict[str, str]:
     is_danbooru |= not TAG_COLUMNS.keys().isdisjoint(columns) and "tag_string_species" not in columns
     letters = LETTERS | ({"s": "n"} if is_danbooru else {})
     if "s" in ratings and not is_danbooru and OTHERS.isdisjoint(columns) and "safe" not in ratings:
-        say("the rating s is read as safe, but not for posts with young characters: on Danbooru it would be sensitive")
+        say(
+            "the rating s is read as safe, but not for posts with young characters, because on Danbooru it is sensitive and "
+            "no column tells the board; write safe or sensitive instead"
+        )
         letters["s"] = UNCLEAR
     if ratings & {"g", "general"} and "safe" in ratings:
         say("rating:safe of some rows counts as rating:general, which others have: both are the mildest")

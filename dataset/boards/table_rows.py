@@ -190,7 +190,7 @@ class Rows:
         flags = pc.replace_substring_regex(texts["flags"], NOT_SET, "")
         hides.append(pc.fill_null(pc.match_substring_regex(flags, HIDING_WORD), False))
         is_hidden = functools.reduce(pc.or_, hides)
-        return read | {"is_deleted": pc.if_else(is_hidden, "t", "f"), "is_pending": pa.array(["f"] * len(ids))}
+        return read | {"is_deleted": pc.if_else(is_hidden, "t", "f"), "is_pending": pa.array(["f"] * len(ids), pa.string())}
 
     def _without_damaged(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows whose tags can be read, and reject the others."""

@@ -15,7 +15,7 @@ NAMES = """pre-teen underaged tween tweens little_girls little_boys elementary_s
     cute_little_girl yo\u200bung 幼女の絵"""
 SEXUAL_NAMES = ["ロリ", "合法ロリ", "ﾛﾘ", "ショタ", "lolidom", "shotadom", "lo\u200bli"]
 RATING_WORDS = """suggestive r-18 R18 r-18g R-18G unsafe sensitive sketchy mature adult adult_content grimdark semi-grimdark
-    grotesque Adult-Content Explicit rating_questionable"""
+    grotesque Adult-Content Explicit rating_questionable hentai porn"""
 OTHERS = ["between", "colt_python", "kid_icarus", "baby_bottle", "カロリー", "カロリーメイト", "minor_spoilers", "childhood"]
 
 

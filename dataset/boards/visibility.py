@@ -42,7 +42,9 @@ YOUNG_PHRASES = re.compile(
 # Names that mean something else as a part of others.
 YOUNG_NAMES = frozenset(("kid", "kids", "baby", "babies", "minor", "minors", "colt", "colts"))
 # What tags say where ratings stand among them without a namespace: words, and names.
-NOT_SAFE = frozenset(WORD.findall("explicit questionable nsfw suggestive unsafe sensitive sketchy grimdark grotesque"))
+NOT_SAFE = frozenset(
+    WORD.findall("explicit questionable nsfw suggestive unsafe sensitive sketchy grimdark grotesque hentai porn")
+)
 NOT_SAFE_NAME = re.compile(r"r_?18g?|mature|adult|(adult|mature)_content")
 # What says no in a key or column that marks what is for adults.
 NO = ("", "false", "f", "no", "n", "none", "null", "[]", "sfw", "safe")

@@ -5,6 +5,7 @@ ways.
 """
 
 import ast
+import html
 import itertools
 import re
 import sys
@@ -52,6 +53,7 @@ WEIGHT = r":\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)"
 WEIGHTED = re.compile(rf"\((.+){WEIGHT}")  # kohya's (tag:1.2)
 WEIGHTED_TAGS = re.compile(rf"(?<!\\)\(((?:[^()\\]|\\.)*[,，、](?:[^()\\]|\\.)*){WEIGHT}")  # (tag, another:1.2)
 NEXT_TO_EACH_OTHER = re.compile(r"(['\"])\s+(['\"])")  # entries of an array as NumPy prints it
+ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z]\w{1,30});")  # as Gelbooru's API writes & and quotes
 NOT_IN_TAGS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Namespace of hydrus or of a board ▶ category.
 NAMESPACES = {name: name for name in ("artist", "character", "copyright", "general", "meta", "species")} | {
@@ -183,6 +185,11 @@ def as_list(text: str) -> list[str] | None:
 def with_commas(text: str) -> str:
     """Return a list with commas between its entries, where NumPy printed it without."""
     return text if re.search(r"['\"]\s*,", text) else NEXT_TO_EACH_OTHER.sub(r"\1, \2", text)
+
+
+def unescaped(text: str) -> str:
+    """Return a text with the signs that it has as entities of HTML."""
+    return ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
 
 
 def is_emoticon(tag: str) -> bool:

@@ -152,3 +152,20 @@ def test_excluded_tags_in_lists(tmp_path):
     options = ("--board", "table", "--table", tmp_path / "posts.csv", "--images", tmp_path / "pictures", "--exclude", "solo")
     done = program("download.py", *options, "--out", tmp_path / "data", "--min-positives", 1)
     assert done.returncode == 0 and "1 skipped: an excluded tag" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_entities_and_characters_without_width(suffix, tmp_path, capsys):
+    cells = ["rock_&amp;_roll d&#039;arc &gt;_&lt;", "yo\u200bung red", "\ufeffred sky", "a&b;c red"]
+    wanted = {1: {"rock_&_roll", "d'arc", ">_<"}, 3: {"red", "sky"}, 4: {"a&b;c", "red"}}
+    assert tags_of(tmp_path, cells, suffix) == wanted
+    assert "look" not in capsys.readouterr().err
+    if suffix != ".csv":
+        assert tags_of(tmp_path, [cell.split() for cell in cells], suffix) == wanted
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_control_characters_and_blank_entries(suffix, tmp_path):
+    assert tags_of(tmp_path, ["red\x01 sky", "red", "re\x7fd"], suffix) == {2: {"red"}}
+    if suffix != ".csv":
+        assert tags_of(tmp_path, [["re\x01d"], ["red", " ", ""], [" sky "]], suffix) == {2: {"red"}, 3: {"sky"}}

@@ -11,12 +11,22 @@ import pytest
 from conftest import program
 from written_collections import Drawn
 
+from common.errors import InputError
 from dataset.boards.board import Board, Settings, open_board
 from dataset.boards.filters import Filters
 from dataset.boards.table_values import read_days, read_ids, read_scores
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-UNREAD = ("05.03.2021", "03/05/2021", "2021-13-45", "2021-02-30", "20210305", "yesterday", "2021-03")
+UNREAD = (
+    "05.03.2021",
+    "03/05/2021",
+    "2021-13-45",
+    "2021-02-30",
+    "20210305",
+    "yesterday",
+    "2021-03",
+    "Mon Jan 01 00:00:00 +2300 0001",
+)
 SCORES = {"7": ("7", " 7 ", "7.0", "7.", "+7", "70e-1", 7, 7.0), "1000": ("1e3", "1000.00"), "-3": ("-3", "-3.0", -3)}
 SCORES |= {None: ("abc", "7.5", "1,234", "9" * 12, "9" * 400, "1e99", "inf", "0x7", "--1", 7.5)}
 DAYS = (
@@ -150,9 +160,67 @@ def test_other_kinds_of_text_in_parquet(kind, tmp_path):
 def test_rows_of_the_same_post_are_named(tmp_path, capsys):
     board = opened(tmp_path, {"id": ["1", "1", "01", "2"]})
     assert numbers(board) == {1, 2}
-    line = "2 rows are of a post that the table has already, such as post 1 with 1.png: the first counts\n"
+    line = "2 rows are of a post that has a later row, such as post 1 with 1.png: the last counts\n"
     assert line in capsys.readouterr().err
-    assert board.skipped["rows of a post that the table has already"] == 2
+    assert board.skipped["rows of a post that has a later row"] == 2
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_of_several_rows_of_a_post_the_last_counts(suffix, tmp_path):
+    tags = ["red", "red young", "red young", "blue", "red", "red"]
+    columns = {"id": [1, 1, 2, 2, 3, 3], "tag_string": tags, "rating": ["g", "e", "e", "g", "g", "g"]}
+    board = opened(tmp_path, columns | {"is_deleted": ["f", "f", "f", "f", "f", "t"]}, suffix)
+    assert {post.id: post.tags for post in board.posts()} == {"2.png": ("blue",)}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_rows_that_a_board_hides(suffix, tmp_path):
+    columns = {
+        "status": ["Deleted", "pending", "banned", "hidden", "active", "", "flagged", "active", "active", "active"],
+        "hidden_from_users": ["f", "f", "f", "f", "true", "false", "0", "f", "f", "f"],
+        "flags": ["{}"] * 7
+        + ['{"pending": false, "deleted": true}', "{'deleted': True}", '{"deleted": false, "flagged": true}'],
+    }
+    assert numbers(opened(tmp_path, columns, suffix)) == {6, 7, 10}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_flags_as_objects(suffix, tmp_path):
+    flags = [{"deleted": number == 1, "pending": number == 2, "flagged": True} for number in range(1, 4)]
+    assert numbers(opened(tmp_path, {"flags": flags}, suffix)) == {3}
+
+
+@pytest.mark.parametrize(
+    ("more", "ratings", "has_young", "is_said"),
+    [
+        ({}, "sqe", False, True),
+        ({"locked_tags": [""] * 3}, "sqe", True, False),
+        ({"change_seq": [1] * 3}, "sss", True, False),
+        ({"large_file_url": ["u"] * 3}, "sqe", False, False),
+        ({"pixiv_id": [5] * 3}, "ssq", False, False),
+        ({"tag_count_general": [5] * 3}, "ssq", False, False),
+        ({}, "gse", False, False),
+    ],
+)
+def test_whose_letter_s_it_is(more, ratings, has_young, is_said, tmp_path, capsys):
+    columns = {"rating": list(ratings), "tag_string": ["red young" if letter == "s" else "red" for letter in ratings]}
+    young = {number for number, letter in enumerate(ratings, 1) if letter == "s"}
+    assert numbers(opened(tmp_path, columns | more)) == ({1, 2, 3} if has_young else {1, 2, 3} - young)
+    assert ("the rating s is read as safe, but not for posts with young characters" in capsys.readouterr().err) == is_said
+    if is_said:
+        assert numbers(opened(tmp_path, {"rating": ["s"] * 3}, filters=Filters(["safe"], []))) == {1, 2, 3}
+
+
+def test_sfw_is_safe_and_ratings_that_are_there_are_named(tmp_path):
+    columns = {"rating": ["sfw", "SFW", "q", ""]}
+    assert numbers(opened(tmp_path, columns, filters=Filters(["safe"], []))) == {1, 2}
+    with pytest.raises(InputError, match="; their ratings: 1 not rated, 1 questionable, 2 safe; without a row"):
+        numbers(opened(tmp_path, columns, filters=Filters(["explicit"], [])))
+
+
+def test_no_row_has_an_id(tmp_path):
+    with pytest.raises(InputError, match="has no row that can be used for one of the 12 pictures"):
+        numbers(opened(tmp_path, {"id": ["-1", "x"]}))
 
 
 def test_by_a_program(tmp_path):

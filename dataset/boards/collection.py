@@ -135,6 +135,7 @@ class Collection(LocalBoard):
         self._space = " " if sum(" " in tag for tag in names) > sum("_" in tag for tag in names) else "_"
         keys = {tag: tag.replace(" ", "_") for tag in names}
         known = {tag: tuple(map(self._spaced, (rules.resolve(key), *rules.implied(key)))) for tag, key in keys.items()}
+        known |= {tag: (tag,) for tag in names if tag.startswith("rating:")}  # no alias makes a picture safe
         changed = sum(tags != (tag,) for tag, tags in known.items())
         say(f"{changed:,} of {len(known):,} tags are aliases or imply others")
         for name, each in images.items():

@@ -14,7 +14,7 @@ from dataset.boards.collection import Collection
 from dataset.boards.filters import Filters
 from dataset.boards.image_finder import ImageFinder
 from dataset.boards.tag_table import Columns, read_table
-from dataset.boards.visibility import UNKNOWN_RATING, read_rating
+from dataset.boards.visibility import UNKNOWN_RATING, one_rating, read_rating
 from dataset.tag_text import TEXT_SUFFIXES, TagReader, without_namespace
 
 NOT_IN_TEXTS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f\ud800-\udfff]")  # that separate nothing
@@ -123,8 +123,8 @@ class FolderBoard(Collection):
                 cells.append((matches[0], row.tags or ""))
                 if self._numbers:
                     values[matches[0]] = [float(cell) for cell in row.numbers]
-                if row.rating:
-                    words[matches[0]].add(row.rating.lower())
+                if row.ratings:
+                    words[matches[0]].update(map(str.lower, row.ratings))
                 if row.group:
                     groups.setdefault(matches[0], row.group)
         if finder.found_by_end:
@@ -154,8 +154,8 @@ def _ratings(table: Path, words: dict[str, set[str]]) -> dict[str, str]:
         words: image ▶ what the table says about its rating.
     """
     is_danbooru = any({"g", "general"} & given for given in words.values())
-    read = {name: {read_rating(word, is_danbooru) for word in given} for name, given in words.items()}
-    ratings = {name: found.pop() if len(found) == 1 else UNKNOWN_RATING for name, found in read.items()}
+    read = {name: {read_rating(word, is_danbooru) for word in given - {"nsfw"}} for name, given in words.items()}
+    ratings = {name: one_rating(found, is_marked="nsfw" in words[name]) for name, found in read.items()}
     if unknown := [name for name, rating in ratings.items() if rating == UNKNOWN_RATING]:
         example = f"{unknown[0]}: {', '.join(sorted(words[unknown[0]]))}"
         say(f"{len(unknown):,} images have no single rating in {table}, and count as not rated, such as {example}")

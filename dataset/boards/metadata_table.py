@@ -5,7 +5,6 @@ subfolders, such as the `NNNN/ID.ext` of large collections. Rows are filtered wh
 millions of rows needs little memory.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,9 @@ from dataset.boards.filters import Filters
 from dataset.boards.local_board import LocalBoard
 from dataset.boards.post_filter import RATINGS, TagFilter, filter_rows
 from dataset.boards.post_table import PostTable, roots
+from dataset.boards.table_columns import SURVEYED, TAGS, WANTED, check_columns
 from dataset.boards.table_files import read_batches
-from dataset.boards.table_rows import MD5_DIGITS, RATING, TAGS, WANTED, Rows, check_columns, learn_tags, ratings_in
+from dataset.boards.table_rows import MD5_DIGITS, Rows, learn_tags
 from dataset.boards.table_tags import TagCells
 from dataset.boards.tag_rules import TagRules, read_rules
 from dataset.boards.visibility import names_young
@@ -58,6 +58,7 @@ class MetadataTableBoard(LocalBoard):
             raise InputError(f"--table {table} is missing")
         super().__init__(folders, filters, strict)
         ratings = self._filters.ratings
+        self._has_ratings = bool(ratings)  # asked for
         letters = [letter for letter, name in RATINGS.items() if not ratings or name in ratings]
         self._filters = replace(self._filters, ratings=letters)
         self._path = table
@@ -97,16 +98,21 @@ class MetadataTableBoard(LocalBoard):
         self._images, rejected, _ = self._folders.find()
         self.rejected += rejected
         try:
-            ratings: set[str] = set()
             columns: set[str] = set()
+
+            def check(file: Path, names: list[str]) -> None:
+                check_columns(file, names)
+                columns.update(map(str.lower, names))
+
             number = 0
-            for batch in read_batches(self._path, RATING, check_columns):
-                ratings |= ratings_in(batch)
+            rows = Rows(self._named_pictures(), self._tags)
+            for batch in read_batches(self._path, SURVEYED, check):
+                rows.survey(batch)
                 columns |= set(map(str.lower, batch.schema.names))
                 number += len(batch)
             if not number:
                 raise InputError(f"{self._path} has no rows: expected one for each post, below the names of the columns")
-            rows = Rows(self._named_pictures(), ratings, columns, self._tags)
+            rows.decide(columns)
             self._sample_tags(rows)
             table = self._filtered(rows)
         except (pa.ArrowException, UnicodeDecodeError, ValueError) as error:
@@ -130,7 +136,7 @@ class MetadataTableBoard(LocalBoard):
         if self._filters.exclude:  # patterns and misspelled names need to know the tags
             for batch in progress(read_batches(self._path, WANTED), description="tags", unit="blocks", leave=False):
                 learn_tags(batch, self._rules, self._tags)
-        tag_filter = TagFilter(self._rules, self._filters, _names_young)
+        tag_filter = TagFilter(self._rules, self._filters, names_young)
         with progress(unit="posts", scaled=True, description="posts") as bar:
             for batch in read_batches(self._path, WANTED):
                 bar.update(len(batch))
@@ -170,18 +176,15 @@ class MetadataTableBoard(LocalBoard):
             self.rejected += [(name, "no row of the table") for name in without]
         self.rejected += rows.rejected
         if rows.repeated:
-            self.skipped["rows of a post that the table has already"] = rows.repeated
+            self.skipped["rows of a post that has a later row"] = rows.repeated
         if not len(table.ids):
             what = ", ".join(f"{number:,} {reason}" for reason, number in self.skipped.items())
             names = f"{len(self._images):,} pictures of {self._folders}"
+            counts = ", ".join(f"{number:,} {name or 'not rated'}" for name, number in sorted(rows.ratings.items()))
+            there = f"; their ratings: {counts}" if self._has_ratings and counts else ""
             damaged = "; {}: {}".format(*rows.rejected[0]) if rows.rejected else ""
-            example = f"; without a row, for example: {without[0]}" if without else ""
-            raise InputError(f"{self._path} has no row that can be used for one of the {names}: {what}{example}{damaged}")
-
-
-def _names_young(tag: str) -> bool:
-    """Return whether a tag names a young character, also as a part of a cell that was taken for one tag."""
-    return any(map(names_young, {tag, *re.split(r"""[,;|'"\[\]{}]""", tag)}))
+            there += f"; without a row, for example: {without[0]}" if without else ""
+            raise InputError(f"{self._path} has no row that can be used for one of the {names}: {what}{there}{damaged}")
 
 
 def _is_md5(text: str) -> bool:

@@ -40,8 +40,8 @@ COLUMNS = (
     "is_pending",
     "score",
 )
-# The last three are those of tables of other boards.
-RATINGS = {"s": "safe", "q": "questionable", "e": "explicit", "g": "general", "n": "sensitive", "u": ""}
+# The last four are those of tables of other boards; the last one is safe there if the table is not Danbooru's.
+RATINGS = {"s": "safe", "q": "questionable", "e": "explicit", "g": "general", "n": "sensitive", "u": "", "a": "safe"}
 FILE_TYPES = ("jpg", "png", "gif", "webp")
 FALSE = pa.scalar("f")
 # The site hides posts with this tag and a rating other than s from visitors without an account. No option selects them.

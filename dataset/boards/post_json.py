@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 from common.errors import short
 from dataset.boards.annotation import Annotation
-from dataset.boards.visibility import UNKNOWN_RATING, WORDS, read_rating
+from dataset.boards.visibility import UNKNOWN_RATING, WORDS, one_rating, read_rating, says_yes
 from dataset.records import CATEGORIES
-from dataset.tag_text import NOT_IN_TAGS, usable
+from dataset.tag_text import NOT_IN_TAGS, unescaped, usable
 
 DANBOORU = ("danbooru", "aibooru", "booruvar")  # boards whose rating `s` is sensitive
 # Category of a board ▶ category here; those of the same name are left out.
@@ -34,10 +34,11 @@ PER_CATEGORY = re.compile("tags_(?!string)(.+)|tag_string_(.+)")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 UNIX_DATE = "%a %b %d %H:%M:%S %z %Y"  # Gelbooru's
 DATE_KEYS = ("date", "created_at", "creationTime")
-RATING_KEYS = ("rating", "safety", "rating_name", "maturity_rating")
-# Of boards that only mark what is for adults, such as pixiv, DeviantArt, Mastodon and Reddit.
-ADULT_KEYS = ("x_restrict", "is_mature", "is_adult", "is_nsfw", "nsfw", "sensitive", "possibly_sensitive", "over_18")
-NO = (None, "", 0, False, "0", "false")
+RATING_KEYS = ("rating", "safety", "rating_name", "maturity_rating", "content_rating", "purity")
+# Of boards that only mark what is for adults, such as pixiv, DeviantArt, ArtStation, Fanbox, Misskey, Mastodon and Reddit.
+ADULT_KEYS = frozenset(("x_restrict", "is_mature", "is_adult", "is_nsfw", "nsfw", "nsfwlevel", "over_18", "adult_content"))
+ADULT_KEYS |= {"hide_as_adult", "hasadultcontent", "sensitive", "issensitive", "possibly_sensitive"}
+MILD_MARKS = (("nsfwlevel", "1"), ("nsfwlevel", "pg"))  # Civitai's levels for all ages
 HIDDEN_STATUSES = ("deleted", "pending", "banned", "hidden")
 
 
@@ -81,14 +82,15 @@ def read_post(post: object) -> Annotation:
 def _rating(post: dict, is_danbooru: bool) -> str:
     """Return the rating of a post, from all keys in which boards state it; see `Annotation.rating`.
 
-    It is not known where two keys contradict each other, and where a post is marked as for adults without a rating.
+    It is not known where two keys contradict each other, where a post is marked as for adults without a rating, and where
+    Danbooru, on which every post has one, states none.
     """
     words = {value.strip().lower() if isinstance(value, str) else "?" for value in _given(post, RATING_KEYS).values()}
-    ratings = {"safe" if word == "sfw" else read_rating(word, is_danbooru) for word in words}
-    marked = any(key.lower() in ADULT_KEYS and value not in NO for key, value in post.items())
-    if marked and ratings <= {"", "general", "safe"}:
-        ratings = {UNKNOWN_RATING}
-    return ratings.pop() if len(ratings) == 1 else UNKNOWN_RATING if ratings else ""
+    if not words and is_danbooru and "rating" in post:
+        return UNKNOWN_RATING
+    marks = {key.lower(): value for key, value in post.items() if key.lower() in ADULT_KEYS}
+    is_marked = any(says_yes(value) for key, value in marks.items() if (key, str(value).lower()) not in MILD_MARKS)
+    return one_rating({read_rating(word, is_danbooru) for word in words}, is_marked)
 
 
 def _unreadable(post: dict, rating: str, score: int | None, date: str) -> Iterator[tuple[str, str]]:
@@ -149,10 +151,11 @@ def _other_names(post: dict) -> Iterator[str]:
 def _names(found: object, key: str) -> list[str]:
     """Return the tags in a list, or in a text that separates them by commas or else by spaces."""
     if isinstance(found, str):
+        found = unescaped(found)
         found = found.split(",") if ", " in found or " " not in found.strip() else found.split()
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise ValueError(f"{key}: expected a list of tags, or a text. Received: {short(found)}")
-    return usable(found, key)
+    return usable(map(unescaped, found), key)
 
 
 def _without_prefixes(tags: Iterable[str]) -> tuple[list[str], dict[str, str], str]:

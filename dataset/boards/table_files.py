@@ -121,7 +121,8 @@ def _json_block(path: Path, block: bytes, first_line: int, wanted: frozenset[str
     except (pa.ArrowException, UnicodeDecodeError):  # a damaged line, or a column of several kinds
         has_objects = True
     if has_objects:
-        rows = [row for number, line in enumerate(block.split(b"\n"), first_line) if (row := _json_row(path, number, line))]
+        lines = enumerate(block.split(b"\n"), first_line)
+        rows = [_json_row(path, number, line) for number, line in lines if line.strip()]
         names = dict.fromkeys(name for row in rows for name in row)
         columns = [pa.array([row.get(name) for row in rows], pa.string()) for name in names]
         table = pa.Table.from_arrays(columns, names=list(names))
@@ -129,9 +130,9 @@ def _json_block(path: Path, block: bytes, first_line: int, wanted: frozenset[str
 
 
 def _json_row(path: Path, number: int, line: bytes) -> dict[str, str | None]:
-    """Return the values of a line as text; empty for an empty line. Raises InputError: it is no object."""
+    """Return the values of a line as text. Raises InputError: it is no object."""
     try:
-        row = json.loads(line.decode("utf-8-sig")) if line.strip() else {}
+        row = json.loads(line.decode("utf-8-sig"))
         json.dumps(row, ensure_ascii=False).encode()  # half of a character cannot be
     except UnicodeError:
         raise InputError(f"{path}, line {number:,} is not UTF-8: save the file as UTF-8") from None

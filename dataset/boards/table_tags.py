@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import say, short
-from dataset.tag_text import IN_WORDS, as_list, is_emoticon, split
+from dataset.tag_text import IN_WORDS, ZERO_WIDTH, as_list, is_emoticon, split, unescaped
 
 ENOUGH_CELLS = 2**16  # from which the separator is decided
 # Where one is in a tag, spaces are between tags.
@@ -23,6 +23,9 @@ UNDERSCORE = r"[\pL\pN)]_[\pL\pN(]"
 # Looks like a list from its first and its last letter; only these are parsed one by one.
 BRACKETS = r"(?s)^\s*[\[({'\"].*[\])}'\"]\s*$"
 TORN_LIST = r"^\s*(\[\s*['\"{]|\{\s*['\"][^'\"]*['\"]\s*:)|['\"]\]\s*$"  # or an object, whose values would be lost
+# Characters without width and entities of HTML, which are undone before anything else.
+TO_CLEAN = "[\u200b-\u200d\u2060\ufeff]|&[#A-Za-z][0-9A-Za-z]*;"
+CONTROL = r"[\x00-\x08\x0e-\x1b\x7f\x{80}-\x{84}\x{86}-\x{9f}]"  # characters that separate nothing
 BARE = re.compile(r"[\[{]([^\s\[\]{}'\"]+)[\]}]")
 
 
@@ -102,7 +105,7 @@ class TagCells:
     def read(self, column: pa.Array, ids: pa.Array | None = None) -> pa.Array:
         """Return tags in small letters, separated by spaces and with underscores in them, (rows,).
 
-        Null: a list that is not complete, or something else that is no list of tags.
+        Null: a list that is not complete, or something else that is no list of tags, such as control characters.
 
         Args:
             column: the cells.
@@ -112,7 +115,7 @@ class TagCells:
             Errors of pyarrow: the cells are neither text nor lists of text.
         """
         if _is_list(column):
-            return pc.utf8_lower(_joined(column))
+            return _without_control(pc.utf8_lower(_joined(column)))
         texts = _trimmed(column)
         listed = _are_lists(texts)
         if ids is not None:
@@ -130,7 +133,7 @@ class TagCells:
         if listed.true_count:
             lists = [_with_spaces(_list_in(text) or []) for text in texts.filter(listed).to_pylist()]
             others = pc.replace_with_mask(others, listed, pa.array(lists, pa.string()))
-        return pc.utf8_lower(others)
+        return _without_control(pc.utf8_lower(others))
 
     def report(self) -> None:
         """Print how many cells looked otherwise than what was decided."""
@@ -190,7 +193,21 @@ def _looks(texts: pa.Array, name: str, several: bool = False) -> pa.Array:
 
 def _trimmed(column: pa.Array) -> pa.Array:
     """Return cells as text, empty where there is none."""
-    return pc.fill_null(pc.utf8_trim_whitespace(pc.cast(column, pa.string())), "")
+    return _cleaned(pc.fill_null(pc.utf8_trim_whitespace(pc.cast(column, pa.string())), ""))
+
+
+def _cleaned(texts: pa.Array) -> pa.Array:
+    """Return texts without characters of no width, and with signs instead of HTML's entities. Few have any."""
+    mask = pc.match_substring_regex(texts, TO_CLEAN)
+    if not mask.true_count:
+        return texts
+    cleaned = [unescaped(ZERO_WIDTH.sub("", text)).strip() for text in texts.filter(mask).to_pylist()]
+    return pc.replace_with_mask(texts, mask, pa.array(cleaned, pa.string()))
+
+
+def _without_control(texts: pa.Array) -> pa.Array:
+    """Return texts, and null for those with control characters."""
+    return pc.if_else(pc.match_substring_regex(texts, CONTROL), None, texts)
 
 
 def _is_list(column: pa.Array) -> bool:
@@ -199,7 +216,7 @@ def _is_list(column: pa.Array) -> bool:
 
 def _joined(column: pa.Array) -> pa.Array:
     """Return the lists of a column as text, with spaces between tags and underscores in them."""
-    values = pc.fill_null(pc.replace_substring_regex(pc.cast(column.flatten(), pa.string()), r"\s+", "_"), "")
+    values = pc.replace_substring_regex(_trimmed(column.flatten()), r"\s+", "_")
     sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int32))
     return pc.binary_join(pa.ListArray.from_arrays(offsets, values), " ")

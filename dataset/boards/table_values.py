@@ -123,7 +123,7 @@ def _day(text: str) -> str | None:
             seconds = int(matched[1] or matched[2][:-3])
             return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).date().isoformat()
         return datetime.datetime.strptime(text, UNIX_DATE).astimezone(datetime.timezone.utc).date().isoformat()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

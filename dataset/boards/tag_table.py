@@ -12,17 +12,18 @@ from common.errors import InputError
 from dataset import picture_files
 from dataset.boards.annotation import in_one_line
 from dataset.boards.tag_json import cell, entry
+from dataset.boards.visibility import says_yes
 
 DELIMITERS = (",", ";", "\t", "|")
 # Column ▶ other names that it has elsewhere.
 SYNONYMS = {
     "id": ("file", "filename", "file_name", "image", "path", "md5"),
     "tags": ("tag_string", "labels", "text", "caption"),
-    "rating": ("safety",),
 }
+RATINGS = ("rating", "safety", "content_rating")  # columns that state a rating
 FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-KEPT = ("id", "group", "rating")  # columns that never say whether an image has a tag
+KEPT = ("id", "group", *RATINGS)  # columns that never say whether an image has a tag
 SAMPLE_ROWS = 20  # read to detect the delimiter and the columns
 
 
@@ -36,7 +37,7 @@ class Row:
         tags: the cell of its tags, see `dataset.tag_text`; None if the line has no column for them.
         group: name of the image's group, or empty.
         numbers: the cells of the columns of numbers, as text.
-        rating: the cell of its rating, or empty.
+        ratings: the cells of its ratings that are not empty, and `nsfw` if a column of that name says yes.
     """
 
     line: int
@@ -44,7 +45,7 @@ class Row:
     tags: str | None
     group: str
     numbers: tuple[str, ...] = ()
-    rating: str = ""
+    ratings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,11 @@ def _row(line: int, cells: list[str], layout: _Layout, numbers: Sequence[str]) -
     # A cell of the column `tag` is one tag, whatever it holds: a list with one entry.
     tags = json.dumps([by_column["tag"]]) if "tag" in by_column else by_column.get("tags")
     values = tuple(by_column.get(number.lower(), "").strip() for number in numbers)
-    rating = "" if "rating" in map(str.lower, numbers) else by_column.get("rating", "").strip()
-    return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values, rating)
+    others = {name: cell.strip() for name, cell in by_column.items() if name not in set(map(str.lower, numbers))}
+    ratings = [others[name] for name in RATINGS if others.get(name)]
+    if not layout.flags and says_yes(others.get("nsfw", "")):  # among columns of tags it is a tag
+        ratings.append("nsfw")
+    return Row(line, by_column.get("id", "").strip(), tags, by_column.get("group", "").strip(), values, tuple(ratings))
 
 
 def _with_flagged(path: Path, line: int, cells: list[str], layout: _Layout) -> list[str]:

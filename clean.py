@@ -40,7 +40,7 @@ def main() -> None:
     import_quietly("keras")
     import_quietly("tensorflow")
     from dataset import relabel
-    from dataset.restricted import REASON
+    from dataset.build.restricted import REASON
     from labels import cleaning, feedback, review
     from model import run_folder
 

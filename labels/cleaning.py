@@ -10,9 +10,9 @@ import numpy as np
 from common import files
 from common.errors import InputError, counted, say
 from dataset import records
+from dataset.build.restricted import restricted_ids
 from dataset.corrections import Correction, Decisions
 from dataset.records import NUMBER, RATING
-from dataset.restricted import restricted_ids
 from evaluation import score
 from inference.tagger import Tagger
 from labels import label_rules

@@ -18,9 +18,9 @@ from common import files
 from common.errors import command, counted, cut, say
 from common.processes import run_script
 from dataset import corrections, records
+from dataset.build.restricted import REASON, restricted_ids
 from dataset.corrections import Decisions
 from dataset.relabel import data_fingerprint, made_from, relabel
-from dataset.restricted import REASON, restricted_ids
 from evaluation.compare import comparison, table
 from inference.tagger import Tagger
 from labels.collecting import Collected

@@ -15,10 +15,10 @@ from dataset.boards.annotation import Annotation
 from dataset.boards.board import Board, Post, open_board
 from dataset.boards.collection import Collection
 from dataset.boards.folder import paths_beside
+from dataset.build.restricted import NAMESPACE, matters
 from dataset.build.selection import MAX_CAPTION_TAGS, VISIBLE_CATEGORIES, Options
 from dataset.corrections import Correction, time_of
 from dataset.records import CATEGORIES
-from dataset.restricted import NAMESPACE, matters
 from dataset.tag_text import TagReader, without_namespace
 from inference.annotations import JOURNAL, read_journal
 

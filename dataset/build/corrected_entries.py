@@ -5,10 +5,10 @@ from pathlib import Path
 
 from common.errors import InputError, say
 from dataset import corrections
+from dataset.build.restricted import REASON, becomes_restricted, rating_among
 from dataset.build.saved_selection import Outcome
 from dataset.build.selection import Selection
 from dataset.build.shards import Shard, numbered_entries
-from dataset.restricted import REASON, becomes_restricted, rating_among
 
 
 def correct_entries(folder: Path, selection: Selection, outcome: Outcome) -> tuple[Selection, list[tuple[str, str, bool]]]:

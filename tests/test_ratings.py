@@ -124,7 +124,9 @@ def test_a_misspelled_rating_is_named(tmp_path, capsys):
     (pictures / "0.txt").write_text("left, rating: safe")
     (pictures / "1.txt").write_text("left, rating:save")
     posts = {post.id: post for post in FolderBoard([pictures], None).posts()}
-    assert posts["0.png"].rating == "safe" and posts["1.png"].rating == UNKNOWN_RATING and "rating:save" in posts["1.png"].tags
+    assert (
+        posts["0.png"].rating == "safe" and posts["1.png"].rating == UNKNOWN_RATING and "rating:save" in posts["1.png"].tags
+    )
     assert "rating:save is no rating" in capsys.readouterr().err
 
 

@@ -7,7 +7,7 @@ review.html shows you the least certain labels; it saves your decisions, which t
 from pathlib import Path
 
 from command import Parser, run
-from common.errors import InputError, command, say
+from common.errors import InputError, command, counted, say
 from common.files import only_writer
 from common.processes import import_quietly, use_cpu
 from labels.label_rules import RULES
@@ -40,6 +40,7 @@ def main() -> None:
     import_quietly("keras")
     import_quietly("tensorflow")
     from dataset import relabel
+    from dataset.build.restricted import REASON
     from labels import cleaning, feedback, review
     from model import run_folder
 
@@ -57,7 +58,11 @@ def main() -> None:
     for names, verdicts in ((result.md5s, verdicts_by_md5), *((result.ids, table) for table in decisions)):
         if verdicts and (unknown := len(verdicts) - result.apply_verdicts(names, verdicts)):
             say(f"{unknown:,} of {len(verdicts):,} decisions are of other pictures or tags")
-    relabel.relabel(data, out, result.labels(), facts | result.facts())
+    if left_out := cleaning.restricted(data, verdicts_by_md5, decisions):
+        pictures = counted(len(left_out), "picture is", "pictures are")
+        say(f"{pictures} left out, such as {min(left_out)}: {REASON}")
+        facts["left_out"] = len(left_out)
+    relabel.relabel(data, out, result.labels(), facts | result.facts(), left_out=left_out)
     page = review.write(out, data, result, options.review)
     print(f"{result.summary()}\n{out} is complete. To review: {page}. Next: {command('python', 'train.py', '--data', out)}")
 

@@ -46,6 +46,10 @@ def main() -> None:
         collected = collect(source, options) if listener else collected
         if listener:
             print(collected.summary(), flush=True)
+        if done := improvement.learned_by(source, collected):
+            go_on = command("python", "improve.py", "--run", done.run)
+            print(f"{done.run} has learned these corrections and pictures already: there is nothing to train. Next: {go_on}")
+            return
         if (new := improvement.begin(source, collected)) is None:
             print(f"{source.folder} has learned all corrections and pictures: there is nothing to train")
             return

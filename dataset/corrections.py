@@ -62,23 +62,23 @@ def read_table(path: Path) -> list[Correction]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or (), list(reader)
+            columns, rows = reader.fieldnames or (), [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a table in UTF-8. Received: {error}") from None
     if rows and not set(COLUMNS[:4]) <= set(columns):
         received = cut(",".join(columns))
         raise InputError(f"{path}: expected the columns {','.join(COLUMNS)}, separated by commas. Received: {received}")
     corrections = []
-    for number, row in enumerate(rows, 1):
+    for line, row in rows:
         md5, post_id, tag, decision, source, time = (row.get(column) or "" for column in COLUMNS)
         if not tag or not (md5 or post_id):
             received = cut(",".join(cell for cell in row.values() if isinstance(cell, str)))
             empty = "the tag is" if md5 or post_id else "both are"
             expected = f"expected a tag, and an md5 or an id, but {empty} empty"
-            raise InputError(f"{path}, row {number}: {expected}: correct the row or remove it. Received: {received!r}")
+            raise InputError(f"{path}, line {line}: {expected}: correct the line or remove it. Received: {received!r}")
         if decision.strip().lower() not in ANSWERS:
-            expected = f"{cut(tag)}: expected yes or no: correct the row"
-            raise InputError(f"{path}, row {number}, {expected}. Received: {cut(decision)!r}")
+            expected = f"{cut(tag)}: expected yes or no: correct the line"
+            raise InputError(f"{path}, line {line}, {expected}. Received: {cut(decision)!r}")
         corrections.append(Correction(md5, post_id, tag, ANSWERS[decision.strip().lower()], source or "", time or ""))
     return corrections
 
@@ -115,7 +115,9 @@ class Decisions:
     def __init__(self, corrections: Iterable[Correction]):
         self._by_md5: dict[str, dict[str, bool]] = {}
         self._by_id: dict[str, dict[str, bool]] = {}
+        self.added: set[str] = set()  # tags that a picture has by one of them
         for correction in corrections:
+            self.added |= {correction.tag} if correction.has_tag else set()
             known, name = (self._by_md5, correction.md5) if correction.md5 else (self._by_id, correction.id)
             known.setdefault(name, {})[correction.tag] = correction.has_tag
             if correction.id:
@@ -151,7 +153,12 @@ def corrected_labels(
     return dict(sorted((unchanged | {tag: 1.0 for tag, has_tag in decided.items() if has_tag}).items()))
 
 
-def digest_of(corrections: Iterable[Correction]) -> str:
-    """Return a hash of decisions, which does not depend on their order, source or time."""
-    decisions = sorted((each.md5, each.id, each.tag, each.has_tag) for each in corrections)
-    return hashlib.md5(repr(decisions).encode(), usedforsecurity=False).hexdigest()
+def digest_of(corrections: Iterable[Correction], left_out: Iterable[str] = ()) -> str:
+    """Return a hash of decisions, which does not depend on their order, source or time.
+
+    Args:
+        corrections: the decisions.
+        left_out: ids of the pictures that are left out because of decisions, see `restricted_ids`.
+    """
+    decisions: list = sorted((each.md5, each.id, each.tag, each.has_tag) for each in corrections)
+    return hashlib.md5(repr(decisions + sorted(left_out)).encode(), usedforsecurity=False).hexdigest()

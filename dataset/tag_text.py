@@ -74,14 +74,15 @@ class TagReader:
     separator: str = ""
     keep_case: bool = False
 
-    def read(self, cells: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+    def read(self, cells: Sequence[tuple[str, str]], rejected: list[tuple[int, str]] | None = None) -> list[tuple[str, ...]]:
         """Return the tags of each cell, in order and without repetition, and say what was decided.
 
         Args:
             cells: where each comes from, for messages, and its text.
+            rejected: gets the position of each cell with something that cannot be a tag, and the reason; it has no tags.
 
         Raises:
-            InputError: there is something among the tags that cannot be one.
+            InputError: there is something that cannot be a tag, and no list for it, or it is in all cells with tags.
         """
         separator = self.separator or decide(text for _, text in cells)
         known: dict[str, str] = {}  # tags repeat: one text for each saves memory
@@ -89,7 +90,14 @@ class TagReader:
         self._say_separator(cells, parts, separator)
         new_name = self.spelling(Counter(itertools.chain.from_iterable(parts)))
         tags = [tuple(dict.fromkeys(name for part in of_cell if (name := new_name[part]))) for of_cell in parts]
-        _check(cells, tags)
+        reasons = _reasons(tags)
+        if reasons and (rejected is None or len(reasons) == sum(map(bool, tags))):
+            position, reason = next(iter(reasons.items()))
+            raise InputError(f"{cells[position][0]}: {reason}")
+        if rejected is not None:
+            rejected += reasons.items()
+        tags = [() if position in reasons else of_cell for position, of_cell in enumerate(tags)]
+        _check_numbers(tags)
         return tags
 
     def spelling(self, counts: Mapping[str, int]) -> dict[str, str]:
@@ -261,15 +269,22 @@ def _contradicts(cell: str, separator: str) -> bool:
     return separator not in signs and bool(signs if separator in ("newline", "list") else signs - {"newline"})
 
 
-def _check(cells: Sequence[tuple[str, str]], tags: list[tuple[str, ...]]) -> None:
-    """Raise an InputError if something among the tags cannot be one."""
-    for (where, _), names in zip(cells, tags, strict=True):
+def _reasons(tags: list[tuple[str, ...]]) -> dict[int, str]:
+    """Return why the tags of some cells cannot be tags: position ▶ the reason."""
+    reasons = {}
+    for position, names in enumerate(tags):
         for name in names:
-            if any(unicodedata.category(character) == "Cc" for character in name):
-                raise InputError(f"{where}: {short(name)} cannot be a tag: control characters. Save the file as UTF-8")
             is_torn = (name.startswith("[") and "]" not in name) or (name.endswith("]") and "[" not in name)
-            if name.startswith(("['", '["')) or name.endswith(("']", '"]')) or (is_torn and not is_emoticon(name)):
-                raise InputError(f"{where}: {short(name)} cannot be a tag: is it a part of a list that is not complete?")
+            if any(unicodedata.category(character) == "Cc" for character in name):
+                reasons.setdefault(position, f"{short(name)} cannot be a tag: control characters. Save the file as UTF-8")
+            elif name.startswith(("['", '["')) or name.endswith(("']", '"]')) or (is_torn and not is_emoticon(name)):
+                reason = f"{short(name)} cannot be a tag: is it a part of a list, unlike the others, or not complete?"
+                reasons.setdefault(position, reason)
+    return reasons
+
+
+def _check_numbers(tags: list[tuple[str, ...]]) -> None:
+    """Raise an InputError if all tags are numbers."""
     distinct = set().union(*tags)
     if distinct and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in distinct):
         raise InputError(f"all tags are numbers, such as {min(distinct)}: are they in another column? Or see --numbers")

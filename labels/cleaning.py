@@ -1,7 +1,7 @@
 """Correct the training labels of a data folder, by the predictions of networks and by people's decisions."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import numpy as np
 from common import files
 from common.errors import InputError, counted, say
 from dataset import records
+from dataset.build.restricted import restricted_ids
+from dataset.corrections import Correction, Decisions
 from dataset.records import NUMBER, RATING
 from evaluation import score
 from inference.tagger import Tagger
@@ -106,6 +108,22 @@ class Cleaning:
             f"{counted(len(self.decided), 'was', 'were')} decided by people",
         ]
         return "\n".join(lines)
+
+
+def restricted(
+    data: Path, by_md5: Mapping[tuple[str, str], bool], tables: Sequence[Mapping[tuple[str, str], bool]]
+) -> set[str]:
+    """Return the ids of the pictures of a data folder that must not be used with people's verdicts.
+
+    Args:
+        data: the data folder, all of whose splits are searched.
+        by_md5: (MD5 of the picture's file, tag) ▶ whether it has the tag.
+        tables: the same with ids, which count instead; later ones overrule.
+    """
+    of_tables = [Correction("", name, tag, answer, "", "") for table in tables for (name, tag), answer in table.items()]
+    of_files = [Correction(name, "", tag, answer, "", "") for (name, tag), answer in by_md5.items()]
+    merged = {(each.id, each.tag): each for each in of_tables}.values()
+    return {*restricted_ids(data, Decisions(merged)), *restricted_ids(data, Decisions(of_files))}
 
 
 def clean(run: Run, data: Path, rule: str, folds: int, options: list[str]) -> Cleaning:

@@ -2,12 +2,14 @@
 
 The folder of round N is `data/NAME-N`, a copy of the folder whose labels are corrected. The run `runs/NAME-N` starts from
 the weights of the earlier run. The folder appears when it is complete, so that an interrupted round goes on with the labels
-that it began with. The comparison is on the test split of the original folder, which no correction changes.
+that it began with. The comparison is on the test split of the original folder, which no correction changes. Where
+corrections leave a test picture out, it is on that of the new folder.
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,7 @@ from common import files
 from common.errors import command, counted, cut, say
 from common.processes import run_script
 from dataset import corrections, records
-from dataset.boards.visibility import is_restricted, read_rating
-from dataset.build.corrected_entries import RESTRICTED
+from dataset.build.restricted import REASON, restricted_ids
 from dataset.corrections import Decisions
 from dataset.relabel import data_fingerprint, made_from, relabel
 from evaluation.compare import comparison, table
@@ -33,6 +34,7 @@ FEW_LABELS = 0.01  # of the training labels: if fewer change, only the output la
 RATE = 0.25  # learning rate, as a fraction of that of the earlier run
 # A cycle has three epochs, and more where a few pictures are an epoch.
 EPOCHS, MIN_UPDATES, MAX_EPOCHS = 3, 200, 40
+NOTHING = corrections.digest_of([])
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,28 @@ def start_of(run: Run) -> Run:
 
 def unfinished(run: Run) -> Round | None:
     """Return the round that started from a run and was interrupted, or None."""
+    return next((each for each in _rounds(run) if not (each.run / RESULT).exists()), None)
+
+
+def learned_by(run: Run, collected: Collected) -> Round | None:
+    """Return the complete round that started from a run with these very corrections and pictures, or None."""
+    base = base_of(run)
+    tags, expected = _tags(base), {"corrections": _digest(base, collected), "images": _images(base)}
+    for each in _rounds(run):
+        is_same = expected.items() <= each.facts.items() and _tags(each.data) == tags
+        if is_same and (each.run / RESULT).exists() and (each.run / "model.keras").exists():
+            return each
+    return None
+
+
+def _rounds(run: Run) -> Iterator[Round]:
+    """Yield the rounds that started from a run and whose data folder is complete."""
     base, name = base_of(run), _name(run)
     for data in sorted(base.parent.glob(f"{name}-*")):
         number = data.name.removeprefix(f"{name}-")
         this = Round(run.folder, base, data, run.folder.with_name(data.name))
-        if not number.isdecimal() or not (data / "manifest.json").exists() or (this.run / RESULT).exists():
-            continue
-        if this.facts.get("run") == run.folder.resolve().name:
-            return this
-    return None
+        if number.isdecimal() and (data / "manifest.json").exists() and this.facts.get("run") == run.folder.resolve().name:
+            yield this
 
 
 def _name(run: Run) -> str:
@@ -98,7 +113,7 @@ def changed_data(run: Run, base: Path) -> str:
     """Return in words how a data folder has changed since a run was trained on it; empty if it has not."""
     made = made_from(Path(run.data))
     trained_on = made[1].get("images") if made else run.train_images
-    images, tags = _images(base), [tag.name for tag in records.read_tags(base / "tags.csv")]
+    images, tags = _images(base), _tags(base)
     known = {tag.name for tag in run.tags}
     new = sum(tag not in known for tag in tags)
     if trained_on in (None, images) and not new:  # rounds of earlier versions do not say
@@ -112,6 +127,15 @@ def _images(data: Path) -> int:
     return files.read_json(data / "manifest.json")["splits"]["train"]["written"]
 
 
+def _tags(data: Path) -> list[str]:
+    return [tag.name for tag in records.read_tags(data / "tags.csv")]
+
+
+def _digest(base: Path, collected: Collected) -> str:
+    """Return a hash of the corrections that a round learns, and of the pictures that it leaves out."""
+    return corrections.digest_of(collected.in_splits("train"), restricted_ids(base, Decisions(collected.table)))
+
+
 def begin(run: Run, collected: Collected) -> Round | None:
     """Write the data folder of the next round; return None if the run has learned all corrections and pictures already.
 
@@ -120,10 +144,10 @@ def begin(run: Run, collected: Collected) -> Round | None:
         collected: the corrections of the data folder `base_of(run)`.
     """
     base, corrected = base_of(run), collected.in_splits("train")
-    digest = corrections.digest_of(corrected)
+    digest = _digest(base, collected)
     made = made_from(Path(run.data))
     changed = changed_data(run, base)
-    if not changed and (not corrected or (made and made[1].get("corrections") == digest)):
+    if not changed and (digest == NOTHING or (made and made[1].get("corrections") == digest)):
         return None
     if changed:
         say(f"{base} has changed since {run.folder} was trained: {changed}")
@@ -134,7 +158,7 @@ def begin(run: Run, collected: Collected) -> Round | None:
     new = Round(run.folder, base, base.parent / f"{name}-{number}", run.folder.with_name(f"{name}-{number}"))
     facts: dict[str, Any] = {"corrections": digest, "run": run.folder.resolve().name, "added": bool(changed)}
     facts |= {"tags": sorted({each.tag for each in corrected}), "images": _images(base)}
-    write_data(base, new.data, Decisions(corrected), facts)
+    write_data(base, new.data, Decisions(collected.table), facts)
     return new
 
 
@@ -144,26 +168,31 @@ def write_data(base: Path, out: Path, decisions: Decisions, facts: dict) -> None
     Args:
         base: the data folder.
         out: the new one.
-        decisions: the corrections of training pictures.
+        decisions: all corrections. Those of the labels of training pictures are applied, and all decide which pictures of
+            all splits are left out, see `restricted_ids`.
         facts: `corrections`, a hash of them, and more that the manifest of the new folder holds under `relabelled`.
     """
     tags = records.read_tags(base / "tags.csv")
     rows = corrections.correctable((tag.name for tag in tags), (tag.category for tag in tags))
-    ratings = {index: read_rating(tag.name) for index, tag in enumerate(tags) if tag.category == records.RATING}
-    labels, copies, changed = [], [], 0
+    left_out = restricted_ids(base, decisions)
+    labels, copies, changed, total = [], [], 0, 0
     for record in records.read(base, "train"):
-        decided = decisions.decided_about(record.id, record.md5)
+        decided = {tag: has for tag, has in decisions.decided_about(record.id, record.md5).items() if tag in rows}
         labels.append(corrections.corrected_labels(record.labels, decided, rows))
-        rating = next((ratings[index] for index in record.labels if index in ratings), "")
-        named = [tag for tag, has_tag in decided.items() if has_tag]
-        copies.append(0 if is_restricted(named, rating) else COPIES if decided else 1)
-        changed += sum((rows[tag] in record.tags) != has_tag for tag, has_tag in decided.items() if tag in rows)
+        copies.append(0 if record.id in left_out else COPIES if decided else 1)
+        if record.id not in left_out:
+            changed += sum((rows[tag] in record.tags) != has_tag for tag, has_tag in decided.items())
+            total += len(labels[-1])
     number = counted(copies.count(COPIES), "corrected picture is", "corrected pictures are")
-    if restricted := copies.count(0):
-        say(f"{counted(restricted, 'picture is', 'pictures are')} left out: {RESTRICTED}")
+    if left_out:
+        by_split = Counter(left_out.values())
+        splits = ", ".join(f"{count:,} {split}" for split, count in by_split.items())
+        facts = {"left_out": by_split} | facts
+        example = f"such as {min(left_out)}: {REASON}"
+        say(f"{counted(len(left_out), 'picture is', 'pictures are')} left out ({splits}), {example}")
     changes = counted(changed, "training label changes", "training labels change")
-    say(f"{out}: {changes}, of {sum(map(len, labels)):,}; {number} drawn {COPIES} times an epoch")
-    relabel(base, out, labels, {"from": data_fingerprint(base), "changed": changed} | facts, copies)
+    say(f"{out}: {changes}, of {total:,}; {number} drawn {COPIES} times an epoch")
+    relabel(base, out, labels, {"from": data_fingerprint(base), "changed": changed} | facts, copies, left_out)
 
 
 def few_changes(data: Path) -> bool:
@@ -218,6 +247,7 @@ def finish(this: Round, options: Sequence[str]) -> str:
         lacks = f"{this.before} lacks {counted(len(new), 'tag')} such as {cut(new[0])}"
         return f"{lacks}, so that the two are not compared. Next: {advice}"
     taggers = [Tagger.open(folder) for folder in (this.before, this.run)]
-    result = comparison(taggers, this.base, "test", this.facts["tags"])
+    compared = this.data if "test" in this.facts.get("left_out", {}) else this.base  # both runs on the same pictures
+    result = comparison(taggers, compared, "test", this.facts["tags"])
     files.write_json(this.run / RESULT, result)
     return f"{table(result)}\nDetails: {this.run / RESULT}"

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError, counted, cut, say
+from dataset.boards.annotation import Annotation
 from dataset.boards.board import Board, Post, open_board
+from dataset.boards.collection import Collection
 from dataset.boards.folder import paths_beside
+from dataset.build.restricted import NAMESPACE, matters
 from dataset.build.selection import MAX_CAPTION_TAGS, VISIBLE_CATEGORIES, Options
 from dataset.corrections import Correction, time_of
 from dataset.records import CATEGORIES
@@ -52,7 +55,7 @@ def edits(
 
     A picture whose text is gone or empty is left out: nobody says that it has none of its tags. So is one whose text seems
     to have another separator than the others, see `_has_another_separator`, or lost all of its tags and has new ones. New
-    tags are named, but are no corrections.
+    tags are named, but are no corrections, except those that can make a picture restricted, see `restricted_ids`.
 
     Args:
         options: the options of download.py, from the manifest of the data folder.
@@ -70,7 +73,7 @@ def edits(
     settings = made_with.board_settings()
     board = open_board(made_with.board, settings)
     posts = _posts(board, labels)
-    texts = {post_id: path for post_id, post in posts.items() if (path := _text_of(post, made_with.board))}
+    texts = {post_id: path for post_id, post in posts.items() if (path := _text_of(post.source, made_with.board))}
     spelling = {_key(tag): tag for tag in tags}  # underscores may have become spaces since, where most texts have them
     correctable = frozenset(spelling.values())
     learnable = {CATEGORIES[name] for name in made_with.categories} & VISIBLE_CATEGORIES  # captions lack the others
@@ -93,9 +96,33 @@ def edits(
             continue
         new_tags += [(name, path) for name in new]
         answers, time = dict.fromkeys(added, True) | dict.fromkeys(rejected, False), time_of(path.stat().st_mtime)
+        there = {*map(_key, names), NAMESPACE + posts[post_id].rating}
+        undone = (tag for tag, answer in earlier.get(post_id, {}).items() if answer and tag not in correctable)
+        answers = dict.fromkeys((tag for tag in undone if _key(tag) not in there), False) | answers
+        answers |= dict.fromkeys(filter(matters, unknown), True)
         corrections += [Correction("", post_id, tag, answer, SOURCE, time) for tag, answer in sorted(answers.items())]
     _say_unused(unclear, new_tags, made_with.min_positives)
-    return corrections
+    return corrections + _of_restricted(board, labels, spelling)
+
+
+def _of_restricted(board: Board, labels: Mapping[str, Names], spelling: Mapping[str, str]) -> list[Correction]:
+    """Return why pictures of a data folder must not be used with the texts that they have now, as corrections.
+
+    They are the tags that name a young character, and the rating, where the data folder has another or none.
+    """
+    found = []
+    for post_id in sorted(_restricted(board).keys() & labels.keys()):
+        post = _restricted(board)[post_id]
+        path = _text_of(post.source, board.name) or Path(post.source)
+        names = {spelling.get(_key(tag), tag) for tag in (*post.tags, *post.other_names) if matters(tag)}
+        names |= {NAMESPACE + post.rating} - labels[post_id] if post.rating else set()
+        time = time_of(path.stat().st_mtime)
+        found += [Correction("", post_id, name, True, SOURCE, time) for name in sorted(names)]
+    return found
+
+
+def _restricted(board: Board) -> dict[str, Annotation]:
+    return board.restricted if isinstance(board, Collection) else {}
 
 
 def _posts(board: Board, labels: Mapping[str, Names]) -> dict[str, Post]:
@@ -116,17 +143,18 @@ def _posts(board: Board, labels: Mapping[str, Names]) -> dict[str, Post]:
         examples = [f"{name}: {reason}" for name, reason in unread.items()]
         more = f"; and {len(unread) - EXAMPLES:,} more" if len(unread) > EXAMPLES else ""
         number = counted(len(unread), "text")
-        say(f"{number} cannot be read, and edits there are not used ({'; '.join(examples[:EXAMPLES])}{more}): save as UTF-8")
-    if gone := labels.keys() - posts.keys() - unread.keys():
+        reasons = "; ".join(examples[:EXAMPLES]) + more
+        say(f"{number} cannot be read, and edits there are not used ({reasons}): save as UTF-8, with tags as in the others")
+    if gone := labels.keys() - posts.keys() - unread.keys() - _restricted(board).keys():
         number = counted(len(gone), "picture of the data folder is", "pictures of the data folder are")
         reasons = "it or its text is missing, renamed or empty, or the options of download.py leave it out now"
         say(f"{number} not compared with the text beside it, such as {min(gone)}: {reasons}")
     return posts
 
 
-def _text_of(post: Post, board: str) -> Path | None:
+def _text_of(source: str, board: str) -> Path | None:
     """Return the text from which a picture has its tags; None if it has them from a copy of it."""
-    image = Path(post.source)
+    image = Path(source)
     of_hydrus = [image.with_name(image.name + suffix) for suffix in (".txt", ".json")]
     return next((path for path in (of_hydrus if board == "hydrus" else paths_beside(image)) if path.is_file()), None)
 
@@ -197,7 +225,8 @@ def _written_by_program(paths: set[Path], reader: TagReader, spelling: Mapping[s
             if (path := folder / line["file"]) in paths:
                 owners.append(path)
                 cells += [(str(path), line[side] or "") for side in ("before", "after")]
-    names = [_spelled((without_namespace(name)[1] for name in of_cell), spelling) for of_cell in reader.read(cells)]
+    read = reader.read(cells, [])
+    names = [_spelled((without_namespace(name)[1] for name in of_cell), spelling) for of_cell in read]
     written: dict[Path, Written] = {}
     for path, before, after in zip(owners, names[::2], names[1::2], strict=True):
         program = written.setdefault(path, Written())

@@ -1,7 +1,9 @@
 """Rules, names and odd files in collections: what the forms of test_collections have in common is tested there."""
 
 import csv
+import io
 import json
+import tarfile
 
 import pytest
 from conftest import program
@@ -246,3 +248,17 @@ def test_a_correction_cannot_bring_in_what_must_not_be_used(tmp_path):
     explicit = {f"{number}.png" for number in (1, 2, 3)}
     assert explicit & train
     assert {record.id for record in read_split(tmp_path / "round", "train")} == train - explicit
+
+
+def test_one_text_in_a_tar_that_cannot_be_tags_is_left_out(tmp_path):
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for number in range(1, 7):
+            text = b'["red","sky"]' if number == 3 else b"red, sky"
+            for name, content in ((f"{number}.png", Drawn(number, []).png()), (f"{number}.txt", text)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    board = open_board("webdataset", Settings([tmp_path]))
+    assert {post.id for post in board.posts()} == {f"0.tar/{number}.png" for number in (1, 2, 4, 5, 6)}
+    [(name, reason)] = board.rejected
+    assert name == "0.tar/3.png" and "part of a list" in reason

@@ -203,8 +203,11 @@ def test_edited_texts_are_corrections_and_the_programs_own_tags_are_not(board, b
     "content, words",
     [
         ("md5,id,tag\n", ""),
-        ("md5,id,tag,decision,source,time\n,,cat,yes,,\n", "row 1: expected a tag, and an md5 or an id, but both are empty"),
-        ("md5,id,tag,decision,source,time\n,a\n", "row 1: expected a tag, and an md5 or an id, but the tag is empty"),
+        (
+            "md5,id,tag,decision,source,time\n,,cat,yes,,\n",
+            "line 2: expected a tag, and an md5 or an id, but both are empty",
+        ),
+        ("md5,id,tag,decision,source,time\n,a\n", "line 2: expected a tag, and an md5 or an id, but the tag is empty"),
         ("id;tag\na;b\n", "expected the columns md5,id,tag,decision"),
         ("md5,id,tag,decision,source,time\n,a,cat,maybe,,\n", "expected yes or no"),
         (b"\xff\xfe\xff", "expected a table in UTF-8"),

@@ -13,6 +13,7 @@ from small_board import SmallBoard, rating
 from common import files
 from dataset import records
 from dataset.boards.folder import FolderBoard
+from dataset.boards.visibility import UNKNOWN_RATING
 from evaluation.ratings import rating_figures
 from evaluation.score import Scores
 from inference.tagger import Tagger
@@ -123,7 +124,9 @@ def test_a_misspelled_rating_is_named(tmp_path, capsys):
     (pictures / "0.txt").write_text("left, rating: safe")
     (pictures / "1.txt").write_text("left, rating:save")
     posts = {post.id: post for post in FolderBoard([pictures], None).posts()}
-    assert posts["0.png"].rating == "safe" and posts["1.png"].rating == "" and "rating:save" in posts["1.png"].tags
+    assert (
+        posts["0.png"].rating == "safe" and posts["1.png"].rating == UNKNOWN_RATING and "rating:save" in posts["1.png"].tags
+    )
     assert "rating:save is no rating" in capsys.readouterr().err
 
 
@@ -131,7 +134,7 @@ def test_two_ratings_of_one_picture_are_none(tmp_path, capsys):
     pictures = rated_pictures(tmp_path / "pictures", 5)
     (pictures / "0.txt").write_text("left, rating:safe, rating:explicit")
     posts = {post.id: post for post in FolderBoard([pictures], None).posts()}
-    assert posts["0.png"].rating == "" and posts["0.png"].tags == ("left",)
+    assert posts["0.png"].rating == UNKNOWN_RATING and posts["0.png"].tags == ("left",)
     assert posts["1.png"].rating == "safe" and "1 images have several ratings" in capsys.readouterr().err
 
 

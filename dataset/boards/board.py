@@ -31,7 +31,7 @@ class Post:
         id: identifies the post on its board.
         tags: names of its tags, without repetition.
         group: name of its group. Pictures of one group (a parent and its children, variants of one emoji) share a split.
-        rating: one of `records.RATINGS`; empty if unknown.
+        rating: one of `records.RATINGS`, `UNKNOWN_RATING`, or empty if it has none.
         md5: MD5 of the original file in hexadecimal; empty if unknown before the file is read.
         source: path or URL of the original file.
         width, height: size of the original in pixels; 0 if unknown.

@@ -21,7 +21,7 @@ from dataset.boards.catalogue import Catalogue, make_catalogue
 from dataset.boards.filters import Filters
 from dataset.boards.groups import group_names
 from dataset.boards.local_board import LocalBoard
-from dataset.boards.visibility import MILDEST, UNKNOWN_RATING, read_rating
+from dataset.boards.visibility import MILDEST, UNKNOWN_RATING, is_restricted, read_rating
 from dataset.records import CATEGORIES, RATING_TAGS
 from dataset.tag_text import TagReader
 
@@ -50,6 +50,7 @@ class Collection(LocalBoard):
         self._reader = reader or TagReader()
         self._categories: dict[str, str] = {}  # tag ▶ category, where that is not `general`
         self._posts: list[Post] = []
+        self.restricted: dict[str, Annotation] = {}  # pictures that must not be used, see `is_restricted`
         self._artists: np.ndarray | None = None
         self._months: np.ndarray | None = None
         self._rules: TagRules | None = None
@@ -111,9 +112,8 @@ class Collection(LocalBoard):
             raise InputError(f"no picture is left of the {with_tags:,} with tags: {counts}{there}")
         self._categories = _most_common_categories(tagged.values())
         for name, each in tagged.items():
-            rating = "" if each.rating == UNKNOWN_RATING else each.rating
             group = each.group or names.get(each.key) or name
-            self._posts.append(Post(name, each.tags, group, rating, md5s[name], each.source, labels=each.labels))
+            self._posts.append(Post(name, each.tags, group, each.rating, md5s[name], each.source, labels=each.labels))
         self._artists, self._months = self._artists_and_months(tagged.values())
 
     def _artists_and_months(self, annotations: Iterable[Annotation]) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -217,6 +217,9 @@ class Collection(LocalBoard):
             ratings |= set(MILDEST)
         reasons = {name: reason_to_skip(each, self._filters, ratings, excluded) for name, each in images.items()}
         self.skipped |= dict(sorted(Counter(filter(None, reasons.values())).items()))
+        for name, each in images.items():
+            if reasons[name] and is_restricted((*each.tags, *each.other_names), each.rating):
+                self.restricted[name] = each
         return {name: each for name, each in images.items() if not reasons[name]}
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from common.errors import InputError, say
+from common.errors import InputError, counted, say
 from common.files import decode_text
 from common.numbers import ranks
 from dataset.boards.annotation import Annotation
@@ -96,7 +96,18 @@ class FolderBoard(Collection):
                     self.rejected.append((name, f"tags cannot be read: {beside.name}, {error.strerror}"))
         if unread:
             say(f"{len(unread):,} text files are not read, because their picture has another, such as {unread[0]}")
-        return dict(zip(texts, self._reader.read(list(texts.values())), strict=True))
+        return dict(zip(texts, self._tags_of(list(texts), list(texts.values())), strict=True))
+
+    def _tags_of(self, names: Sequence[str], cells: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+        """Return the tags of each picture's cell; none, if it has something that cannot be a tag, and is rejected."""
+        strange: list[tuple[int, str]] = []
+        tags = self._reader.read(cells, strange)
+        self.rejected += [(names[position], f"{cells[position][0]}: {reason}") for position, reason in strange]
+        if strange:
+            position, reason = strange[0]
+            number = counted(len(strange), "text is", "texts are")
+            say(f"{number} left out, such as {cells[position][0]}: {reason}")
+        return tags
 
     def _tags_from_table(
         self, table: Path, images: Iterable[str]
@@ -139,7 +150,7 @@ class FolderBoard(Collection):
             for relative, rank in zip(values, column.tolist(), strict=True):
                 labels[relative][name] = rank
         tags: dict[str, tuple[str, ...]] = {}
-        for (relative, _), names in zip(cells, self._reader.read(cells), strict=True):
+        for (relative, _), names in zip(cells, self._tags_of([name for name, _ in cells], cells), strict=True):
             tags[relative] = tuple(dict.fromkeys((*tags.get(relative, self._numbers), *names)))
         return tags, groups, labels, _ratings(table, words)
 

@@ -63,9 +63,12 @@ class WebDatasetBoard(Collection):
                 if text is not None:
                     cells[len(found)] = (annotation.id, text)
                 found.append(annotation)
-        for position, tags in zip(cells, self._reader.read(list(cells.values())), strict=True):
+        strange: list[tuple[int, str]] = []
+        for position, tags in zip(cells, self._reader.read(list(cells.values()), strange), strict=True):
             read = from_tags(tags)
             found[position] = replace(found[position], tags=read.tags, categories=read.categories)
+        places = list(cells.values())
+        self.rejected += [(places[position][0], f"tags cannot be used: {reason}") for position, reason in strange]
         for kind, members in others.items():
             say(f"files in tars that are not used, because {kind}: {len(members):,}, such as {members[0]}")
         if not found:

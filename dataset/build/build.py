@@ -23,7 +23,7 @@ from dataset import images, implications, records
 from dataset.boards.board import Board
 from dataset.build import parts
 from dataset.build.changes import changes
-from dataset.build.corrected_entries import check_unchanged, correct_entries
+from dataset.build.corrected_entries import check_unchanged, correct_entries, ratings_of
 from dataset.build.fetch_pictures import Fetcher, Picture, Spool
 from dataset.build.forecast import print_plan
 from dataset.build.parts import WHOLE, Part
@@ -172,6 +172,7 @@ def _initial_manifest(board: Board, options: Options, selection: Selection, part
         "options": asdict(options),
         "attribution": board.attribution,
         "tags": len(selection.tags),
+        "ratings": ratings_of(selection),
         "posts": selection.num_posts,
         "skipped": board.skipped,
         "rejected": len(board.rejected) if part.index == 1 else 0,

@@ -5,12 +5,10 @@ from pathlib import Path
 
 from common.errors import InputError, say
 from dataset import corrections
-from dataset.boards.visibility import is_restricted
+from dataset.build.restricted import REASON, becomes_restricted, rating_among
 from dataset.build.saved_selection import Outcome
 from dataset.build.selection import Selection
 from dataset.build.shards import Shard, numbered_entries
-
-RESTRICTED = "a correction names a young character in a picture that is not rated safe"
 
 
 def correct_entries(folder: Path, selection: Selection, outcome: Outcome) -> tuple[Selection, list[tuple[str, str, bool]]]:
@@ -23,7 +21,7 @@ def correct_entries(folder: Path, selection: Selection, outcome: Outcome) -> tup
 
     Returns:
         The selection with the corrected tags, and in the form of `Outcome.missing` the posts that must not be used with
-        them, see `is_restricted`.
+        them, see `becomes_restricted`.
 
     Raises:
         InputError: the table is damaged.
@@ -32,6 +30,7 @@ def correct_entries(folder: Path, selection: Selection, outcome: Outcome) -> tup
     if not (table := corrections.read_table(path)):
         return selection, []
     decisions, rows = corrections.Decisions(table), corrections.correctable(selection.tags, selection.categories)
+    ratings = ratings_of(selection)
     restricted, missing = [], {post_id for post_id, _, _ in outcome.missing}
     corrected, applied = dict.fromkeys(selection.entries, 0), 0
     entries: dict[str, list] = {split: [] for split in selection.entries}
@@ -43,15 +42,20 @@ def correct_entries(folder: Path, selection: Selection, outcome: Outcome) -> tup
         corrected[outcome.splits[number]] += sum(
             (rows[tag] in labels) != (rows[tag] in entry.tags) for tag in decided if tag in rows
         )
-        names = [tag for tag, has_tag in decided.items() if has_tag]
-        if entry.post.id not in missing and is_restricted(names, entry.post.rating):
-            restricted.append((entry.post.id, RESTRICTED, False))
+        rating = rating_among(entry.post.rating, ratings)
+        if entry.post.id not in missing and becomes_restricted(decided, entry.post.tags, rating):
+            restricted.append((entry.post.id, REASON, False))
         entries[section].append(replace(entry, tags=list(labels), labels=labels if entry.labels else None))
     changed = ", ".join(f"{count:,} {split}" for split, count in corrected.items() if count) or "0"
     say(f"{path}: {applied:,} of {len(table):,} corrections apply to the chosen posts; labels that they change: {changed}")
     if restricted:
-        say(f"{len(restricted):,} posts are left out, such as {restricted[0][0]}: {RESTRICTED}")
+        say(f"{len(restricted):,} posts are left out, such as {restricted[0][0]}: {REASON}")
     return replace(selection, entries=entries), restricted
+
+
+def ratings_of(selection: Selection) -> list[str]:
+    """Return the different ratings of the selected posts; an empty one stands for posts without a rating."""
+    return sorted({entry.post.rating for entries in selection.entries.values() for entry in entries})
 
 
 def check_unchanged(folder: Path, manifest: dict, begun: dict | None, shards: list[Shard]) -> dict:

@@ -92,6 +92,7 @@ def join(folder: Path, part: Part) -> dict:
     }
     alike = {name: sum(manifest["alike"][name] for manifest in manifests) for name in first["alike"]}
     whole = first | {"splits": splits, "alike": alike, "rejected": sum(manifest["rejected"] for manifest in manifests)}
+    whole["ratings"] = sorted({rating for manifest in manifests for rating in manifest.get("ratings", ["unknown"])})
     whole["decode_version"] = min(manifest.get("decode_version", 1) for manifest in manifests)
     whole.pop("part")
     files.write_json(folder / "manifest.json", whole)

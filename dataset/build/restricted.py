@@ -61,7 +61,5 @@ def rating_without_tag(data: Path) -> str:
     """Return the rating of the pictures of a data folder that have none among their tags: that of all, or not known."""
     manifest = files.read_json(data / "manifest.json")
     filters = (manifest.get("options") or {}).get("filters") or {}
-    ratings: list[str] = (
-        manifest.get("ratings") or filters.get("ratings") or []
-    )  # folders of earlier versions lack the first
+    ratings: list[str] = manifest.get("ratings") or filters.get("ratings") or []  # older folders lack the first
     return read_rating(ratings[0]) if len(ratings) == 1 else UNKNOWN_RATING

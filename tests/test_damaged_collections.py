@@ -318,3 +318,11 @@ def test_very_long_tags_and_a_link_to_a_data_folder(tmp_path):
     done = program("download.py", "--add", "--out", tmp_path / "link")
     assert done.returncode == 1
     assert f"link is a link: give the folder that it leads to, --out {tmp_path / 'data'}" in done.stderr
+
+
+def test_hydrus_texts_in_one_line(tmp_path, capsys):
+    (tmp_path / "1.png").write_bytes(PICTURES[0].png())
+    (tmp_path / "1.png.txt").write_text("creator:bob, red, blue sky, rating:safe")
+    list(open_board("hydrus", Settings([tmp_path])).posts())
+    said = capsys.readouterr().err
+    assert f"sidecars with commas in a single line: 1, which is read as one tag, such as {tmp_path / '1.png.txt'}" in said

@@ -108,7 +108,7 @@ def test_a_later_build_honours_the_corrections(emoji_data, tmp_path):
     command += ["--val", 15, "--test", 15, "--out", tmp_path / "again"]
     done = program("download.py", *command)
     assert done.returncode == 0, done.stderr
-    assert "2 of 3 corrections apply to the chosen posts; labels that they change: 2 train" in done.stderr
+    assert "2 of 3 apply to the chosen posts; labels that they change: 2 train" in done.stderr
     after = labels_of(tmp_path / "again")
     assert after == before | {one.id: before[one.id] - {wrong}, other.id: before[other.id] | {missing}}
     counts = {tag.name: tag.count for tag in records.read_tags(tmp_path / "again" / "tags.csv")}

@@ -47,6 +47,7 @@ class HydrusBoard(Collection):
         images, rejected, others = self._folders.find()
         self.rejected += rejected
         read, used = [], dict.fromkeys((".txt", ".json"), 0)
+        one_line: list[Path] = []  # texts that seem to have all tags in one line
         for name, source in progress(images.items(), description="sidecars", unit="files", leave=False):
             path = Path(source)
             tags: list[str] = []
@@ -56,7 +57,10 @@ class HydrusBoard(Collection):
                     if sidecar.is_file():
                         used[suffix] += 1
                         with naming(sidecar.name):
-                            tags += tags_in(sidecar, self._tags_path)
+                            found = tags_in(sidecar, self._tags_path)
+                        if len(found) == 1 and found[0].count(",") > 1:
+                            one_line.append(sidecar)
+                        tags += found
             except ValueError as error:
                 self.rejected.append((name, f"sidecar cannot be used: {in_one_line(error)}"))
                 tags = []
@@ -67,6 +71,9 @@ class HydrusBoard(Collection):
         for suffix, number in used.items():
             if alone := others[suffix] - number:
                 say(f"{alone:,} {suffix} files belong to no picture that can be read: sidecars are named like a.jpg{suffix}")
+        if one_line:
+            example = f"{len(one_line):,}, which is read as one tag, such as {one_line[0]}"
+            say(f"sidecars with commas in a single line: {example}: --board folder reads such texts")
         yield from spelled(read, self._reader)
 
 

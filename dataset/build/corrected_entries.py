@@ -47,7 +47,8 @@ def correct_entries(folder: Path, selection: Selection, outcome: Outcome) -> tup
             restricted.append((entry.post.id, REASON, False))
         entries[section].append(replace(entry, tags=list(labels), labels=labels if entry.labels else None))
     changed = ", ".join(f"{count:,} {split}" for split, count in corrected.items() if count) or "0"
-    say(f"{path}: {applied:,} of {len(table):,} corrections apply to the chosen posts; labels that they change: {changed}")
+    said = f"{applied:,} of {len(table):,} apply to the chosen posts; labels that they change: {changed}"
+    say(f"corrections that people made: {said}")
     if restricted:
         say(f"{len(restricted):,} posts are left out, such as {restricted[0][0]}: {REASON}")
     return replace(selection, entries=entries), restricted

@@ -55,7 +55,6 @@ def table_of_samplings(figures: dict) -> Table:
 
 
 def _read_with_csv(paths: dict[str, Path]) -> dict:
-    csv.field_size_limit(2**31 - 1)
     tags = 0
     with gzip.open(paths["posts"], "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):

@@ -52,7 +52,7 @@ def collect(*decisions: Path, events=()) -> collecting.Collected:
     return collecting.collect(Path("data/p"), list(events), list(decisions))
 
 
-def found(collected: collecting.Collected) -> dict[tuple[str, str], bool]:
+def answers_in(collected: collecting.Collected) -> dict[tuple[str, str], bool]:
     return {(each.id, each.tag): each.has_tag for each in collected.table}
 
 
@@ -64,7 +64,7 @@ def message(capsys, beginning: str) -> str:
 def test_a_text_that_is_not_utf_8_is_named_and_the_others_are_used(pictures, capsys):
     (pictures / "00.txt").write_bytes("r\xe4d, sky".encode("latin-1"))
     (pictures / "01.txt").write_text("red")
-    assert found(collect()) == {("01.png", "tree"): False}
+    assert answers_in(collect()) == {("01.png", "tree"): False}
     line = message(capsys, "cannot be read")
     assert line.startswith("1 text cannot be read") and "tags are not UTF-8: 00.txt" in line and "save as UTF-8" in line
 
@@ -73,7 +73,7 @@ def test_new_tags_are_named_and_are_no_corrections(pictures, capsys):
     (pictures / "00.txt").write_text("red, sky, fox, wolf")  # the fox is not new
     (pictures / "01.txt").write_text("red, wolf, tree, cat")
     annotations.write(pictures / "02.txt", ["program's tag"], "append", "1.0", "comma")
-    assert found(collect()) == {("01.png", "cat"): True}
+    assert answers_in(collect()) == {("01.png", "cat"): True}
     line = message(capsys, "new tag")
     assert line.startswith("1 new tag of 2 pictures") and f"wolf in {pictures / '00.txt'}" in line
     for number in range(10, 20):
@@ -91,7 +91,7 @@ def test_new_tags_are_named_and_are_no_corrections(pictures, capsys):
 def test_a_text_with_another_separator_rejects_nothing(pictures, capsys, text):
     (pictures / "00.txt").write_text(text)
     (pictures / "01.txt").write_text("red")
-    assert found(collect()) == {("01.png", "tree"): False}
+    assert answers_in(collect()) == {("01.png", "tree"): False}
     line = message(capsys, "not used")
     assert line.startswith(f"1 text is not used, such as {pictures / '00.txt'}") and "sky" in line
 
@@ -106,7 +106,7 @@ def test_a_text_with_another_separator_rejects_nothing(pictures, capsys, text):
 )
 def test_a_text_whose_tags_are_others_is_used(pictures, text, expected):
     (pictures / "00.txt").write_text(text, newline="", encoding="utf-8")
-    assert found(collect()) == {("00.png", tag): answer for tag, answer in expected.items()}
+    assert answers_in(collect()) == {("00.png", tag): answer for tag, answer in expected.items()}
 
 
 def test_an_edit_that_is_undone_is_taken_back(pictures):
@@ -114,7 +114,7 @@ def test_an_edit_that_is_undone_is_taken_back(pictures):
     for number, (content, expected) in enumerate((("red, cat", False), (text, True))):
         (pictures / "01.txt").write_text(content)
         os.utime(pictures / "01.txt", (time.time() + number, time.time() + number))
-        assert found(collect()) == {("01.png", "tree"): expected, ("01.png", "cat"): not expected}
+        assert answers_in(collect()) == {("01.png", "tree"): expected, ("01.png", "cat"): not expected}
     assert not collect().added
 
 
@@ -122,18 +122,18 @@ def test_pictures_that_are_gone_are_counted(pictures, capsys):
     (pictures / "00.txt").write_text("")
     (pictures / "01.txt").unlink()
     (pictures / "02.png").rename(pictures / "other.png")
-    assert found(collect()) == {}
+    assert answers_in(collect()) == {}
     assert message(capsys, "not compared").startswith("3 pictures of the data folder are not compared")
     for path in pictures.glob("*.txt"):
         path.write_text("")
-    assert found(collect()) == {}  # other corrections can be learned all the same
+    assert answers_in(collect()) == {}  # other corrections can be learned all the same
     assert "the texts beside the pictures are not compared" in capsys.readouterr().err
 
 
 def test_sidecars_of_hydrus_in_json_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(make(tmp_path, "hydrus"))
     Path("pictures/01.png.json").write_text(json.dumps({"tags": ["red", "cat"]}))
-    assert found(collect()) == {("01.png", "tree"): False, ("01.png", "cat"): True}
+    assert answers_in(collect()) == {("01.png", "tree"): False, ("01.png", "cat"): True}
 
 
 def test_all_counts_of_a_line_are_of_the_same_corrections(pictures):

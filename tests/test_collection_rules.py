@@ -8,11 +8,11 @@ import tarfile
 import pytest
 from conftest import program
 from data_folders import read_split
-from written_collections import FORMS, Drawn, posts_by_number, with_tar
+from written_collections import FORMS, Drawn, danbooru, posts_by_number, with_json, with_tar, with_texts
 
 from common.errors import InputError
 from dataset.boards.board import Settings, open_board
-from dataset.boards.filters import HIDDEN
+from dataset.boards.filters import HIDDEN, Filters
 from dataset.boards.post_json import read_post
 from dataset.boards.visibility import UNKNOWN_RATING, is_restricted
 from dataset.corrections import Correction, Decisions
@@ -262,3 +262,26 @@ def test_one_text_in_a_tar_that_cannot_be_tags_is_left_out(tmp_path):
     assert {post.id for post in board.posts()} == {f"0.tar/{number}.png" for number in (1, 2, 4, 5, 6)}
     [(name, reason)] = board.rejected
     assert name == "0.tar/3.png" and "part of a list" in reason
+
+
+def test_tables_of_rules(tmp_path, capsys):
+    with_texts(tmp_path, [Drawn(1, [])])
+    next(tmp_path.glob("*.txt")).write_text("t1, t2, t3, t4, t5")
+    (tmp_path / "aliases.csv").write_text('Antecedent_Name,Consequent_Name,Status\n" t1 ",one,Active\nt2,"a\nb",\nt3, ,\n')
+    (tmp_path / "aliases.csv").open("a").write("t4,old,\nt4,four,\nt5,five,deleted\n")
+    board = open_board("folder", Settings([tmp_path], rules=(str(tmp_path / "aliases.csv"), None)))
+    [post] = board.posts()
+    assert post.tags == ("one", "t2", "t3", "four", "t5")
+    said = capsys.readouterr().err
+    assert "aliases.csv: 3 of 6 rows are rules that hold" in said
+    assert r"aliases.csv: rows without two names of tags: 2, which are not used, such as 't2' ▶ 'a\nb'" in said
+    assert "aliases.csv: aliases of a name that has another one later: 1, which are not used" in said
+
+
+@pytest.mark.parametrize("excluded", ["kitty", "kit*", "cat"])
+def test_exclusions_know_aliases(excluded, tmp_path):
+    with_json(tmp_path, [Drawn(1, ["kitty", "hat"]), Drawn(2, ["cat", "hat"]), Drawn(3, ["hat"])], danbooru)
+    (tmp_path / "aliases.csv").write_text("antecedent_name,consequent_name\nkitty,cat\n")
+    filters = Filters([], [excluded], typed=(excluded,))
+    board = open_board("gallery-dl", Settings([tmp_path], rules=(str(tmp_path / "aliases.csv"), None), filters=filters))
+    assert [post.id for post in board.posts()] == ["3.png"]

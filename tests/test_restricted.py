@@ -61,13 +61,13 @@ def ids(folder: Path, *splits: str) -> set[str]:
     return {record.id for split in splits or records.SPLITS for record in read_split(folder, split)}
 
 
-def of_kind(folder: Path, kind: int, *splits: str) -> list[str]:
-    """Pictures of a split: 0 are safe, 1 are explicit, and 5 have two ratings."""
-    return sorted(name for name in ids(folder, *splits) if int(name.removesuffix(".png")) % 6 == kind)
+def rated_alike(folder: Path, remainder: int, *splits: str) -> list[str]:
+    """Pictures of a split by their number modulo 6: of 0, they are safe, of 1 explicit, and of 5 they have two ratings."""
+    return sorted(name for name in ids(folder, *splits) if int(name.removesuffix(".png")) % 6 == remainder)
 
 
 def explicit(folder: Path, split: str) -> list[str]:
-    return of_kind(folder, 1, split) + of_kind(folder, 3, split)
+    return rated_alike(folder, 1, split) + rated_alike(folder, 3, split)
 
 
 def run_on(data: Path) -> Run:
@@ -88,8 +88,8 @@ def improved(data: Path, *rows: str) -> set[str]:
 
 
 def test_a_name_that_the_data_folder_lacks_counts_in_every_split(data, capsys):
-    out = of_kind(data, 1, "train")[:2] + explicit(data, "val")[:1] + explicit(data, "test")[:1]
-    safe = of_kind(data, 0)[0]
+    out = rated_alike(data, 1, "train")[:2] + explicit(data, "val")[:1] + explicit(data, "test")[:1]
+    safe = rated_alike(data, 0)[0]
     before = files.read_json(data / "manifest.json")["splits"]
     assert improved(data, *(f"{name},young,yes" for name in (*out, safe))) == set(out)
     assert "4 pictures are left out (2 train, 1 val, 1 test)" in capsys.readouterr().err
@@ -104,7 +104,7 @@ def test_a_name_that_the_data_folder_lacks_counts_in_every_split(data, capsys):
 
 
 def test_a_picture_whose_rating_is_not_known_is_left_out(data):
-    unknown = of_kind(data, 5, "train")[0]
+    unknown = rated_alike(data, 5, "train")[0]
     assert improved(data, f"{unknown},young,yes") == {unknown}
     files.write_csv(Path("data/again-corrections.csv"), ("md5", "id", "tag", "decision"), [("", unknown, "young", "yes")])
     command = ("--board", "folder", "--images", "pictures", "--size", 32, "--min-positives", 2, "--val", 20, "--test", 20)
@@ -138,8 +138,8 @@ def test_a_folder_of_an_earlier_version_does_not_say_its_ratings(data):
 
 
 def test_an_edited_text_leaves_its_picture_out(data):
-    first, other, unknown = of_kind(data, 1, "train")[:2] + of_kind(data, 5, "train")[:1]
-    safe, turned = of_kind(data, 0, "train")[:2]
+    first, other, unknown = rated_alike(data, 1, "train")[:2] + rated_alike(data, 5, "train")[:1]
+    safe, turned = rated_alike(data, 0, "train")[:2]
     for name, text in (
         (first, "red, tree, rating:explicit, young"),
         (other, "red, tree, young"),  # the rating is gone
@@ -158,7 +158,7 @@ def test_an_edited_text_leaves_its_picture_out(data):
 
 
 def test_the_number_of_changes_is_of_the_pictures_that_are_used(data, capsys):
-    out, kept = of_kind(data, 1, "train")[0], of_kind(data, 0, "train")[0]
+    out, kept = rated_alike(data, 1, "train")[0], rated_alike(data, 0, "train")[0]
     improved(data, f"{out},young,yes", f"{out},cat,yes", f"{out},red,no", f"{kept},cat,yes")
     said = capsys.readouterr().err
     labels = sum(len(record.tags) for record in read_split(Path("data/p-2"), "train"))
@@ -167,7 +167,7 @@ def test_the_number_of_changes_is_of_the_pictures_that_are_used(data, capsys):
 
 
 def test_a_round_with_the_same_corrections_is_not_repeated(data):
-    first = of_kind(data, 0, "train")[0]
+    first = rated_alike(data, 0, "train")[0]
     collected, run = collect(data, f"{first},cat,yes"), run_on(data)
     new = improvement.begin(run, collected)
     assert new is not None and improvement.learned_by(run, collected) is None
@@ -179,7 +179,7 @@ def test_a_round_with_the_same_corrections_is_not_repeated(data):
 
 
 def test_clean_leaves_out_what_decisions_restrict(data):
-    train, test, safe = of_kind(data, 1, "train")[0], explicit(data, "test")[0], of_kind(data, 0, "train")[0]
+    train, test, safe = rated_alike(data, 1, "train")[0], explicit(data, "test")[0], rated_alike(data, 0, "train")[0]
     tables = [{(name, "young"): True for name in (train, test, safe)}]
     assert cleaning.restricted(data, {}, tables) == {train, test}
     assert cleaning.restricted(data, {}, [*tables, {(train, "young"): False}]) == {test}
@@ -213,7 +213,7 @@ def test_what_decisions_and_tags_have_together(decided, tags, rating, expected):
 
 @pytest.mark.parametrize("text", ['["cat","dog"]', "[cat, dog"])
 def test_one_text_of_another_form_is_named_and_the_others_are_used(data, text, capsys):
-    odd, edited = of_kind(data, 0, "train")[:2]
+    odd, edited = rated_alike(data, 0, "train")[:2]
     Path("pictures", odd).with_suffix(".txt").write_text(text)
     Path("pictures", edited).with_suffix(".txt").write_text("red, rating:safe")
     collected = collecting.collect(data, [], [])

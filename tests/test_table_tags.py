@@ -1,14 +1,11 @@
 """What separates the tags in a board's table, and the rule about young characters however they are separated."""
 
-import csv
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
 from conftest import program
-from written_collections import Drawn
+from written_collections import Drawn, write_table
 
 from dataset.boards.board import Settings, open_board
 from dataset.tag_text import TagReader
@@ -43,17 +40,7 @@ def tags_of(folder: Path, cells: list, suffix: str = ".csv", separator: str = ""
     for number in range(1, len(cells) + 1):
         (pictures / f"{number}.png").write_bytes(Drawn(number, []).png())
     columns = {"id": list(range(1, len(cells) + 1)), "tag_string": cells, "rating": ["q"] * len(cells), **more}
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    table = folder / f"posts{suffix}"
-    if suffix == ".parquet":
-        parquet.write_table(pa.table(columns), table)
-    elif suffix == ".jsonl":
-        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+    table = write_table(folder / f"posts{suffix}", columns)
     board = open_board("table", Settings([pictures], table, reader=TagReader(separator)))
     tags = {int(post.id.removesuffix(".png")): set(post.tags) for post in board.posts()}
     assert len(tags) + sum(board.skipped.values()) == len(cells)

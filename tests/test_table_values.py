@@ -1,15 +1,12 @@
 """Ids, scores, dates and ratings of a board's table: what can be read is, and what cannot is counted with an example."""
 
-import csv
 import datetime
-import json
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
 from conftest import program
-from written_collections import Drawn
+from written_collections import Drawn, write_table
 
 from common.errors import InputError
 from dataset.boards.board import Board, Settings, open_board
@@ -51,17 +48,7 @@ def opened(folder: Path, columns: dict[str, list], suffix: str = ".csv", filters
         (pictures / f"{number}.png").write_bytes(Drawn(number, []).png())
     count = len(next(iter(columns.values())))
     columns = {"id": list(range(1, count + 1)), "tag_string": ["red sky"] * count, "rating": ["s"] * count} | columns
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    table = folder / f"posts{suffix}"
-    if suffix == ".parquet":
-        parquet.write_table(pa.table(columns), table)
-    elif suffix == ".jsonl":
-        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+    table = write_table(folder / f"posts{suffix}", columns)
     return open_board("table", Settings([pictures], table, filters=filters))
 
 

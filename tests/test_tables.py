@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from written_collections import Drawn
 
 from common.errors import InputError
 from dataset.boards.folder import FolderBoard
@@ -155,3 +156,45 @@ def test_a_folder_that_has_changed_is_not_complete(tmp_path, capsys):
     for words in ("1 new (such as 30.png)", "1 left out now (such as 5.png)", "1 tagged otherwise (such as 3.png)"):
         assert words in str(error.value)
     assert "1 another picture under the same name (such as 3.png)" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"general": "red blue_sky", "artist": "bob"},
+        {"general": ["red", "blue_sky"], "artist": ["bob"], "character": None},
+        {"general": {"red": 0.9, "blue_sky": 0.5}, "artist": {"bob": 1}, "rating": {"general": 0.1, "safe": 0.8}},
+    ],
+)
+def test_tags_by_category_in_a_json_table(tags, tmp_path):
+    (tmp_path / "1.png").write_bytes(Drawn(1, []).png())
+    table = tmp_path / "tags.json"
+    table.write_text(json.dumps([{"id": "1.png", "tags": tags}]))
+    board = FolderBoard([tmp_path], table)
+    [post] = board.posts()
+    assert post.tags == ("red", "blue_sky", "bob")
+    assert post.rating == ("safe" if "rating" in tags else "")
+    assert [board.category(tag) for tag in post.tags] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[" * 100_000, "brackets in brackets"),
+        (f'[{{"id": {"9" * 5000}, "tags": "a"}}]', "at most 4,300 digits"),
+        ('[{"id": "1.png", "tags": "\\ud800x"}, {"id": "2.png", "tags": "hat"}]', ""),
+        ('[{"id": "1.png", "tags": "hat", "group": "\\ud800"}, {"id": "2.png", "tags": "hat"}]', ""),
+    ],
+)
+def test_json_tables_that_are_damaged(content, reason, tmp_path):
+    for drawn in (Drawn(1, []), Drawn(2, [])):
+        (tmp_path / f"{drawn.number}.png").write_bytes(drawn.png())
+    table = tmp_path / "tags.json"
+    table.write_text(content)
+    board = FolderBoard([tmp_path], table)
+    if reason:
+        with pytest.raises(InputError, match=f"tags.json is neither JSON nor JSON on each line: .*{reason}"):
+            list(board.posts())
+        return
+    assert [post.id for post in board.posts()] == ["2.png"]
+    assert board.rejected == [("1.png", "control characters, or halves of characters")]

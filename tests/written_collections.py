@@ -171,17 +171,22 @@ def with_table(folder: Path, pictures: list[Drawn], suffix: str, by_md5: bool = 
         rows.append({name: value for name, value in post.items() if name != "category"} | {"created_at": post["date"]})
         del rows[-1]["date"]
     rows.append(rows[0] | {"id": 999_999, "md5": "f" * 32})  # without a picture
-    table = folder.with_name(f"{folder.name}{suffix}")
-    if suffix == ".parquet":
-        parquet.write_table(pa.Table.from_pylist(rows), table, row_group_size=5)
-    elif suffix == ".jsonl":
-        table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return write_table(folder.with_name(f"{folder.name}{suffix}"), {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def write_table(path: Path, columns: dict[str, list]) -> Path:
+    """Write a table as CSV, JSON lines or Parquet, by its suffix."""
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.table(columns), path, row_group_size=5)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     else:
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-    return table
+    return path
 
 
 def with_texts(folder: Path, pictures: list[Drawn]) -> None:

@@ -36,26 +36,31 @@ class GalleryDlBoard(Collection):
         self.rejected += rejected
         lines = _Lines(self._folders.folders, self.rejected)
         read: dict[str, Annotation] = {}
-        kinds = Counter[str]()
+        kinds, sidecars = Counter[str](), set[str]()  # several pictures may share a sidecar
         for name, source in progress(images.items(), description="metadata", unit="files", leave=False):
             read[name] = Annotation(id=name, source=source)
             try:
-                read[name] = replace(_metadata(Path(source), lines, kinds), id=name, source=source)
+                read[name] = replace(_metadata(Path(source), lines, kinds, sidecars), id=name, source=source)
             except ValueError as error:
                 self.rejected.append((name, f"metadata cannot be used: {in_one_line(error)}"))
             except OSError as error:
                 self.rejected.append((name, f"metadata cannot be read: {error.strerror}"))
         for kind, number in kinds.most_common():
             say(f"{number:,} of {len(images):,} pictures have their metadata in {kind}")
-        own = {path for source in images.values() if (path := _beside(Path(source), JSON_SUFFIXES))}
-        if alone := others[".json"] - len(own):
+        if alone := others[".json"] - len(sidecars):
             say(f"{alone:,} JSON files belong to no picture that can be read")
         lines.report()
         yield from spelled(list(read.values()), self._reader)
 
 
-def _metadata(picture: Path, lines: "_Lines", kinds: Counter[str]) -> Annotation:
-    """Return what is known about a picture, empty if nothing is, and count where that is.
+def _metadata(picture: Path, lines: "_Lines", kinds: Counter[str], sidecars: set[str]) -> Annotation:
+    """Return what is known about a picture, empty if nothing is.
+
+    Args:
+        picture: its file.
+        lines: the lines of `.jsonl` files.
+        kinds: counts where the metadata are.
+        sidecars: gets the JSON file, if there is one.
 
     Raises:
         OSError: a file cannot be read.
@@ -63,6 +68,7 @@ def _metadata(picture: Path, lines: "_Lines", kinds: Counter[str]) -> Annotation
     """
     if sidecar := _beside(picture, JSON_SUFFIXES):
         kinds[JSON] += 1
+        sidecars.add(str(sidecar))
         with naming(sidecar.name):
             post = read_post(json.loads(decode_text(sidecar.read_bytes())))
         if post.tags or not (text := _beside(picture, (".txt",))):

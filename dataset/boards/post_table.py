@@ -178,9 +178,8 @@ def roots(ids: np.ndarray, children: np.ndarray, parents: np.ndarray) -> np.ndar
     linked = np.sort(np.concatenate([children, parents]))
     if not len(linked):
         return ids.copy()
-    linked = linked[
-        np.append(True, linked[1:] != linked[:-1])
-    ]  # as np.unique does, whose hash table takes ten times as long
+    # As np.unique does, whose hash table takes ten times as long.
+    linked = linked[np.append(True, linked[1:] != linked[:-1])]
     up = np.arange(len(linked))
     up[np.searchsorted(linked, children)] = np.searchsorted(linked, parents)
     lowest = np.arange(len(linked))

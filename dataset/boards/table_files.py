@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,7 +194,6 @@ def _csv_fault(path: Path, delimiter: str, width: int) -> InputError:
             except UnicodeDecodeError:
                 return InputError(f"{path}, line {number:,} is not UTF-8: save the file as UTF-8")
     quotes = f"a cell with {delimiter!r}, a quote or a line break must be in quotes, and the quotes must end"
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a quote that does not end makes large cells
     number = 1
     with _opened(path) as file:
         reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=delimiter)

@@ -29,6 +29,7 @@ SUBJECTS = (
     "teach",
     "improve",
     "input",
+    "resizing",
     "step",
     "operations",
     "noise",

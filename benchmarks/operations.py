@@ -8,6 +8,7 @@ With one thread, as here, the times of the operations add up to that of the step
 import argparse
 import collections
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ from model.presets import PRESETS
 from training.optimizers import build_optimizer
 from training.recipes import resolve
 
-OTHERS = "other element-wise operations, mainly the optimizer's"
-GROUPS = {  # part of the name of an operation's kernel ▶ row of the table; the first that fits
+PRODUCTS, ELEMENT_WISE = "matrix products", "element-wise operations"
+KERNELS = {  # part of the name of an operation's kernel ▶ kind of operation; the first that fits
     "Conv2DBackpropFilter": "convolutions, gradient of the kernels",
     "Conv2DBackpropInput": "convolutions, gradient of the inputs",
     "Conv2D": "convolutions, forward",
-    "MatMul": "matrix products, mainly Muon's",
-    "Einsum": "matrix products, mainly Muon's",
+    "MatMul": PRODUCTS,
+    "Einsum": PRODUCTS,
     "BatchNorm": "batch normalisation",
     "Swish": "SiLU, forward",
     "ExecuteAsyncOnStream": "SiLU, gradient",  # by XLA
@@ -39,8 +40,9 @@ GROUPS = {  # part of the name of an operation's kernel ▶ row of the table; th
     "Cast": "conversion of number formats",
     "Sum": "sums",
     "Mean": "sums",
-    "": OTHERS,
+    "": ELEMENT_WISE,
 }
+PLACES = {"muon": "optimizer", "/tags": "noise layer", "": "others"}  # part of an operation's name ▶ where in the step it is
 NO_KERNEL = ("__inference", "Iterator", "Optional", "Prefetch", "Dataset")
 
 
@@ -66,14 +68,15 @@ def measure(options: argparse.Namespace) -> None:
     pixels, labels = random.integers(0, 256, shape, np.uint8), random.random((config.batch_size, options.tags)) < 0.02
     batches = tf.data.Dataset.from_tensors((pixels, labels.astype(np.float32))).repeat()
     network.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)  # compiles
+    rows: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
         network.fit(batches, steps_per_epoch=options.steps, shuffle=False, verbose=0)
         tf.profiler.experimental.stop()
-        milliseconds = {name: value / options.steps for name, value in kernel_milliseconds(Path(folder)).items()}
-    rows: collections.Counter[str] = collections.Counter()
-    for name, value in milliseconds.items():
-        rows[next(row for part, row in GROUPS.items() if part in name)] += value
+        for operation, kernel, milliseconds in kernels(Path(folder)):
+            kind = next(kind for part, kind in KERNELS.items() if part in kernel)
+            place = next(place for part, place in PLACES.items() if part in operation)
+            rows[f"{kind}, {place}" if kind in (PRODUCTS, ELEMENT_WISE) else kind] += milliseconds / options.steps
     flops = 3 * forward_flops(network) * config.batch_size  # backward: twice the forward pass
     figures = {
         "options": as_json(options) | {"precision": precision},
@@ -84,25 +87,24 @@ def measure(options: argparse.Namespace) -> None:
     report(f"operations-{precision}", table(figures), figures)
 
 
-def kernel_milliseconds(folder: Path) -> dict[str, float]:
-    """Return the total time of each kind of kernel that a profile holds.
+def kernels(folder: Path) -> Iterator[tuple[str, str, float]]:
+    """Yield each run of a kernel that a profile holds: name of the operation, name of the kernel, and milliseconds.
 
     Args:
         folder: where TensorFlow's profiler wrote it.
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    space, totals = xplane_pb2.XSpace(), collections.Counter()
+    space = xplane_pb2.XSpace()
     space.ParseFromString(next(folder.rglob("*.xplane.pb")).read_bytes())
     for plane in (plane for plane in space.planes if "CPU" in plane.name):
         for line in plane.lines:
             for event in line.events:
-                name, _, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                # Kernels are NAME:KIND; others are functions, C++::names (XLA's among them) and iterators over the batches.
-                is_kernel = name and not name.endswith(":") and not any(part in kind for part in NO_KERNEL)
-                if is_kernel or kind == "ExecuteAsyncOnStream":
-                    totals[kind] += event.duration_ps / 1e9
-    return dict(totals)
+                operation, _, kernel = plane.event_metadata[event.metadata_id].name.rpartition(":")
+                # Others are functions, C++::names (XLA's among them) and iterators over the batches.
+                is_kernel = operation and not operation.endswith(":") and not any(part in kernel for part in NO_KERNEL)
+                if is_kernel or kernel == "ExecuteAsyncOnStream":
+                    yield operation, kernel, event.duration_ps / 1e9
 
 
 def table(figures: dict) -> Table:

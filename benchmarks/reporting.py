@@ -12,7 +12,7 @@ from pathlib import Path
 from common.files import read_json, write_json
 
 RESULTS = Path("benchmarks") / "results"  # in the project folder, which is the working folder
-LIBRARIES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow")
+LIBRARIES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "opencv-python-headless", "pyvips-binary")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     pip install opencv-python-headless pyvips-binary pyvips
     python -m benchmarks resizing --data data/openmoji-320
 
-A library that is not installed is left out with a line. Only those that average all pixels of an area, as Pillow's antialiased
+A library that is not installed is left out with a line. Only those that use all pixels of an area, as Pillow's antialiased
 filter does, could take its place: a filter that looks at four pixels loses lines and adds patterns. Result: resizing.json.
 """
 

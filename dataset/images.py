@@ -10,6 +10,7 @@ import io
 import math
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,15 +100,19 @@ def decode(data: bytes, rows: int | None = None) -> Image.Image:
 
 
 def network_input(data: bytes, image_size: int, resize: str) -> np.ndarray:
-    """Decode and resize a picture for the network: uint8 (image_size, image_size, 3); see `decode_to_fit` and `fit`."""
-    return np.array(fit(decode_to_fit(data, image_size, resize), image_size, resize))
+    """Decode and resize a picture for the network: uint8 (image_size, image_size, 3); see `decode_to_fit` and `fit`.
+
+    Training, evaluation and prediction all use these functions, so that their pixels are the same.
+    """
+    pixels = _decode_plain_jpeg(data, image_size, resize)
+    if pixels is not None and pixels.shape[:2] == (image_size, image_size):
+        return pixels  # `fit` would copy it, and Pillow before and after that
+    image = _decode_other(data, image_size, resize) if pixels is None else Image.fromarray(pixels)
+    return np.array(fit(image, image_size, resize))
 
 
 def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
     """Decode a picture for `fit`; a JPEG of twice the needed size or more at 1/2, 1/4 or 1/8 scale, which is faster.
-
-    Training, evaluation and prediction all use this function, so that their pixels are the same. A JPEG without metadata
-    takes a faster way to the same pixels.
 
     Args:
         data: an encoded image file.
@@ -115,21 +120,26 @@ def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
 
     Returns:
         A Pillow image of mode RGB. It is at least as large as `fit` needs, or has the original size.
-
-    Raises:
-        ImageError: see `decode`.
     """
+    pixels = _decode_plain_jpeg(data, image_size, resize)
+    return _decode_other(data, image_size, resize) if pixels is None else Image.fromarray(pixels)
 
-    def least(width: int, height: int) -> tuple[int, int]:
-        side = max(width, height) if resize == "pad" else min(width, height)
-        scale = min(1.0, image_size / side)
-        return math.ceil(width * scale), math.ceil(height * scale)
 
-    if (pixels := plain_jpeg.decode(data, least, MAX_PIXELS)) is not None:
-        return Image.fromarray(pixels)
+def _decode_plain_jpeg(data: bytes, image_size: int, resize: str) -> np.ndarray | None:  # a faster way to the same pixels
+    return plain_jpeg.decode(data, partial(_least_size, image_size, resize), MAX_PIXELS)
+
+
+def _decode_other(data: bytes, image_size: int, resize: str) -> Image.Image:
     image = open_picture(data)
-    image.draft("RGB", least(*image.size))
+    image.draft("RGB", _least_size(image_size, resize, *image.size))
     return _to_rgb(image, data)
+
+
+def _least_size(image_size: int, resize: str, width: int, height: int) -> tuple[int, int]:
+    """Return the least width and height that `fit` needs of a picture of this width and height."""
+    side = max(width, height) if resize == "pad" else min(width, height)
+    scale = min(1.0, image_size / side)
+    return math.ceil(width * scale), math.ceil(height * scale)
 
 
 def normalise(data: bytes, size: int) -> bytes:
@@ -239,10 +249,7 @@ def open_picture(data: bytes) -> Image.Image:
 
 
 def open_to_normalise(data: bytes, size: int) -> Image.Image:
-    """Read the header of an image, as `open_picture` does, and have a JPEG decoded at the scale that `normalise` needs.
-
-    Decoding at 1/2, 1/4 or 1/8 scale takes a fraction of the time.
-    """
+    """Read the header of an image, as `open_picture` does, and have a JPEG decoded at the scale that `normalise` needs."""
     image = open_picture(data)
     image.draft("RGB", (DRAFT_SCALE * size, DRAFT_SCALE * size))
     return image

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -40,13 +40,16 @@ def outcome(function, *arguments):
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),
     st.floats(0, 1),
 )
+@example(64, 64, 0, 95, 64, "pad", [], 1.0)  # the network's size
+@example(128, 128, 2, 95, 64, "crop", [], 1.0)  # twice that
 def test_pixels_files_and_errors_are_those_of_pillow(width, height, subsampling, quality, size, resize, changed, kept):
     data = bytearray(jpeg(width, height, width + height, subsampling=subsampling, quality=quality))
     for place, value in changed:
         data[int(place * len(data))] = value
     if kept < 0.2:
         data = data[: int(5 * kept * len(data))]
-    calls = [(images.decode_to_fit, bytes(data), size, resize), (images.normalise, bytes(data), size)]
+    fitted = [(function, bytes(data), size, resize) for function in (images.decode_to_fit, images.network_input)]
+    calls = [*fitted, (images.normalise, bytes(data), size)]
     fast = [outcome(*call) for call in calls]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain_jpeg, "decode", lambda *_: None)

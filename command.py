@@ -14,10 +14,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from common.errors import InputError, say
 from dataset.tag_text import is_emoticon
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+]+:[/\\]", re.IGNORECASE)  # gs://, s3://, file://; a drive of Windows has one letter
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +33,13 @@ class Parser(argparse.ArgumentParser):
         """Take a face such as `-_-` for a tag, not for an option."""
         is_option = arg_string in self._option_string_actions or re.fullmatch(r"--?\w", arg_string)
         return None if is_emoticon(arg_string) and not is_option else super()._parse_optional(arg_string)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an address such as gs://bucket where a path is expected."""
+        if action.type is Path and ADDRESS.match(arg_string):
+            name = "/".join(action.option_strings) or action.dest
+            self.error(f"{name} {arg_string}: expected a path, received an address: mount it")
+        return super()._get_value(action, arg_string)
 
     def error(self, message: str) -> NoReturn:
         """Raise an InputError instead of printing the usage."""

@@ -69,7 +69,12 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true", help="measure on the CPU, even where there is a GPU")
     parser.set_defaults(subject=name)
     module.add_options(parser)
-    module.measure(parser.parse_args(sys.argv[2:]))
+    options = parser.parse_args(sys.argv[2:])
+    for option, value in vars(options).items():
+        numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)]
+        if any(number <= 0 for number in numbers if number is not False) and value != parser.get_default(option):
+            parser.error(f"--{option.replace('_', '-')} has to be greater than 0. Received: {value}")
+    module.measure(options)
 
 
 def _overview() -> Parser:

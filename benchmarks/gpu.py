@@ -10,6 +10,8 @@ of the table. The result, gpu-BACKEND.json, is written after each. Without a GPU
 import argparse
 import functools
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from benchmarks.reporting import RESULTS, Table
 from common.errors import say
 from common.files import read_json, write_json
 from model.config import Config
+from model.presets import ARCHITECTURES
 
 PRESETS = ("tiny", "base", "large")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -37,7 +40,8 @@ PEERS = ("Keras ResNet-50", "torchvision ResNet-50")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the networks and the time."""
-    parser.add_argument("--preset", nargs="+", default=list(PRESETS), help=f"networks (default: {' '.join(PRESETS)})")
+    help_text = f"networks (default: {' '.join(PRESETS)})"
+    parser.add_argument("--preset", nargs="+", default=list(PRESETS), choices=tuple(ARCHITECTURES), help=help_text)
     parser.add_argument("--minutes", type=float, default=8.0, help="what begins later is left out (default: 8)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"timed together (default: {STEPS})")
     parser.add_argument("--batch-size", type=int, default=0, help="of the preset if left out")
@@ -61,7 +65,8 @@ def measure(options: argparse.Namespace) -> None:
         rows.append({"case": case, "result": result})
         rate = f"{result['images_per_second']:,.1f} images/s, " if "images_per_second" in result else ""
         say(f"{name_of(case)}: {rate}{in_words(result)}")
-        write_json(path, {"subject": "gpu", "machine": machine, "figures": {"rows": rows}})
+        if machine:  # else nothing is measured yet, and an earlier report stays
+            write_json(path, {"subject": "gpu", "machine": machine, "figures": {"rows": rows}})
     print(f"{table({'rows': rows}).as_text()}\n{path}")
 
 
@@ -116,14 +121,20 @@ def _in_own_process(case: dict, seconds: float) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
         command = [sys.executable, "-m", "benchmarks", "gpu", "--case", json.dumps(case), "--out", str(out)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired:
-            return {"left out": f"not ready after {seconds:.0f} s"}
+        environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)  # so that it leaves nothing behind
+        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+            try:
+                messages = process.communicate(timeout=seconds)[1]
+            except subprocess.TimeoutExpired:
+                return {"left out": f"not ready after {seconds:.0f} s"}
+            finally:
+                if process.poll() is None:  # with what it started itself
+                    os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
         if out.exists():
             return read_json(out)
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        return {"failed": (lines[-1] if lines else f"exit code {done.returncode}")[:200]}
+        lines = [line.strip() for line in messages.splitlines() if line.strip()]
+        return {"failed": (lines[-1] if lines else f"exit code {process.returncode}")[:200]}
 
 
 def _device(case: dict) -> dict:

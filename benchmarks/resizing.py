@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.measuring import side_by_side
 from benchmarks.reporting import Table, as_json, report
-from common.errors import say
+from common.errors import InputError, say
 from dataset import records
 
 PILLOW, DECODING = "Pillow, antialiased bilinear", "decoding alone, libjpeg-turbo"
@@ -39,6 +39,8 @@ def measure(options: argparse.Namespace) -> None:
     """Shrink the same pictures with each library, in turns and with one thread."""
     size = options.image_size
     encoded = [record.image for record in itertools.islice(records.read(options.data, "train"), options.images)]
+    if not encoded:
+        raise InputError(f"{options.data} has no training pictures: give a folder made by download.py")
     pictures = [simplejpeg.decode_jpeg(data) for data in encoded]
     resizers = {name: partial for name, partial in _resizers(size)}
     expected = [resizers[PILLOW](pixels) for pixels in pictures]

@@ -232,8 +232,10 @@ def copy_of(keras_file: Path, device: str | None = None) -> OnnxNetwork | None:
         return None
     try:
         _, network, _, _ = load(path, device)
-        if network.keras_file == digest(keras_file):
+        if network.keras_file and network.keras_file == digest(keras_file):
             return network
+        if not digest(keras_file):
+            return None  # missing or damaged: who opens it says so
         problem = f"{path} holds another network than {keras_file.name}"
     except InputError as error:
         problem = str(error)

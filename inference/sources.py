@@ -3,6 +3,7 @@
 import glob
 import io
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +59,7 @@ def find(arguments: Iterable[str], strict: bool = False) -> Iterator[Source]:
     for argument in arguments:
         if argument == "-":
             yield Source("-", lambda: sys.stdin.buffer.read(images.MAX_FILE_BYTES), strict=strict)
-        elif argument.find("://") > 1:  # C:// is a drive
+        elif re.match("https?://", argument, re.IGNORECASE):
             yield Source(argument, partial(download, argument), strict=strict)
         elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a name is too long)
             found = picture_files.find(Path(argument))

@@ -148,8 +148,13 @@ def join(address: str, count: int | None, index: int | None, devices: int) -> No
     if os.environ.get("KERAS_BACKEND") != "jax":
         raise InputError("--processes needs JAX: pip install jax, and KERAS_BACKEND=jax python train.py …")
     host, _, port = address.rpartition(":")
-    if address != AUTO and not (host and port.isdigit()):
+    if address != AUTO and not (host and port.isdigit() and 0 < int(port) < 2**16):
         raise InputError(f"--processes needs the host and the port of the first process, or {AUTO}. Received: {address}")
+    if address != AUTO:
+        try:
+            socket.getaddrinfo(host.strip("[]"), port)
+        except OSError as error:
+            raise InputError(f"--processes {address}: {host} is not known on this machine: {error.strerror}") from None
     if count is not None and index is not None and not 0 <= index < count:
         raise InputError(f"--process-index has to be at least 0 and under --process-count, {count}. Received: {index}")
     import_quietly("jax")
@@ -171,7 +176,8 @@ def join(address: str, count: int | None, index: int | None, devices: int) -> No
         late = f"not all processes arrived within {ARRIVAL_SECONDS // 60} minutes"
         raise InputError(f"--processes {address}: {late}: start all, with this address, which has to be open") from None
     except ValueError as error:
-        raise InputError(f"--processes {address}: {error} Give --process-count and --process-index") from None
+        advice = f"Give {'HOST:PORT instead of auto, ' if address == AUTO else ''}--process-count and --process-index"
+        raise InputError(f"--processes {address}: {error} {advice}") from None
     except RuntimeError as error:
         raise InputError(f"--processes {address}: {error}") from None
     if jax.local_device_count() < devices:

@@ -60,6 +60,22 @@ def test_every_stored_result_is_in_the_documentation(monkeypatch):
     assert all(path.name in text for path in RESULTS.glob("*.svg"))
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("input", "--data", "data", "--rounds", 0), "--rounds has to be greater than 0"),
+        (("scale", "--files", 100, -1), "--files has to be greater than 0"),
+        (("gpu", "--minutes", 0), "--minutes has to be greater than 0"),
+        (("gpu", "--preset", "nosuch"), "nosuch"),
+        (("resizing", "--data", "nowhere"), "nowhere has no training pictures"),
+    ],
+)
+def test_bad_options_are_named_in_one_line(options, words, tmp_path):
+    done = benchmark(*options, cwd=tmp_path)
+    assert done.returncode == 1 and words in done.stderr.splitlines()[-1], done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
 def test_a_table_is_aligned_in_the_terminal_and_in_markdown():
     table = Table(["", "mAP"], [["default", "0.4"], ["silu", "0.41"]])
     assert table.as_text().splitlines() == ["          mAP", "default   0.4", "silu     0.41"]

@@ -123,7 +123,7 @@ def test_each_process_can_stop_all_between_two_steps(asked, emoji_data, tmp_path
 def test_an_error_of_one_process_ends_all_with_its_message(emoji_data, tmp_path):
     processes = start(emoji_data, tmp_path / "run", 2, *SMALL, extra=("--seed", 5))
     for code, _, messages in ended(processes, within=120):
-        assert code == 1 and "process 1 has other options than process 0" in messages, messages
+        assert code == 1 and "process 1 has other --seed than process 0" in messages, messages
     processes = start(emoji_data, tmp_path / "run", 2, *SMALL, extra=("--data", tmp_path))
     (first, _, told), (second, _, messages) = ended(processes, within=120)
     assert (first, second) == (1, 1) and "is not a folder made by download.py" in messages
@@ -136,6 +136,8 @@ def test_an_error_of_one_process_ends_all_with_its_message(emoji_data, tmp_path)
     [
         (("--process-count", "2"), "go with --processes"),
         (("--processes", "127.0.0.1"), "the host and the port"),
+        (("--processes", "127.0.0.1:99999"), "the host and the port"),
+        (("--processes", "no-such-host.invalid:9110"), "no-such-host.invalid is not known on this machine"),
         (("--processes", "127.0.0.1:1", "--process-count", "2", "--process-index", "2"), "under --process-count, 2"),
         (("--processes", "127.0.0.1:1", "--batch-size", "auto"), "--batch-size auto does not go with --processes"),
         (("--processes", "127.0.0.1:1", "--teacher", "runs/x"), "--teacher does not go with --processes"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, program
 
+from common.errors import InputError
 from inference.added_tags import trunk_fingerprint
 from inference.saliency import heat_map
 from inference.tagger import Tagger
@@ -108,3 +109,11 @@ def test_the_copy_follows_an_added_tag(run, emoji_pictures, tmp_path):
     with_keras, with_onnx = Tagger.open(run), Tagger.open(run, onnx=True)
     assert with_onnx.is_onnx and with_onnx.run.tags[-1].name == "of_these"
     assert_alike(with_keras, with_onnx)
+
+
+def test_beside_a_damaged_network_the_copy_is_not_called_another_one(run, capfd):
+    file = run / "model.keras"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"model\.keras is damaged"):
+        Tagger.open(run, onnx=True)
+    assert "another" not in capfd.readouterr().err

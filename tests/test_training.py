@@ -94,6 +94,7 @@ def test_runs_are_listed(emoji_run):
         (("--no-such-option",), "--no-such-option"),
         (("--data", "nowhere"), "nowhere"),
         (("--data", "gs://bucket/data"), "received an address: mount it"),
+        (("--run", "s3://bucket/run"), "received an address: mount it"),
         (("--run", ROOT / "README.md"), "README.md is a file"),
         (("--image-size", 3_200_000), "--image-size has to be a multiple of 32 up to"),
         (("--batch-size", "auto", "--effective-batch", -5), "--effective-batch has to be greater than 0"),

@@ -1,7 +1,6 @@
 """The plan of a training run: all sizes and counts, checked and printed before training starts."""
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,8 +19,6 @@ from model.network import TaggerNetwork
 from model.run_folder import Run
 from training.checkpoints import TrainingPosition
 from training.memory import available_memory, estimated_memory
-
-ADDRESS = re.compile(r"[a-z][a-z0-9+]+:[/\\]", re.IGNORECASE)  # gs://, s3://, file://; a drive of Windows has one letter
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,6 @@ def read_manifest(data: Path) -> tuple[int, int, int]:
     Raises:
         InputError: the data folder is missing or unfinished.
     """
-    if ADDRESS.match(str(data)):
-        raise InputError(f"--data {data}: expected a folder, received an address: mount it, see docs/train.md")
     if not (data / "manifest.json").is_file():
         raise InputError(f"--data: {data} is not a folder made by download.py: run download.py, or give its --out folder")
     manifest = files.read_json(data / "manifest.json")

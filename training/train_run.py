@@ -150,7 +150,8 @@ def run(plan: Plan, cache: str, checkpoint_minutes: float) -> None:
         InputError: the loss is no longer finite, or another process is training the run.
         KeyboardInterrupt: the user stopped the run; a checkpoint was written.
     """
-    process_group.check_same({"options": repr(plan.run.config), "data": repr(plan.data_facts())})
+    options = {f"--{name.replace('_', '-')}": repr(value) for name, value in plan.run.config.as_dict().items()}
+    process_group.check_same(options | {"data": repr(plan.data_facts())})
     plan = implied_labels.with_implied_labels(distillation.with_teacher(plan))
     network = build_network(plan.run)
     compile_network(plan, network)

@@ -2,7 +2,8 @@
 
     python -m benchmarks memory --data data/openmoji
 
-It trains for an hour and fits a line to the memory after the first fifth of the time. Result: memory.json.
+It trains for an hour and fits lines to the memory after the first fifth of the time: over time, and over the epochs that are
+finished. Result: memory.json.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import numpy as np
 
 from benchmarks.reporting import Table, report
 from common.errors import InputError
+from model.run_folder import read_history
 
 SAMPLE_SECONDS = 5.0
 WARM_UP = 0.2  # share of the time left out at the start: compilation, first blocks of pictures, first validation
@@ -39,31 +41,33 @@ def measure(options: argparse.Namespace) -> None:
                 time.sleep(SAMPLE_SECONDS)
                 if process.poll() is not None:
                     raise InputError("train.py ended, for the reason printed above")
-                samples.append((time.monotonic() - started, _resident_mebibytes(process.pid)))
+                epochs = len(read_history(Path(folder)))
+                samples.append((time.monotonic() - started, _resident_mebibytes(process.pid), epochs))
         finally:
             process.kill()
             process.wait()
-    figures = {"minutes": options.minutes, "samples": samples, "slope_mib_per_hour": _slope(samples)}
+    seconds, mebibytes, epochs = _after_warm_up(samples)
+    figures = {
+        "minutes": options.minutes,
+        "samples": samples,
+        "slope_mib_per_hour": 3600 * float(np.polyfit(seconds, mebibytes, 1)[0]),
+        "slope_kib_per_epoch": 1024 * float(np.polyfit(epochs, mebibytes, 1)[0]),
+    }
     report("memory", table(figures), figures)
 
 
 def table(figures: dict) -> Table:
     """Return the table of a result."""
-    _, mebibytes = _after_warm_up(figures["samples"])
-    sizes = [f"{value:,.0f}" for value in (mebibytes[0], mebibytes[-1], mebibytes.max())]
-    row = [f"{figures['minutes']:g}", *sizes, f"{figures['slope_mib_per_hour']:+,.1f}"]
-    return Table(["minutes", "MiB after warm-up", "MiB at the end", "largest MiB", "MiB an hour"], [row])
+    _, mebibytes, epochs = _after_warm_up(figures["samples"])
+    sizes = [f"{value:,.0f}" for value in (epochs[-1], mebibytes[0], mebibytes[-1], mebibytes.max())]
+    slopes = [f"{figures[name]:+,.1f}" for name in ("slope_mib_per_hour", "slope_kib_per_epoch")]
+    titles = ["minutes", "epochs", "MiB after warm-up", "MiB at the end", "largest MiB", "MiB an hour", "KiB an epoch"]
+    return Table(titles, [[f"{figures['minutes']:g}", *sizes, *slopes]])
 
 
 def _after_warm_up(samples: list) -> np.ndarray:
-    """Return seconds and MiB after the warm-up, (2, samples)."""
+    """Return seconds, MiB and the number of finished epochs after the warm-up, (3, samples)."""
     return np.array(samples[int(WARM_UP * len(samples)) :]).T
-
-
-def _slope(samples: list) -> float:
-    """Return the slope of the line through the samples after the warm-up, in MiB an hour."""
-    seconds, mebibytes = _after_warm_up(samples)
-    return 3600 * float(np.polyfit(seconds, mebibytes, 1)[0])
 
 
 def _resident_mebibytes(process_id: int) -> float:

@@ -66,7 +66,7 @@ class Config:
     cycle: str = choice("cosine", "shape of the learning-rate cycle", ("triangle", "cosine"))
     warmup: float = choice(0.3, "fraction of the cycle in which the learning rate rises")
     momentum: float = choice(0.95, "momentum at both ends of the cycle")
-    lowest_momentum: float = choice(0.85, "momentum where the learning rate is highest")
+    lowest_momentum: float = choice(0.9, "momentum where the learning rate is highest")
     clip_norm: float = choice(1.0, "largest norm of the gradient of all weights together; 0: no limit")
     ema_decay: float = choice(0.0, "decay of the exponential moving average of the weights, for example 0.999; 0: off")
     init: str = choice("", "start from the trunk of this run folder or Keras file; imagenet: with preset lite0, mobilenet …")

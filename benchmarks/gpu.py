@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace) -> None:
         say(f"{name_of(case)}: {rate}{in_words(result)}")
         if machine:  # else nothing is measured yet, and an earlier report stays
             write_json(path, {"subject": "gpu", "machine": machine, "figures": {"rows": rows}})
-    print(f"{table({'rows': rows}).as_text()}\n{path}")
+    print(f"{table({'rows': rows}).as_text()}\n{path if machine else 'Nothing was measured: give more --minutes'}")
 
 
 def cases(options: argparse.Namespace) -> list[dict]:

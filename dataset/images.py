@@ -114,6 +114,8 @@ def network_input(data: bytes, image_size: int, resize: str) -> np.ndarray:
 def decode_to_fit(data: bytes, image_size: int, resize: str) -> Image.Image:
     """Decode a picture for `fit`; a JPEG of twice the needed size or more at 1/2, 1/4 or 1/8 scale, which is faster.
 
+    It raises what `decode` raises.
+
     Args:
         data: an encoded image file.
         image_size, resize: see `fit`.

@@ -59,7 +59,7 @@ def find(arguments: Iterable[str], strict: bool = False) -> Iterator[Source]:
     for argument in arguments:
         if argument == "-":
             yield Source("-", lambda: sys.stdin.buffer.read(images.MAX_FILE_BYTES), strict=strict)
-        elif re.match("https?://", argument, re.IGNORECASE):
+        elif argument.find("://") > 1:  # C:// is a drive
             yield Source(argument, partial(download, argument), strict=strict)
         elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a name is too long)
             found = picture_files.find(Path(argument))
@@ -108,6 +108,8 @@ def download(address: str) -> bytes:
     """
     import requests
 
+    if not re.match("https?://", address, re.IGNORECASE):
+        raise ImageError(f"expected the path of a file, or an http address. Received: {address}")
     try:
         with requests.get(address, stream=True, timeout=TIMEOUT_SECONDS) as response:
             response.raise_for_status()

@@ -19,7 +19,8 @@ from inference import sources
         ("a" * 300 + "*", "no picture matches"),
         ("http://a..b/x", "cannot be fetched"),
         ("http://127.0.0.1:9/x", "Connection refused"),
-        ("ftp://x/y.jpg", "ftp://x/y.jpg"),
+        ("ftp://x/y.jpg", "or an http address. Received: ftp://x/y.jpg"),
+        ("file:///x/y.jpg", "expected the path of a file"),
         ("", "not a file"),
     ],
 )

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from common.errors import InputError, say
 from dataset.tag_text import is_emoticon
 
-ADDRESS = re.compile(r"[a-z][a-z0-9+]+:[/\\]", re.IGNORECASE)  # gs://, s3://, file://; a drive of Windows has one letter
+ADDRESS = re.compile(r"[a-z][a-z0-9+]+:[/\\]", re.IGNORECASE)  # gs://, s3://; a drive of Windows has one letter
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,7 +35,11 @@ class Parser(argparse.ArgumentParser):
         return None if is_emoticon(arg_string) and not is_option else super()._parse_optional(arg_string)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Refuse an address such as gs://bucket where a path is expected."""
+        """Where a path is expected, take file:///folder for one, and refuse another address, such as gs://bucket."""
+        if action.type is Path and arg_string.lower().startswith("file://"):
+            from urllib.request import url2pathname  # takes time to import
+
+            arg_string = url2pathname(arg_string[len("file://") :])
         if action.type is Path and ADDRESS.match(arg_string):
             name = "/".join(action.option_strings) or action.dest
             self.error(f"{name} {arg_string}: expected a path, received an address: mount it")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from conftest import ROOT, program, program_and_memory, uncompiled
 from odd_images import write_odd_images
 from PIL import Image
 
+from command import Parser
 from common import files
+from common.errors import InputError
 from dataset import images
 from inference.tagger import Tagger
 from model import run_folder
@@ -182,3 +185,13 @@ def test_commands_name_another_decode_version_of_the_pictures(emoji_data, emoji_
     ):
         said = [line for line in program(*command).stderr.splitlines() if "as version 1 decoded them" in line]
         assert len(said) == 1 and f"this is version {images.DECODE_VERSION}" in said[0], command
+
+
+def test_a_file_address_is_a_path_and_another_address_is_none(tmp_path):
+    parser = Parser("…")
+    parser.add_argument("--data", type=Path)
+    folder = tmp_path / "a b"
+    assert parser.parse_args(["--data", folder.as_uri()]).data == folder
+    assert parser.parse_args(["--data", str(folder)]).data == folder
+    with pytest.raises(InputError, match="--data gs://bucket/data: expected a path"):
+        parser.parse_args(["--data", "gs://bucket/data"])

@@ -12,6 +12,7 @@ from benchmarks.reporting import Table
 from common.errors import say
 from common.files import read_json, write_json
 from common.progress import progress
+from model.config import Config
 from model.run_folder import read_history
 
 HOME = Path("runs/bench")
@@ -86,26 +87,26 @@ def training_options(trial: Trial) -> list[str]:
 
 def _figures(trial: Trial, jobs: int) -> dict | str:
     metrics, command = trial.folder / "metrics.json", trial.folder / "command.json"
+    defaults = Config().as_dict()
     if not command.exists():
         started = time.monotonic()
         if error := program("train.py", training_options(trial), jobs):
             return error
-        write_json(command, {"command_seconds": time.monotonic() - started})
+        write_json(command, {"command_seconds": time.monotonic() - started, "defaults": defaults})
+    elif read_json(command).get("defaults") != defaults:
+        return f"{trial.folder} was trained when other options were the default: delete it"
     if not metrics.exists() and (error := program("eval.py", [str(trial.folder), "--data", str(trial.data)], jobs)):
         return error
     history = read_history(trial.folder)
     seconds = sum(float(row["seconds"]) for row in history)
     key = "val_average_precision_macro"  # of the weights or of their average, whichever became model.keras
     best = max(float(history[-1].get(name, 0)) for name in (key, f"averaged_{key}"))
-    return (
-        read_json(metrics)
-        | read_json(command)
-        | {
-            key: best,
-            "seconds": seconds,
-            "images_per_second": float(history[-1]["images_per_second"]),
-        }
-    )
+    return read_json(metrics) | {
+        "command_seconds": read_json(command)["command_seconds"],
+        key: best,
+        "seconds": seconds,
+        "images_per_second": float(history[-1]["images_per_second"]),
+    }
 
 
 def program(script: str, options: list[str], jobs: int) -> str:

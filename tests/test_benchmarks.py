@@ -107,6 +107,14 @@ def test_ablation_reuses_finished_runs_and_names_a_row_that_failed(emoji_data, f
     assert "is a file" in figures["rows"]["default"][0] and (RESULTS / "ablation.svg").exists()
 
 
+def test_a_run_of_other_defaults_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trial = trials.Trial(Path("data/emoji"), "default", (), 1, 0)
+    trial.folder.mkdir(parents=True)
+    files.write_json(trial.folder / "command.json", {"command_seconds": 1.0, "defaults": {"lowest_momentum": 0.85}})
+    assert "other options were the default: delete it" in str(trials.run_all([trial], 1)[trial])
+
+
 def test_an_unknown_row_is_named(emoji_data):
     with pytest.raises(InputError, match="Received: sigmoid"):
         run_ablation("--data", emoji_data, "--rows", "sigmoid")

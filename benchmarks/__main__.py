@@ -71,8 +71,8 @@ def main() -> None:
     module.add_options(parser)
     options = parser.parse_args(sys.argv[2:])
     for option, value in vars(options).items():
-        numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)]
-        if any(number <= 0 for number in numbers if number is not False) and value != parser.get_default(option):
+        numbers = [number for number in (value if isinstance(value, list) else [value]) if type(number) in (int, float)]
+        if min(numbers, default=1) <= 0 and value != parser.get_default(option):
             parser.error(f"--{option.replace('_', '-')} has to be greater than 0. Received: {value}")
     module.measure(options)
 

@@ -129,8 +129,10 @@ def _in_own_process(case: dict, seconds: float) -> dict:
             except subprocess.TimeoutExpired:
                 return {"left out": f"not ready after {seconds:.0f} s"}
             finally:
-                if process.poll() is None:  # with what it started itself
-                    os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+                if process.poll() is None:
+                    process.kill()
+                    if hasattr(os, "killpg"):  # not on Windows
+                        os.killpg(process.pid, signal.SIGKILL)  # what it started itself
         if out.exists():
             return read_json(out)
         lines = [line.strip() for line in messages.splitlines() if line.strip()]

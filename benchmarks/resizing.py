@@ -42,7 +42,7 @@ def measure(options: argparse.Namespace) -> None:
     if not encoded:
         raise InputError(f"{options.data} has no training pictures: give a folder made by download.py")
     pictures = [simplejpeg.decode_jpeg(data) for data in encoded]
-    resizers = {name: partial for name, partial in _resizers(size)}
+    resizers = dict(_resizers(size))
     expected = [resizers[PILLOW](pixels) for pixels in pictures]
     tasks: dict[str, Callable] = {DECODING: lambda: [simplejpeg.decode_jpeg(data) for data in encoded]}
     for name, resize in resizers.items():

@@ -93,7 +93,8 @@ def _figures(trial: Trial, jobs: int) -> dict | str:
         if error := program("train.py", training_options(trial), jobs):
             return error
         write_json(command, {"command_seconds": time.monotonic() - started, "defaults": defaults})
-    elif read_json(command).get("defaults") != defaults:
+    facts = read_json(command)
+    if facts.get("defaults") != defaults:
         return f"{trial.folder} was trained when other options were the default: delete it"
     if not metrics.exists() and (error := program("eval.py", [str(trial.folder), "--data", str(trial.data)], jobs)):
         return error
@@ -102,7 +103,7 @@ def _figures(trial: Trial, jobs: int) -> dict | str:
     key = "val_average_precision_macro"  # of the weights or of their average, whichever became model.keras
     best = max(float(history[-1].get(name, 0)) for name in (key, f"averaged_{key}"))
     return read_json(metrics) | {
-        "command_seconds": read_json(command)["command_seconds"],
+        "command_seconds": facts["command_seconds"],
         key: best,
         "seconds": seconds,
         "images_per_second": float(history[-1]["images_per_second"]),

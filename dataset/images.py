@@ -100,10 +100,7 @@ def decode(data: bytes, rows: int | None = None) -> Image.Image:
 
 
 def network_input(data: bytes, image_size: int, resize: str) -> np.ndarray:
-    """Decode and resize a picture for the network: uint8 (image_size, image_size, 3); see `decode_to_fit` and `fit`.
-
-    Training, evaluation and prediction all use these functions, so that their pixels are the same.
-    """
+    """Decode and resize a picture for the network: uint8 (image_size, image_size, 3); see `decode_to_fit` and `fit`."""
     pixels = _decode_plain_jpeg(data, image_size, resize)
     if pixels is not None and pixels.shape[:2] == (image_size, image_size):
         return pixels  # `fit` would copy it, and Pillow before and after that

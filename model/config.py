@@ -94,9 +94,9 @@ class Config:
         for entry in fields(self):
             options, value = entry.metadata["choices"], getattr(self, entry.name)
             if options and value not in options:
-                raise InputError(f"{_flag(entry.name)} has to be one of {', '.join(options)}. Received: {value!r}")
+                raise InputError(f"{flag(entry.name)} has to be one of {', '.join(options)}. Received: {value!r}")
             if entry.type is float and not math.isfinite(value):
-                raise InputError(f"{_flag(entry.name)} has to be a finite number. Received: {value}")
+                raise InputError(f"{flag(entry.name)} has to be a finite number. Received: {value}")
         rates = ("learning_rate", "first_learning_rate", "last_learning_rate")
         for name in (
             "seed",
@@ -110,14 +110,14 @@ class Config:
             "robust_travel",
         ):
             if not 0 <= getattr(self, name) < 2**32:
-                raise InputError(f"{_flag(name)} has to be at least 0 and under {2**32}. Received: {getattr(self, name)}")
+                raise InputError(f"{flag(name)} has to be at least 0 and under {2**32}. Received: {getattr(self, name)}")
         counts = ("epochs", "batch_size", "image_size", "num_factors")
         for name in (*counts, "temperature", "teacher_temperature", "trunk_rate", "output_rate"):
             if not getattr(self, name) > 0:
-                raise InputError(f"{_flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
+                raise InputError(f"{flag(name)} has to be greater than 0. Received: {getattr(self, name)}")
         for name in ("warmup", "momentum", "lowest_momentum", "shift", "zoom", "colour", "ema_decay", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{_flag(name)} has to be at least 0 and under 1. Received: {getattr(self, name)}")
+                raise InputError(f"{flag(name)} has to be at least 0 and under 1. Received: {getattr(self, name)}")
         if not 0 <= self.teacher_weight <= 1:
             raise InputError(f"--teacher-weight has to be from 0 to 1. Received: {self.teacher_weight}")
         if self.effective_batch < 0 or self.effective_batch % self.batch_size:
@@ -168,10 +168,11 @@ def as_options(config: Config) -> list[str]:
     options = []
     for name in (entry.name for entry in fields(config) if entry.metadata["is_option"]):
         value = getattr(config, name)
-        flag = _flag(name)
-        options.append(f"{flag}={value}" if not isinstance(value, bool) else flag if value else f"--no-{flag[2:]}")
+        option = flag(name)
+        options.append(f"{option}={value}" if not isinstance(value, bool) else option if value else f"--no-{option[2:]}")
     return options
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Return the option of train.py for a setting."""
     return "--" + name.replace("_", "-")

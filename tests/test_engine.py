@@ -201,6 +201,7 @@ def test_in_half_precision_weights_and_outputs_stay_in_single(policy, noise):
 
 def test_unusable_precisions_and_batch_sizes_are_named():
     assert devices.precision("auto") in ("float32", "bfloat16") and devices.precision("float16") == "float16"
+    assert devices.precision("auto", depthwise=True) == "float32"
     for given, words in (({"effective_batch": 40}, "multiple of --batch-size, 32"), ({"precision": "half"}, "bfloat16")):
         with pytest.raises(InputError, match=words):
             resolve(given)

@@ -49,6 +49,7 @@ from inference.tagger import Tagger
 from model import devices, one_cycle, process_group, run_folder
 from model.config import AUTO, flag
 from model.network import TaggerNetwork
+from model.pretrained import PRETRAINED
 from model.run_folder import Run
 from training import checkpoints, distillation, frozen_trunk, implied_labels, memory, transfer, weight_average
 from training.callbacks import Callbacks, CheckpointCallback, ProgressAndSpeed, Validation
@@ -78,7 +79,7 @@ def make_plan(settings: dict, existing: Run | None, data: Path, folder: Path, nu
     Raises:
         InputError: a setting is wrong, the data folder is unfinished, or the run folder holds a run with other settings.
     """
-    precision = devices.precision(settings.get("precision", AUTO))
+    precision = devices.precision(settings.get("precision", AUTO), depthwise=settings.get("preset") in PRETRAINED)
     devices.use_precision(precision)
     settings = settings | {"precision": precision}
     if settings.get("batch_size") == AUTO:

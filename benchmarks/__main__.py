@@ -30,6 +30,7 @@ SUBJECTS = (
     "improve",
     "input",
     "resizing",
+    "sampling",
     "step",
     "operations",
     "noise",

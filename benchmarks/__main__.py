@@ -26,6 +26,7 @@ SUBJECTS = (
     "stability",
     "labels",
     "transfer",
+    "training_time",
     "teach",
     "improve",
     "input",

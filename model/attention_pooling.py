@@ -14,6 +14,9 @@ class AttentionPooling(layers.Layer):
     start, short runs were worse than with global average pooling. Attention: Vaswani et al., arXiv 1706.03762; instead
     of pooling: Bello et al., arXiv 1904.09925, and CLIP's pooling head, arXiv 2103.00020.
 
+    No tensor is used more than twice. TensorFlow adds the gradients of three uses in an order that depends on which of its
+    threads is faster, so that two runs on several cores would differ by rounding.
+
     Args:
         num_heads: number of attention heads.
         head_size: number of channels of each head.
@@ -72,13 +75,24 @@ class AttentionPooling(layers.Layer):
             (batch, positions, num_heads, head_size).
         """
         _, height, width, channels = feature_map.shape
-        positions = self.norm(ops.reshape(feature_map, (-1, height * width, channels)))  # (batch, positions, channels)
-        query = self.query(ops.mean(positions, axis=1))  # (batch, heads * size)
+        standard = self._standardised(ops.reshape(feature_map, (-1, height * width, channels)))
+        positions = self._scaled(standard)  # (batch, positions, channels)
+        query = self.query(self._scaled(ops.mean(standard, axis=1)))  # (batch, heads * size)
         query = ops.reshape(query, (-1, self.num_heads, self.head_size))  # (batch, heads, size)
         shape = (-1, height * width, self.num_heads, self.head_size)  # (batch, positions, heads, size)
         key, value = (ops.reshape(layer(positions), shape) for layer in (self.key, self.value))
         scores = ops.einsum("bhs,bphs->bhp", query, key) / math.sqrt(self.head_size)
         return ops.softmax(scores, axis=-1), value
+
+    def _standardised(self, x):
+        """Return x, (batch, positions, channels), with mean 0 and variance 1 at each position, in float32."""
+        x = ops.cast(x, "float32")
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        return centred / ops.sqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + self.norm.epsilon)
+
+    def _scaled(self, x):
+        """Return x, (…, channels), with the scale and offset of the layer normalisation."""
+        return ops.cast(x * self.norm.gamma + self.norm.beta, self.compute_dtype)
 
     def compute_output_spec(self, feature_map):
         return keras.KerasTensor((feature_map.shape[0], feature_map.shape[-1]), self.compute_dtype)

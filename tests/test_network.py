@@ -15,6 +15,7 @@ from keras import ops
 from common import numbers
 from model import run_folder
 from model.activation import Activation
+from model.attention_pooling import AttentionPooling
 from model.batch_norm import BatchNormalization
 from model.config import Config
 from model.network import TaggerNetwork
@@ -267,3 +268,21 @@ def test_the_variance_is_predicted_with_a_noise_layer():
     for noise, names in (("none", {"probability", "logit"}), ("diagonal", {"probability", "logit", "variance"})):
         assert set(small_network(noise=noise).output) == names
         assert set(small_network(noise=noise).with_added_outputs(np.zeros((1, 128)), np.zeros(1)).output) == names
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow adds gradients in a varying order")
+def test_the_gradients_of_the_head_are_added_in_a_fixed_order():
+    head = AttentionPooling(2, 4)
+    feature_map = tf.random.normal((2, 3, 3, 8))
+    head(feature_map)
+
+    @tf.function
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(head(x) ** 2)
+        return tape.gradient(loss, [x, *[weight.value for weight in head.trainable_variables]])
+
+    operations = gradients.get_concrete_function(tf.TensorSpec(feature_map.shape)).graph.get_operations()
+    sums = [len(operation.inputs) for operation in operations if operation.type == "AddN"]
+    assert sums and max(sums) == 2  # with three, the order of the additions depends on the threads

@@ -19,8 +19,6 @@ from benchmarks.trials import Trial
 from common.errors import InputError
 
 DEFAULT = "default"
-# Without images a second: two runs at once share the cores.
-COLUMNS = {name: title for name, title in trials.COLUMNS.items() if name != "images_per_second"}
 # Row ▶ options of train.py. First a part of the whole is left out, then one is replaced or added.
 ROWS = {
     DEFAULT: "",
@@ -92,7 +90,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def table(figures: dict) -> Table:
     """Return the table of a result: one row for each change."""
-    return trials.table(figures["rows"], COLUMNS)
+    return trials.table(figures["rows"], trials.COLUMNS)
 
 
 def table_by_labels(results: dict[str, str], keys: dict[str, str]) -> Table:

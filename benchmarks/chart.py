@@ -62,10 +62,8 @@ def _curves(left: float, title: str, x_title: str, all_points: list[list[tuple[f
     parts = []
     for tick in range(int(last / x_step) + 1):
         x, _ = place(tick * x_step, low)
-        parts += [
-            f'<path d="M{x:.1f} {TOP}V{bottom}" stroke="{GRID}"/>',
-            _text(x, bottom + 15, f"{tick * x_step:g}", "middle"),
-        ]
+        parts.append(f'<path d="M{x:.1f} {TOP}V{bottom}" stroke="{GRID}"/>')
+        parts.append(_text(x, bottom + 15, f"{tick * x_step:g}", "middle"))
     for tick in range(round((high - low) / y_step) + 1):
         _, y = place(0, low + tick * y_step)
         parts.append(f'<path d="M{left} {y:.1f}h{PANEL}" stroke="{GRID}"/>')

@@ -77,7 +77,7 @@ SHORT = {
     "lean, one epoch": 1.0,
     "lean, one epoch on half of the pictures": 0.5,
 }  # ▶ share of the training pictures, from the first on
-COLUMNS = {name: title for name, title in trials.COLUMNS.items() if name != "images_per_second"} | {"seconds": "seconds"}
+COLUMNS = trials.COLUMNS | {"seconds": "seconds"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,6 @@ COLUMNS = {
     "auc_roc_macro": "macro AUC",
     "auc_roc_micro": "micro AUC",
     "expected_calibration_error": "cal. error",
-    "images_per_second": "images/s",
 }
 
 
@@ -58,7 +57,7 @@ def run_all(trials: list[Trial], jobs: int) -> dict[Trial, dict | str]:
     Args:
         trials: what to train.
         jobs: how many at once; they share the cores. Two runs with one core each finish sooner than one after the other with
-            both cores, and their images a second can be compared as well.
+            both cores.
 
     Returns:
         For each trial its figures on the test split, from `history.csv`, and `command_seconds`, the seconds of the whole
@@ -106,7 +105,6 @@ def _figures(trial: Trial, jobs: int) -> dict | str:
         "command_seconds": facts["command_seconds"],
         key: best,
         "seconds": seconds,
-        "images_per_second": float(history[-1]["images_per_second"]),
     }
 
 
@@ -136,9 +134,8 @@ def by_row(results: dict[Trial, dict | str]) -> dict[str, list[dict | str]]:
 def table(rows: dict[str, list[dict | str]], columns: dict[str, str]) -> Table:
     """Return a table with one row for each name.
 
-    A cell is the mean over the runs and half of their range. Of images a second it is the highest, because other programs
-    can only lower it; of seconds the mean; of epochs the first run's. A row with a failed run says "failed": the reason is
-    on standard error and in the JSON.
+    A cell is the mean over the runs and half of their range; of seconds only the mean, of epochs the first run's. A row with
+    a failed run says "failed": the reason is on standard error and in the JSON.
     """
     cells = []
     for name, results in rows.items():
@@ -151,8 +148,6 @@ def table(rows: dict[str, list[dict | str]], columns: dict[str, str]) -> Table:
 
 
 def _cell(key: str, values: list[float]) -> str:
-    if key == "images_per_second":
-        return f"{max(values):,.0f}"
     if key == "epochs":
         return f"{values[0]:,.3g}"
     mean, spread = sum(values) / len(values), (max(values) - min(values)) / 2

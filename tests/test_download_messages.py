@@ -1,5 +1,7 @@
 """What download.py prints: its summary, and one line for each mistake."""
 
+import re
+
 import pytest
 from data_folders import read_quarantine
 from test_download import build_folder, download, draw_pictures
@@ -26,6 +28,26 @@ def test_the_summary_is_on_standard_output_and_says_what_was_left_out(tmp_path):
     code, out_again, err = download(*options, "--val", 0, "--test", 0)
     assert (code, out_again) == (0, out)
     assert "already complete" in err
+
+
+def test_the_plan_says_how_many_more_posts_there_are_and_how_to_get_them(tmp_path):
+    table = draw_pictures(tmp_path / "pictures", 30)
+    options = ("--board", "folder", "--images", table.parent, "--csv", table, "--out", tmp_path / "data", "--dry-run")
+    options += ("--val", 0, "--test", 0)
+
+    def plan(*more):
+        code, _, err = download(*options, *more)
+        assert code == 0, err
+        chosen = int(re.search(r"chosen: (\d+) train", err)[1])
+        spare = re.search(r"(\d+) more posts have a chosen tag: --posts (\d+) takes (.*?)\. ", err)
+        return chosen, spare and (int(spare[1]), int(spare[2]), spare[3])
+
+    few, (spare, twice, which) = plan("--positives", 1)
+    assert (spare, twice, which) == (30 - few, 2 * few, "as many again, at random")
+    more, (spare, every, which) = plan("--positives", 1, "--posts", 20)
+    assert (more, spare, every, which) == (20, 10, 30, "them all")
+    assert plan("--positives", 1, "--posts", every) == (30, None)
+    assert plan() == (30, None)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from dataset.boards.board import Post
 from dataset.build.selection import Entry, Selection
 from dataset.records import SPLITS
 
-FIELDS = ("tags", "tag_ids", "categories", "implied", "num_posts", "digest", "sample")
+FIELDS = ("tags", "tag_ids", "categories", "implied", "num_posts", "digest", "sample", "num_tagged")
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ class Selection:
         num_posts: number of posts of the board.
         digest: hash of tags and posts; a run is not continued after the board has changed.
         sample: split ▶ its number of posts, in all parts together.
+        num_tagged: number of posts of the board that have a selected tag; 0: unknown, begun by an earlier version.
     """
 
     tags: list[str]
@@ -143,6 +144,7 @@ class Selection:
     num_posts: int
     digest: str
     sample: dict[str, int]
+    num_tagged: int = 0
 
     def part(self, index: int, count: int) -> "Selection":
         """Return part `index`, from 1, of `count` parts; all posts of a group are in the same part."""
@@ -196,6 +198,7 @@ def select(board: Board, options: Options) -> Selection:
         num_posts=len(splits),
         digest=_digest(names, entries),
         sample={split: len(split_entries) for split, split_entries in entries.items()},
+        num_tagged=int(np.count_nonzero(np.diff(annotations.offsets))),
     )
 
 

@@ -246,6 +246,8 @@ def test_a_base_that_does_not_fit_is_named(emoji_run, tmp_path):
         transfer.inherited_settings({"init": str(emoji_run), "preset": "base"})
     with pytest.raises(InputError, match="no run folder"):
         transfer.inherited_settings({"init": str(tmp_path / "nowhere")})
+    with pytest.raises(InputError, match="give one of them"):
+        transfer.inherited_settings({"init": str(emoji_run), "freeze": True, "unfreeze_after": 1})
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,8 @@ def inherited_settings(settings: dict) -> dict:
         InputError: there is no such run, or the settings do not fit its trunk.
     """
     init = settings["init"]
+    if settings.get("freeze") and settings.get("unfreeze_after"):
+        raise InputError("--freeze freezes the trunk in all epochs, --unfreeze-after in the first ones: give one of them")
     if settings.get("init_output") and (init == IMAGENET or trunk_file.is_trunk_file(init)):
         raise InputError(
             f"--init-output needs --init with a run folder, whose output layer it takes. Received: --init {init}"

@@ -7,9 +7,9 @@ from dataset.boards.board import Board
 from dataset.build.selection import Options, Selection
 
 NAMED_TAGS = 8
-WORTH_OF_POSTS = (  # measured by `benchmarks sampling` on Open Clip Art
-    "Twice the pictures, at equal training time, raised mAP by 0.05 where each tag had 8, by 0.01 to 0.02 where it had 32 "
-    "(docs/results.md)"
+WORTH_OF_POSTS = (  # measured by `benchmarks sampling`
+    "Twice the pictures, at equal training time, raised mAP by 0.04 to 0.05 where each tag had 8, by 0.01 to 0.02 where it "
+    "had 32 (docs/results.md, What more pictures are worth)"
 )
 
 

@@ -33,7 +33,9 @@ DESCRIBED = {".py", ".js", ".css", ".html", ".csv", ".json", ".md"}
 GENERATED = "results"  # below benchmarks/: one file for each measurement
 FENCED = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
-COMMAND = re.compile(r"(?:python -m benchmarks(?: (?P<subject>\w+))?|(?:python )?\b(?P<script>[a-z_/]+\.py))(?P<rest>.*)")
+COMMAND = re.compile(
+    r"(?:python -m benchmarks(?: (?P<subject>[a-z_]+))?|(?:python )?\b(?P<script>[a-z_/]+\.py))(?P<rest>.*)"
+)
 
 
 def name_of(path: Path) -> str:

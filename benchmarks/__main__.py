@@ -76,7 +76,21 @@ def main() -> None:
         numbers = [number for number in (value if isinstance(value, list) else [value]) if type(number) in (int, float)]
         if min(numbers, default=1) <= 0 and value != parser.get_default(option):
             parser.error(f"--{option.replace('_', '-')} has to be greater than 0. Received: {value}")
+    check_data(getattr(options, "data", None))
     module.measure(options)
+
+
+def check_data(data: Path | list[Path] | None) -> None:
+    """Check the data folders of `--data`, so that a wrong name ends the command before anything is measured.
+
+    Raises:
+        InputError: a folder is missing or unfinished.
+    """
+    if data:
+        from training.plan import read_manifest  # here, because subjects without data folders need no TensorFlow
+
+        for folder in data if isinstance(data, list) else [data]:
+            read_manifest(folder)
 
 
 def _overview() -> Parser:

@@ -97,17 +97,20 @@ def table_by_labels(results: dict[str, str], keys: dict[str, str]) -> Table:
     """Return some figures for several kinds of labels.
 
     Args:
-        results: kind of labels, for the title of a column ▶ name of a stored result. The last one has the rows of the table.
+        results: kind of labels ▶ name of a stored result. The last one has the columns of the table.
         keys: name of a figure ▶ its title.
+
+    Returns:
+        A table with a row for each figure and kind of labels, and a column for each row of the results.
     """
     rows_by_kind = {kind: stored(name)[0]["rows"] for kind, name in results.items()}
-    cells = []
-    for name in list(rows_by_kind.values())[-1]:
-        cells.append([name])
-        for key in keys:
-            for rows in rows_by_kind.values():
-                cells[-1] += trials.table({name: rows[name]}, {key: ""}).rows[0][1:]
-    return Table(["", *(f"{title}, {kind}" for title in keys.values() for kind in rows_by_kind)], cells)
+    names = list(list(rows_by_kind.values())[-1])
+    cells = [
+        [f"{title}, {kind}", *(trials.table({name: rows[name]}, {key: ""}).rows[0][1] for name in names)]
+        for key, title in keys.items()
+        for kind, rows in rows_by_kind.items()
+    ]
+    return Table(["", *names], cells)
 
 
 def _chart(rows_of_folder: dict[Path, dict[str, list[dict | str]]], conditions: str) -> str:

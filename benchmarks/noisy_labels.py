@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.trials import HOME
+from common.errors import InputError
 from dataset import records
 from dataset.relabel import check_output_folder, data_fingerprint, relabel
 
@@ -39,8 +40,10 @@ def noisy_copy(data: Path, out: Path, share: float, seed: int, kind: str = "wron
         kind: `wrong`, or `missing`: no label is added for those that are dropped.
 
     Raises:
-        InputError: `out` is something else.
+        InputError: the share is over 1, or `out` is something else.
     """
+    if share > 1:
+        raise InputError(f"a share of the training labels has to be at most 1. Received: {share:g}")
     facts = {"from": data_fingerprint(data), kind: share, "seed": seed}
     if check_output_folder(out, facts):
         return

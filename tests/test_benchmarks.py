@@ -67,7 +67,8 @@ def test_every_stored_result_is_in_the_documentation(monkeypatch):
         (("scale", "--files", 100, -1), "--files has to be greater than 0"),
         (("gpu", "--minutes", 0), "--minutes has to be greater than 0"),
         (("gpu", "--preset", "nosuch"), "nosuch"),
-        (("resizing", "--data", "nowhere"), "nowhere has no training pictures"),
+        (("resizing", "--data", "nowhere"), "nowhere is not a folder made by download.py"),
+        (("sampling", "--data", "nowhere"), "nowhere is not a folder made by download.py"),
     ],
 )
 def test_bad_options_are_named_in_one_line(options, words, tmp_path):

@@ -91,6 +91,8 @@ def test_noise_changes_a_fraction_of_the_training_labels_only(emoji_data, noisy,
     assert contents(tmp_path / "again") == contents(noisy)
     with pytest.raises(InputError, match="other data"):
         noisy_copy(emoji_data, tmp_path / "again", 0.3, seed=2)
+    with pytest.raises(InputError, match="Received: 1"):
+        noisy_copy(emoji_data, tmp_path / "more", 1.5, seed=1)
 
 
 def test_labels_can_be_missing_alone(emoji_data, tmp_path):

@@ -39,7 +39,7 @@ def test_the_plan_says_how_many_more_posts_there_are_and_how_to_get_them(tmp_pat
         code, _, err = download(*options, *more)
         assert code == 0, err
         chosen = int(re.search(r"chosen: (\d+) train", err)[1])
-        spare = re.search(r"(\d+) more posts have a chosen tag: --posts (\d+) takes (.*?)\. ", err)
+        spare = re.search(r"(\d+) more posts have a chosen tag: --posts (\d+), in a new folder, takes (.*?)\. ", err)
         return chosen, spare and (int(spare[1]), int(spare[2]), spare[3])
 
     few, (spare, twice, which) = plan("--positives", 1)

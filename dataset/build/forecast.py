@@ -54,7 +54,7 @@ def spare_posts(selection: Selection) -> str:
         return ""
     wanted = min(2 * chosen, selection.num_tagged)
     which = "as many again, at random" if wanted < selection.num_tagged else "them all"
-    return f"{spare:,} more posts have a chosen tag: --posts {wanted} takes {which}. {WORTH_OF_POSTS}"
+    return f"{spare:,} more posts have a chosen tag: --posts {wanted}, in a new folder, takes {which}. {WORTH_OF_POSTS}"
 
 
 def format_duration(seconds: float) -> str:

@@ -21,16 +21,21 @@ DOCUMENTS = (Path("docs") / "results.md", Path("docs") / "benchmarks.md")
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 INPUT_SIZES = ["input-openmoji-1024-224", "input-openmoji-320-64", "input-openmoji-320-224", "input-openmoji-64"]
 # Kind of labels ▶ suffix of the result.
-LABELS = {"clean": "", "50 % missing": "-missing-0.5", "40 % wrong": "-wrong-0.4"}
-LEAN_LABELS = {"0 % wrong": "", "20 % wrong": "-wrong-0.2", "40 % wrong": "-wrong-0.4"}
+WRONG = {"20 % wrong": "-wrong-0.2", "40 % wrong": "-wrong-0.4"}
+MISSING = {"25 % missing": "-missing-0.25", "50 % missing": "-missing-0.5", "75 % missing": "-missing-0.75"}
+LABELS = {
+    "ablation-openmoji": {"clean": ""} | MISSING | WRONG,
+    "ablation-openclipart": {"clean": ""} | MISSING | WRONG,
+    "ablation-lean-openmoji": {"clean": ""} | WRONG,
+    "ablation-lean-openclipart": {"clean": ""} | WRONG,
+}
 RANKING = {"average_precision_macro": "mAP", "auc_roc_macro": "AUC"}
 # Tables that are not simply one result ▶ the results that they use, and a function that makes them.
 COMBINED: dict[str, tuple[list[str], Callable[[], Table]]] = {
     **{
-        f"{name}-{folder}-by-labels": (list(results.values()), partial(ablation.table_by_labels, results, RANKING))
-        for name, labels in {"ablation": LABELS, "ablation-lean": LEAN_LABELS}.items()
-        for folder in ("openmoji", "openclipart")
-        for results in [{kind: f"{name}-{folder}{suffix}" for kind, suffix in labels.items()}]
+        f"{name}-by-labels": (list(results.values()), partial(ablation.table_by_labels, results, RANKING))
+        for name, suffixes in LABELS.items()
+        for results in [{kind: f"{name}{suffix}" for kind, suffix in suffixes.items()}]
     },
     "input-sizes": (INPUT_SIZES, partial(input.table_of_sizes, INPUT_SIZES)),
     "implied-solutions": (["implied"], lambda: implied.table_of_solutions(stored("implied")[0])),

@@ -43,7 +43,7 @@ def noisy_copy(data: Path, out: Path, share: float, seed: int, kind: str = "wron
         InputError: the share is over 1, or `out` is something else.
     """
     if share > 1:
-        raise InputError(f"a share of the training labels has to be at most 1. Received: {share:g}")
+        raise InputError(f"the share of training labels that are {kind} has to be at most 1. Received: {share:g}")
     facts = {"from": data_fingerprint(data), kind: share, "seed": seed}
     if check_output_folder(out, facts):
         return

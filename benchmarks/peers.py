@@ -45,7 +45,8 @@ PRETRAINED_FOREIGN: dict[str, Callable[[Path, float, int], dict]] = {
     "logistic regression": fine_tuning.logistic_regression,
 }
 MAX_SEEDS = {"Keras ResNet-50": 1}  # for equal epochs, of a network that takes several times as long
-RENAMED = {"e6tag": OURS, "2021 recipe": E6TAG}  # row in a stored result ▶ its name today
+# Row in a stored result ▶ what it was.
+RENAMED = {"e6tag": "lean recipe", "2021 recipe": "e6tag recipe, scale trained"}
 COLUMNS = {
     "average_precision_macro": "mAP",
     "auc_roc_macro": "macro AUC",
@@ -62,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=4, help="default: 4")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row, with seeds 0, 1, … (default: 3)")
     rows = [*ROWS, *FOREIGN, *PRETRAINED_ROWS, *PRETRAINED_FOREIGN]
-    parser.add_argument("--rows", nargs="+", choices=rows, metavar="ROW", help=f"some of: {', '.join(rows)}")
+    parser.add_argument("--rows", nargs="+", choices=rows, metavar="ROW", help=f"some of: {'; '.join(rows)}")
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -70,7 +71,7 @@ def measure(options: argparse.Namespace) -> None:
     group = [*PRETRAINED_ROWS, *PRETRAINED_FOREIGN] if options.pretrained else [*ROWS, *FOREIGN]
     ours = group[0]
     if unknown := set(options.rows or []) - set(group):
-        raise InputError(f"--rows: expected some of {', '.join(group)}. Received: {', '.join(sorted(unknown))}")
+        raise InputError(f"--rows: expected some of {'; '.join(group)}. Received: {'; '.join(sorted(unknown))}")
     names = [name for name in group if name == ours or not options.rows or name in options.rows]
     for data in options.data:
         equal_epochs = {

@@ -69,7 +69,7 @@ class Config:
     lowest_momentum: float = choice(0.9, "momentum where the learning rate is highest")
     clip_norm: float = choice(1.0, "largest norm of the gradient of all weights together; 0: no limit")
     ema_decay: float = choice(0.0, "decay of the exponential moving average of the weights, for example 0.999; 0: off")
-    init: str = choice("", "start from the trunk of this run folder or Keras file; imagenet: with preset lite0, mobilenet …")
+    init: str = choice("", "start from the trunk of a run folder, a .keras or .onnx file or a keras-hub folder; or imagenet")
     init_output: bool = choice(False, "with --init RUN: start from its output layer as well, for the tags that it has")
     pixels: str = choice("", "with --init FILE: the pixel values that its trunk expects", ("", *PIXELS))
     freeze: bool = choice(False, "with --init: train only the output and leave the trunk unchanged")

@@ -123,7 +123,7 @@ def open_session(content: bytes, name: str):
     except ImportError:
         raise InputError("a trunk out of an ONNX file needs pip install -r requirements-export.txt") from None
     except Exception as error:  # onnxruntime raises its own kinds
-        raise InputError(f"{name} cannot be read as an ONNX file: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{name} is not an ONNX file, or is damaged: {str(error).splitlines()[0]}") from None
 
 
 def run(session, output: str, pixels: np.ndarray) -> np.ndarray:

@@ -48,6 +48,8 @@ def test_the_plan_says_how_many_more_posts_there_are_and_how_to_get_them(tmp_pat
     assert (more, spare, every, which) == (20, 10, 30, "them all")
     assert plan("--positives", 1, "--posts", every) == (30, None)
     assert plan() == (30, None)
+    _, _, err = download(*options[:-4], "--positives", 1, "--val", 5, "--test", 0)
+    assert "no picture is in the val split: too few were chosen for --val 5" in err and "the test split" not in err
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,7 @@ def test_with_freeze_the_trunk_is_the_base_runs(emoji_data, emoji_run, tmp_path)
         ({"unfreeze_after": 1}, "--init"),
         ({"init": "x", "unfreeze_after": 4}, "under --epochs, 4"),
         ({"init": "x", "trunk_rate": 0.0}, "--trunk-rate"),
+        ({"trunk_rate": 0.5}, "--trunk-rate needs --init"),
         ({"frozen_stages": 1}, "--init"),
         ({"init": "x", "frozen_stages": -1}, "at least 0"),
     ],
@@ -244,8 +245,10 @@ def test_a_base_that_does_not_fit_is_named(emoji_run, tmp_path):
     assert transfer.inherited_settings({"init": str(emoji_run), "image_size": 32})["image_size"] == 32
     with pytest.raises(InputError, match="has preset test: leave --preset base out"):
         transfer.inherited_settings({"init": str(emoji_run), "preset": "base"})
-    with pytest.raises(InputError, match="no run folder"):
-        transfer.inherited_settings({"init": str(tmp_path / "nowhere")})
+    (tmp_path / "picture.png").write_bytes(b"")
+    for name in ("nowhere", "picture.png", "."):
+        with pytest.raises(InputError, match=r"--init: .* is not a run folder: give one"):
+            transfer.inherited_settings({"init": str(tmp_path / name)})
     with pytest.raises(InputError, match="give one of them"):
         transfer.inherited_settings({"init": str(emoji_run), "freeze": True, "unfreeze_after": 1})
 

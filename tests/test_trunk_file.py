@@ -164,7 +164,7 @@ def test_an_output_of_an_onnx_file_is_chosen_and_its_training_refused(tmp_path):
         with pytest.raises(InputError, match="cannot be trained"):
             trunk_file.settings(f"{init}:embedding", {"pixels": "0..1"} | given)
     (tmp_path / "trunk.onnx").write_bytes(b"no network")
-    with pytest.raises(InputError, match="cannot be read as an ONNX file"):
+    with pytest.raises(InputError, match="is not an ONNX file, or is damaged"):
         trunk_file.load(init)
 
 

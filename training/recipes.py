@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from common.errors import InputError
 from model.config import Config
 from model.presets import ARCHITECTURES, FILE, PRESETS
 
@@ -60,8 +61,8 @@ FINE_TUNING: dict[str, Any] = {
     "trunk_rate": 0.3,
     "loss": "bce",  # the focal loss under the robust one had a lower macro AUC, see docs/results.md
 }
-# With fewer training pictures than this, its first stages stay as they are. The number is a guess: only the demo's 3,178
-# pictures were measured.
+# With fewer training pictures than this, its first stages stay as they are. The number is a guess: freezing was
+# compared only on the demo's 3,178 pictures.
 FEW_PICTURES, FROZEN_STAGES = 20_000, 3
 
 
@@ -75,6 +76,8 @@ def resolve(settings: dict, train_images: int | None = None) -> Config:
     Raises:
         InputError: a value is not one of the allowed ones, or out of range.
     """
+    if "trunk_rate" in settings and not settings.get("init"):
+        raise InputError("--trunk-rate needs --init: it is the learning rate of its trunk")
     base = Config(**{name: settings[name] for name in ("preset", "recipe") if name in settings})
     fine_tuning: dict[str, Any] = {}
     if settings.get("init") and not ARCHITECTURES[base.preset].widths and base.recipe == "default":

@@ -46,6 +46,10 @@ def inherited_settings(settings: dict) -> dict:
         return settings
     if trunk_file.is_trunk_file(init):
         return trunk_file.settings(init, settings)
+    if not (Path(init) / "config.json").is_file():
+        raise InputError(
+            f"--init: {init} is not a run folder: give one, a .keras or .onnx file, a folder of keras-hub, or {IMAGENET}"
+        )
     base = run_folder.load(Path(init)).config
     for name in ARCHITECTURE:
         if settings.get(name, getattr(base, name)) != getattr(base, name):

@@ -76,7 +76,7 @@ def add(open_board: Callable[[], Board], options: Options, folder: Path, dry_run
     if manifest.get("corrections", "") != _digest_of_corrections(folder):
         changed = f"{changed}, new corrections" if changed else "new corrections"
     if not changed:
-        say(f"{folder} has everything that is there: nothing to add")
+        say(f"{folder} has all pictures that its options choose: nothing to add")
         return None
     say(f"{folder}: {changed}")
     if dry_run:

@@ -8,8 +8,8 @@ from dataset.build.selection import Options, Selection
 
 NAMED_TAGS = 8
 WORTH_OF_POSTS = (  # measured by `benchmarks sampling`
-    "Twice the pictures, at equal training time, raised mAP by 0.04 to 0.05 where each tag had 8, by 0.01 to 0.02 where it "
-    "had 32 (docs/results.md, What more pictures are worth)"
+    "Twice the pictures, at equal training time, raised mAP by 0.05 where each tag had 8, by up to 0.02 where it had 32 "
+    "(docs/results.md, What more pictures are worth)"
 )
 
 
@@ -21,6 +21,9 @@ def print_plan(board: Board, selection: Selection, num_shards: int, options: Opt
         f"{selection.num_posts:,} posts{tagged}; chosen: {parts}; {len(selection.tags):,} tags; "
         f"{num_shards} shards, short side at most {options.size} px"
     )
+    for split, share in {"val": options.val, "test": options.test}.items():
+        if share and not selection.entries[split]:
+            say(f"no picture is in the {split} split: too few were chosen for --{split} {share:g}, give a larger share")
     say(shortfall(selection, options.positives))
     if spare := spare_posts(selection):
         say(spare)

@@ -26,6 +26,7 @@ MISSING = {"25 % missing": "-missing-0.25", "50 % missing": "-missing-0.5", "75 
 LABELS = {
     "ablation-openmoji": {"clean": ""} | MISSING | WRONG,
     "ablation-openclipart": {"clean": ""} | MISSING | WRONG,
+    "ablation-emoji": {"50 % missing": "-missing-0.5", "40 % wrong": "-wrong-0.4"},
     "ablation-lean-openmoji": {"clean": ""} | WRONG,
     "ablation-lean-openclipart": {"clean": ""} | WRONG,
 }

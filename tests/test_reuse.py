@@ -209,7 +209,7 @@ def test_a_new_head_starts_from_the_trunk_and_resumes_after_kills_to_the_same_bi
     assert done.returncode == 0 and f"trunk of {emoji_run}, frozen for 1 of 2 epochs" in done.stderr, done.stderr
     steps = kill_and_resume.train_killed(emoji_data, tmp_path / "killed", options, 1, random.Random(3))
     assert steps and kill_and_resume.differences(tmp_path / "whole", tmp_path / "killed") == []
-    again = program("train.py", "--data", emoji_data, "--run", tmp_path / "whole", *options, "--freeze")
+    again = program("train.py", "--data", emoji_data, "--run", tmp_path / "whole", *options[:-2], "--freeze")
     assert again.returncode == 1 and "freeze was False and is now True" in again.stderr
 
 
@@ -289,13 +289,13 @@ def test_a_number_becomes_the_fraction_of_pictures_with_a_lower_one(shaded):
 @pytest.mark.slow
 def test_a_number_is_learned_with_the_trunk_and_predicted_for_every_picture(shaded, emoji_run, tmp_path):
     (aside, shades, data), run = shaded, tmp_path / "run"
-    options = (*OPTIONS[2:], "--epochs", 4, "--init", emoji_run, "--unfreeze-after", 1)
+    options = (*OPTIONS[2:], "--epochs", 12, "--init", emoji_run, "--unfreeze-after", 1)  # 36 steps
     done = program("train.py", "--data", data, "--run", run, *options)
     assert done.returncode == 0, done.stderr
     done = program("test.py", aside, "--run", run, "--json")
     predicted = {Path(answer["file"]).stem: answer["tags"]["brightness"] for answer in json.loads(done.stdout)}
     assert (
-        len(predicted) == 30 and np.corrcoef(list(predicted.values()), [shades[int(name)] for name in predicted])[0, 1] > 0.5
+        len(predicted) == 30 and np.corrcoef(list(predicted.values()), [shades[int(name)] for name in predicted])[0, 1] > 0.7
     )
     done = program("eval.py", run, "--split", "val")
     assert done.returncode == 0 and "1 tags" in done.stdout, done.stderr

@@ -104,7 +104,7 @@ def table_by_labels(results: dict[str, str], keys: dict[str, str]) -> Table:
         A table with a row for each figure and kind of labels, and a column for each row of the results.
     """
     rows_by_kind = {kind: stored(name)[0]["rows"] for kind, name in results.items()}
-    names = list(list(rows_by_kind.values())[-1])
+    *_, names = rows_by_kind.values()
     cells = [
         [f"{title}, {kind}", *(trials.table({name: rows[name]}, {key: ""}).rows[0][1] for name in names)]
         for key, title in keys.items()

@@ -294,8 +294,7 @@ def test_a_number_is_learned_with_the_trunk_and_predicted_for_every_picture(shad
     assert done.returncode == 0, done.stderr
     done = program("test.py", aside, "--run", run, "--json")
     predicted = {Path(answer["file"]).stem: answer["tags"]["brightness"] for answer in json.loads(done.stdout)}
-    assert (
-        len(predicted) == 30 and np.corrcoef(list(predicted.values()), [shades[int(name)] for name in predicted])[0, 1] > 0.7
-    )
+    expected = [shades[int(name)] for name in predicted]
+    assert len(predicted) == 30 and np.corrcoef(list(predicted.values()), expected)[0, 1] > 0.7
     done = program("eval.py", run, "--split", "val")
     assert done.returncode == 0 and "1 tags" in done.stdout, done.stderr

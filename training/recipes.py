@@ -76,6 +76,7 @@ def resolve(settings: dict, train_images: int | None = None) -> Config:
     Raises:
         InputError: a value is not one of the allowed ones, or out of range.
     """
+    # Not in `Config`, which also reads stored runs of versions that accepted it.
     if settings.get("trunk_rate", Config.trunk_rate) != Config.trunk_rate and not settings.get("init"):
         raise InputError("--trunk-rate needs --init: it is the learning rate of its trunk")
     base = Config(**{name: settings[name] for name in ("preset", "recipe") if name in settings})
